@@ -1,0 +1,74 @@
+//! The axes of a bench, in the order a model is prepared.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One axis. The order is the staging order: cells that agree on a prefix of it share the work of that prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Axis {
+    /// The checkpoint.
+    Model,
+    /// A method that needs gradient steps.
+    Train,
+    /// The position scheme.
+    Position,
+    /// A low-rank factorisation.
+    Lowrank,
+    /// A pruning method.
+    Prune,
+    /// A quantization method.
+    Quant,
+    /// What is measured on.
+    Data,
+    /// A sampler or decoder.
+    Sampler,
+    /// A repetition with other random numbers.
+    Seed,
+}
+
+impl Axis {
+    /// All axes in staging order.
+    pub const ALL: [Self; 9] = [
+        Self::Model,
+        Self::Train,
+        Self::Position,
+        Self::Lowrank,
+        Self::Prune,
+        Self::Quant,
+        Self::Data,
+        Self::Sampler,
+        Self::Seed,
+    ];
+
+    /// The key of the axis in a suite.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Train => "train",
+            Self::Position => "position",
+            Self::Lowrank => "lowrank",
+            Self::Prune => "prune",
+            Self::Quant => "quant",
+            Self::Data => "data",
+            Self::Sampler => "sampler",
+            Self::Seed => "seed",
+        }
+    }
+}
+
+impl fmt::Display for Axis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.key())
+    }
+}
+
+impl FromStr for Axis {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|axis| axis.key() == text).ok_or_else(|| format!("`{text}` is not an axis"))
+    }
+}

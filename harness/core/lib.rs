@@ -1,0 +1,24 @@
+//! The words of the house: values and arms, method and metric specifications, cells, records, the journal,
+//! statistics and verdicts. Nothing here knows a tensor library, a table library or TOML, and nothing here
+//! knows what a language model is.
+
+pub mod arm;
+pub mod axis;
+pub mod cell;
+pub mod journal;
+pub mod metric;
+pub mod nearest;
+pub mod parameters;
+pub mod record;
+pub mod seed;
+pub mod spec;
+pub mod value;
+
+pub use arm::{Arm, GrammarError};
+pub use axis::Axis;
+pub use cell::{Cell, CellId};
+pub use metric::{Direction, MetricSpec, Noise, Probe, Reduction};
+pub use parameters::{Domain, Kind, ParameterError, ParameterSpec, ParameterValue, Parameters};
+pub use record::{CellRecord, Failure, Observation};
+pub use spec::{BenchKind, Catalog, MethodSpec, TableSpec};
+pub use value::{Pattern, Value};

@@ -1,0 +1,28 @@
+//! Plain-slice numeric loops: matrix products, attention, reductions. No tensor library.
+//!
+//! Every routine works on row-major `f32` slices whose shapes stand in its documentation. The vector loops are written
+//! once over [`vector::Vector`](mod@vector) (sixteen lanes) and compiled for AVX-512, AVX2 and plain scalar code; the
+//! choice is made at run time and all three give the same bits, because they do the same fused operations on the same
+//! sixteen lanes. Work is split over rayon's pool by rows or heads, never inside one reduction, so results do not
+//! depend on the number of threads.
+//!
+//! Wrong slice lengths are programming errors and panic.
+
+// SIMD intrinsics and disjoint writes from several threads need it; each use states why it is sound.
+#![allow(unsafe_code)]
+
+pub mod activation;
+pub mod attention;
+pub mod buffer;
+mod gemv;
+pub mod logits;
+mod matrix;
+pub mod normalise;
+mod product;
+pub mod rotary;
+mod tile;
+mod vector;
+
+pub use matrix::MatrixRef;
+pub use product::{Linear, add, add_bias, linear_few, matmul_nn, matmul_nt, matmul_tn, sum_rows};
+pub use vector::{InstructionSet, instruction_set};

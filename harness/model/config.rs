@@ -1,0 +1,144 @@
+//! What a decoder is made of, independent of the file it came from.
+
+use serde::{Deserialize, Serialize};
+
+/// How pairs of head dimensions are formed for rotary embeddings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RopeStyle {
+    /// Dimension `i` turns with `i + d/2` (Hugging Face layout).
+    HalfSplit,
+    /// Dimension `2i` turns with `2i + 1` (llama2.c and GGUF `llama` layout).
+    Interleaved,
+}
+
+/// How the decoder knows where a token stands.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PositionScheme {
+    /// Rotary embeddings over the first `rotary` dimensions of each head.
+    Rope {
+        /// Frequency base.
+        theta: f64,
+        /// Number of rotated dimensions, at most the head dimension and even.
+        rotary: usize,
+        /// Pairing of dimensions.
+        style: RopeStyle,
+    },
+    /// A learned table added to the token embedding.
+    Learned,
+    /// Linear biases on attention scores, slopes `2^(-8h/H)`.
+    Alibi,
+    /// No position information.
+    None,
+}
+
+/// Which normalisation stands before attention, before the feed-forward part and at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NormKind {
+    /// Root mean square, scale only.
+    Rms,
+    /// Mean and variance, scale and shift.
+    Layer,
+}
+
+/// The non-linearity of the feed-forward part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// The exact Gaussian error form.
+    Gelu,
+    /// The tanh approximation.
+    GeluTanh,
+}
+
+/// The shape and variant of a decoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Architecture name as the source spells it (`llama`, `qwen2`).
+    pub architecture: String,
+    /// Number of tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the feed-forward part.
+    pub intermediate_size: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Number of query heads.
+    pub heads: usize,
+    /// Number of key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Dimensions of one head.
+    pub head_dim: usize,
+    /// Longest context the checkpoint states.
+    pub max_positions: usize,
+    /// Normalisation kind.
+    pub norm: NormKind,
+    /// Added to the variance before the square root.
+    pub norm_epsilon: f64,
+    /// Feed-forward non-linearity.
+    pub activation: Activation,
+    /// `true`: `down(act(gate(x)) * up(x))`; `false`: `down(act(up(x)))`.
+    pub gated: bool,
+    /// Position scheme.
+    pub position: PositionScheme,
+    /// Query, key and value projections carry a bias (as in Qwen2).
+    pub qkv_bias: bool,
+    /// The attention output projection carries a bias.
+    pub output_bias: bool,
+    /// The feed-forward projections carry a bias.
+    pub mlp_bias: bool,
+    /// The head shares the embedding matrix.
+    pub tied_head: bool,
+    /// Beginning-of-sequence token.
+    pub bos: Option<u32>,
+    /// End-of-sequence tokens.
+    pub eos: Vec<u32>,
+}
+
+/// One of the seven linear maps of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Projection {
+    /// Query.
+    Q,
+    /// Key.
+    K,
+    /// Value.
+    V,
+    /// Attention output.
+    O,
+    /// Feed-forward gate (absent when the feed-forward part is not gated).
+    Gate,
+    /// Feed-forward expansion.
+    Up,
+    /// Feed-forward contraction.
+    Down,
+}
+
+impl Projection {
+    /// All seven, in the order a block applies them.
+    pub const ALL: [Self; 7] = [Self::Q, Self::K, Self::V, Self::O, Self::Gate, Self::Up, Self::Down];
+
+    /// The module path inside a block, as Hugging Face names it.
+    pub fn module(self) -> &'static str {
+        match self {
+            Self::Q => "self_attn.q_proj",
+            Self::K => "self_attn.k_proj",
+            Self::V => "self_attn.v_proj",
+            Self::O => "self_attn.o_proj",
+            Self::Gate => "mlp.gate_proj",
+            Self::Up => "mlp.up_proj",
+            Self::Down => "mlp.down_proj",
+        }
+    }
+
+    /// The full tensor name of this projection's weight in block `layer`.
+    pub fn tensor(self, layer: usize) -> String {
+        format!("model.layers.{layer}.{}.weight", self.module())
+    }
+}

@@ -1,0 +1,1 @@
+//! One readable decoder, its loaders, tokenizers and training loop.

@@ -1,0 +1,1 @@
+//! Charts and documents from result values.

@@ -1,0 +1,1 @@
+//! Preparing models along the plan, calibration, probes, metrics, the clock, and fetching.

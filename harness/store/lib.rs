@@ -1,0 +1,1 @@
+//! Tables of results: journal to parquet, runs, history, comparison, queries for figures.
