@@ -1,0 +1,423 @@
+//! Causal softmax attention in blocks, without a query-by-key matrix, forwards and backwards.
+
+use rayon::prelude::*;
+
+use crate::buffer::{Shared, filled};
+use crate::tile::{Strided, multiply};
+use crate::vector::{Vector, WIDTH, exp, vectorised};
+use crate::{InstructionSet, instruction_set};
+
+/// Queries in a block.
+const QUERIES: usize = 32;
+/// Keys in a block.
+const KEYS: usize = 64;
+/// With fewer queries than this each is taken alone against the keys as they lie.
+const FEW_QUERIES: usize = 8;
+
+/// Shapes of one attention call. Queries are `(batch, queries, heads, head_dim)`, keys and values
+/// `(batch, keys, kv_heads, head_dim)`; the last query stands at the last key, so query `i` sees keys
+/// `0 ..= keys − queries + i`.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape<'a> {
+    /// Independent sequences.
+    pub batch: usize,
+    /// Query positions.
+    pub queries: usize,
+    /// Key positions, at least `queries`.
+    pub keys: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Dimensions of one head.
+    pub head_dim: usize,
+    /// Factor of the scores, usually `1/√head_dim`.
+    pub scale: f32,
+    /// One slope a head: `slope · (key − query)` is added to the scores.
+    pub slopes: Option<&'a [f32]>,
+    /// Elements between the keys (and values) of one sequence and the next.
+    pub key_batch_stride: usize,
+}
+
+impl Shape<'_> {
+    fn query_width(&self) -> usize {
+        self.heads * self.head_dim
+    }
+    fn key_width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+    fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+    fn check(&self, q: &[f32], k: &[f32], v: &[f32]) {
+        assert!(self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads), "kv heads divide heads");
+        assert!(self.queries <= self.keys, "as many keys as queries");
+        assert_eq!(q.len(), self.batch * self.queries * self.query_width(), "queries of {self:?}");
+        let needed = self.batch.saturating_sub(1) * self.key_batch_stride + self.keys * self.key_width();
+        assert!(k.len() >= needed && v.len() >= needed, "keys and values of {self:?}");
+        assert!(self.slopes.is_none_or(|slopes| slopes.len() == self.heads), "one slope a head");
+    }
+    fn slope(&self, head: usize) -> f32 {
+        self.slopes.map_or(0.0, |slopes| slopes[head])
+    }
+    /// Keys that query `i` sees.
+    fn visible(&self, i: usize) -> usize {
+        self.keys - self.queries + i + 1
+    }
+    fn key_blocks(&self) -> usize {
+        self.keys.div_ceil(KEYS)
+    }
+}
+
+/// The attention output `(batch, queries, heads, head_dim)` and, per `(batch, head, query)`, the log-sum-exp of the
+/// scores that [`attention_gradient`] takes.
+pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: &Shape<'_>) -> (Vec<f32>, Vec<f32>) {
+    attention_on(instruction_set(), q, k, v, shape)
+}
+
+fn attention_on(set: InstructionSet, q: &[f32], k: &[f32], v: &[f32], shape: &Shape<'_>) -> (Vec<f32>, Vec<f32>) {
+    shape.check(q, k, v);
+    let mut log_sums = vec![0.0; shape.batch * shape.heads * shape.queries];
+    let sums = Shared::new(&mut log_sums);
+    let out = filled(q.len(), |out| {
+        let out = Shared::new(out);
+        if shape.queries < FEW_QUERIES {
+            let tasks = shape.batch * shape.heads;
+            let run = |task: usize| few(set, q, k, v, shape, task / shape.heads, task % shape.heads, out, sums);
+            if tasks * shape.queries * shape.keys * shape.head_dim < 1 << 16 {
+                (0..tasks).for_each(run);
+            } else {
+                (0..tasks).into_par_iter().for_each(run);
+            }
+            return;
+        }
+        let packed = pack_keys(set, k, shape);
+        let blocks = shape.queries.div_ceil(QUERIES);
+        (0..shape.batch * shape.heads * blocks).into_par_iter().with_max_len(1).for_each(|task| {
+            // The last blocks see the most keys: they go first, so that the tail of the work is short.
+            let (unit, block) = (task % (shape.batch * shape.heads), blocks - 1 - task / (shape.batch * shape.heads));
+            many(set, q, &packed, v, shape, unit / shape.heads, unit % shape.heads, block * QUERIES, out, sums);
+        });
+    });
+    (out, log_sums)
+}
+
+/// The keys of every `(batch, kv_head)` transposed block by block: `(batch, kv_head, block, head_dim, KEYS)`, zero
+/// past the last key.
+fn pack_keys(set: InstructionSet, k: &[f32], shape: &Shape<'_>) -> Vec<f32> {
+    let unit = shape.key_blocks() * KEYS * shape.head_dim;
+    filled(shape.batch * shape.kv_heads * unit, |packed| {
+        packed.par_chunks_mut(unit).enumerate().for_each(|(index, packed)| {
+            let (batch, head) = (index / shape.kv_heads, index % shape.kv_heads);
+            let start = batch * shape.key_batch_stride + head * shape.head_dim;
+            pack(set, &k[start..], shape.key_width(), shape.keys, shape.head_dim, packed);
+        });
+    })
+}
+
+vectorised! {
+    fn pack<V>(rows: &[f32], stride: usize, count: usize, head_dim: usize, packed: &mut [f32]) {
+        // Only the instruction set of the copies differs; there is nothing to compute.
+        let _ = V::splat(0.0);
+        for (block, packed) in packed.chunks_exact_mut(KEYS * head_dim).enumerate() {
+            let first = block * KEYS;
+            let here = (count - first).min(KEYS);
+            if here < KEYS {
+                packed.fill(0.0);
+            }
+            for group in (0..here).step_by(WIDTH) {
+                let lanes = (here - group).min(WIDTH);
+                for d in 0..head_dim {
+                    for lane in 0..lanes {
+                        packed[d * KEYS + group + lane] = rows[(first + group + lane) * stride + d];
+                    }
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// All queries of one head, one at a time.
+    fn few<V>(
+        q: &[f32], k: &[f32], v: &[f32], shape: &Shape<'_>, batch: usize, head: usize, out: Shared, sums: Shared,
+    ) {
+        let d = shape.head_dim;
+        let start = batch * shape.key_batch_stride + head / shape.group() * d;
+        let (k, v, stride) = (&k[start..], &v[start..], shape.key_width());
+        let mut scores = vec![0.0f32; shape.keys.next_multiple_of(WIDTH)];
+        for i in 0..shape.queries {
+            let visible = shape.visible(i);
+            let at = ((batch * shape.queries + i) * shape.heads + head) * d;
+            let query = &q[at..at + d];
+            assert!(k.len() >= (visible - 1) * stride + d && v.len() >= (visible - 1) * stride + d);
+            for (j, score) in scores[..visible].iter_mut().enumerate() {
+                let key = k.as_ptr().add(j * stride);
+                let mut sum = V::splat(0.0);
+                for at in (0..d).step_by(WIDTH) {
+                    let count = (d - at).min(WIDTH);
+                    let left = V::load_partial(query.as_ptr().add(at), count, 0.0);
+                    sum = left.fma(V::load_partial(key.add(at), count, 0.0), sum);
+                }
+                *score = sum.sum();
+            }
+            let (max, sum) = soften::<V>(&mut scores, visible, shape.scale, shape.slope(head), visible - 1, 0, f32::NEG_INFINITY);
+            sums.slice((batch * shape.heads + head) * shape.queries + i, 1)[0] = max + sum.ln();
+            let out = out.slice(at, d);
+            let share = V::splat(1.0 / sum);
+            for at in (0..d).step_by(WIDTH) {
+                let count = (d - at).min(WIDTH);
+                let mut total = [V::splat(0.0); 2];
+                let mut j = 0;
+                while j + 2 <= visible {
+                    for (half, total) in total.iter_mut().enumerate() {
+                        let value = V::load_partial(v.as_ptr().add((j + half) * stride + at), count, 0.0);
+                        *total = V::splat(scores[j + half]).fma(value, *total);
+                    }
+                    j += 2;
+                }
+                if j < visible {
+                    let value = V::load_partial(v.as_ptr().add(j * stride + at), count, 0.0);
+                    total[0] = V::splat(scores[j]).fma(value, total[0]);
+                }
+                total[0].add(total[1]).mul(share).store_partial(out.as_mut_ptr().add(at), count);
+            }
+        }
+    }
+}
+
+/// Scales the first `count` scores, adds the linear bias, and replaces all of them by `e^(score − max)`, where `max`
+/// also covers `previous`; scores past `count` become zero. Returns the maximum and the sum.
+#[inline(always)]
+unsafe fn soften<V: Vector>(
+    scores: &mut [f32],
+    count: usize,
+    scale: f32,
+    slope: f32,
+    query: usize,
+    first_key: usize,
+    previous: f32,
+) -> (f32, f32) {
+    unsafe {
+        if slope != 0.0 {
+            for (j, score) in scores[..count].iter_mut().enumerate() {
+                // Scaled below with the rest, hence the division.
+                *score += slope / scale * ((first_key + j) as f32 - query as f32);
+            }
+        }
+        let factor = V::splat(scale);
+        let mut largest = V::splat(f32::NEG_INFINITY);
+        for at in (0..scores.len()).step_by(WIDTH) {
+            let lanes = count.saturating_sub(at).min(WIDTH);
+            let pointer = scores.as_mut_ptr().add(at);
+            let score = V::load_partial(pointer, lanes, f32::NEG_INFINITY).mul(factor);
+            score.store(pointer);
+            largest = largest.max(score);
+        }
+        let max = largest.maximum();
+        let max = if max > previous { max } else { previous };
+        let shift = V::splat(max);
+        let mut sum = V::splat(0.0);
+        for at in (0..scores.len()).step_by(WIDTH) {
+            let pointer = scores.as_mut_ptr().add(at);
+            let e = exp(V::load(pointer).sub(shift));
+            e.store(pointer);
+            sum = sum.add(e);
+        }
+        (max, sum.sum())
+    }
+}
+
+vectorised! {
+    /// A block of queries of one head, online over blocks of keys.
+    fn many<V>(
+        q: &[f32], packed: &[f32], v: &[f32], shape: &Shape<'_>, batch: usize, head: usize, first: usize, out: Shared, sums: Shared,
+    ) {
+        let d = shape.head_dim;
+        let kv_head = head / shape.group();
+        let rows = (shape.queries - first).min(QUERIES);
+        let width = shape.query_width();
+        let start = (batch * shape.queries + first) * width + head * d;
+        let query = Strided { start: q[start..start + (rows - 1) * width + d].as_ptr(), row: width, column: 1 };
+        let unit = shape.key_blocks() * KEYS * d;
+        let packed = &packed[(batch * shape.kv_heads + kv_head) * unit..][..unit];
+        let values = &v[batch * shape.key_batch_stride + kv_head * d..];
+        assert!(values.len() >= (shape.keys - 1) * shape.key_width() + d);
+        let mut scores = [0.0f32; QUERIES * KEYS];
+        let mut output = vec![0.0f32; rows * d];
+        let mut max = [f32::NEG_INFINITY; QUERIES];
+        let mut sum = [0.0f32; QUERIES];
+        let last_visible = shape.visible(first + rows - 1);
+        for key in (0..last_visible).step_by(KEYS) {
+            let here = (last_visible - key).min(KEYS);
+            let wide = here.next_multiple_of(WIDTH);
+            multiply::<V>((rows, wide, d), query, packed[key * d..].as_ptr(), KEYS, scores.as_mut_ptr(), KEYS, false);
+            for i in 0..rows {
+                let position = shape.visible(first + i) - 1;
+                let row = &mut scores[i * KEYS..i * KEYS + wide];
+                let count = (position + 1).saturating_sub(key).min(here);
+                if count == 0 {
+                    row.fill(0.0);
+                    continue;
+                }
+                let (largest, total) = soften::<V>(row, count, shape.scale, shape.slope(head), position, key, max[i]);
+                if largest > max[i] {
+                    let correction = if key == 0 { 0.0 } else { (max[i] - largest).exp() };
+                    sum[i] *= correction;
+                    if key > 0 {
+                        for value in &mut output[i * d..(i + 1) * d] {
+                            *value *= correction;
+                        }
+                    }
+                    max[i] = largest;
+                }
+                sum[i] += total;
+            }
+            let weights = Strided { start: scores.as_ptr(), row: KEYS, column: 1 };
+            let values = values[key * shape.key_width()..].as_ptr();
+            multiply::<V>((rows, d, here), weights, values, shape.key_width(), output.as_mut_ptr(), d, key > 0);
+        }
+        for i in 0..rows {
+            sums.slice((batch * shape.heads + head) * shape.queries + first + i, 1)[0] = max[i] + sum[i].ln();
+            let target = out.slice(start + i * width, d);
+            let share = 1.0 / sum[i];
+            for (target, value) in target.iter_mut().zip(&output[i * d..(i + 1) * d]) {
+                *target = value * share;
+            }
+        }
+    }
+}
+
+/// Gradients of [`attention`] of its queries, keys and values, in their shapes, for keys and values without gaps.
+///
+/// `output` and `log_sums` are what [`attention`] returned, `gradient` the gradient of its output. Scores are
+/// recomputed block by block.
+pub fn attention_gradient(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    output: &[f32],
+    log_sums: &[f32],
+    gradient: &[f32],
+    shape: &Shape<'_>,
+) -> [Vec<f32>; 3] {
+    shape.check(q, k, v);
+    assert_eq!(shape.key_batch_stride, shape.keys * shape.key_width(), "gradients need keys without gaps");
+    assert!(output.len() == q.len() && gradient.len() == q.len(), "output and gradient are shaped like the queries");
+    assert_eq!(log_sums.len(), shape.batch * shape.heads * shape.queries, "one sum a query and head");
+    let set = instruction_set();
+    let packed_keys = pack_keys(set, k, shape);
+    let packed_values = pack_keys(set, v, shape);
+    // A unit is one (batch, kv_head): it owns the gradients of its keys and values, and of its group's queries.
+    let mut dq = vec![0.0; q.len()];
+    let mut dk = vec![0.0; k.len()];
+    let mut dv = vec![0.0; v.len()];
+    let targets = [Shared::new(&mut dq), Shared::new(&mut dk), Shared::new(&mut dv)];
+    let sources =
+        Sources { q, k, output, log_sums, gradient, packed_keys: &packed_keys, packed_values: &packed_values };
+    (0..shape.batch * shape.kv_heads).into_par_iter().with_max_len(1).for_each(|unit| {
+        unit_gradient(set, &sources, shape, unit / shape.kv_heads, unit % shape.kv_heads, targets);
+    });
+    [dq, dk, dv]
+}
+
+struct Sources<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    output: &'a [f32],
+    log_sums: &'a [f32],
+    gradient: &'a [f32],
+    packed_keys: &'a [f32],
+    packed_values: &'a [f32],
+}
+
+vectorised! {
+    fn unit_gradient<V>(sources: &Sources<'_>, shape: &Shape<'_>, batch: usize, kv_head: usize, targets: [Shared; 3]) {
+        let (d, width, key_width) = (shape.head_dim, shape.query_width(), shape.key_width());
+        let packed = shape.key_blocks() * KEYS * d;
+        let unit = (batch * shape.kv_heads + kv_head) * packed;
+        let (packed_keys, packed_values) = (&sources.packed_keys[unit..unit + packed], &sources.packed_values[unit..unit + packed]);
+        let keys = &sources.k[batch * shape.key_batch_stride + kv_head * d..];
+        let mut dk = vec![0.0f32; shape.keys * d];
+        let mut dv = vec![0.0f32; shape.keys * d];
+        let mut dq = vec![0.0f32; QUERIES * d];
+        let mut weights = [0.0f32; QUERIES * KEYS];
+        let mut slopes = [0.0f32; QUERIES * KEYS];
+        for head in kv_head * shape.group()..(kv_head + 1) * shape.group() {
+            for first in (0..shape.queries).step_by(QUERIES) {
+                let rows = (shape.queries - first).min(QUERIES);
+                let start = (batch * shape.queries + first) * width + head * d;
+                let range = start..start + (rows - 1) * width + d;
+                let query = Strided { start: sources.q[range.clone()].as_ptr(), row: width, column: 1 };
+                let above = Strided { start: sources.gradient[range.clone()].as_ptr(), row: width, column: 1 };
+                // The share of the gradient that the softmax normalisation takes back.
+                let mut back = [0.0f32; QUERIES];
+                for (i, back) in back[..rows].iter_mut().enumerate() {
+                    let at = start + i * width;
+                    *back = dot::<V>(&sources.gradient[at..at + d], &sources.output[at..at + d]);
+                }
+                let log_sums = &sources.log_sums[(batch * shape.heads + head) * shape.queries + first..][..rows];
+                let last_visible = shape.visible(first + rows - 1);
+                for key in (0..last_visible).step_by(KEYS) {
+                    let here = (last_visible - key).min(KEYS);
+                    let wide = here.next_multiple_of(WIDTH);
+                    multiply::<V>((rows, wide, d), query, packed_keys[key * d..].as_ptr(), KEYS, weights.as_mut_ptr(), KEYS, false);
+                    multiply::<V>((rows, wide, d), above, packed_values[key * d..].as_ptr(), KEYS, slopes.as_mut_ptr(), KEYS, false);
+                    for i in 0..rows {
+                        let position = shape.visible(first + i) - 1;
+                        let count = (position + 1).saturating_sub(key).min(here);
+                        let weights = &mut weights[i * KEYS..i * KEYS + wide];
+                        let slope = shape.slope(head);
+                        if slope != 0.0 {
+                            for (j, weight) in weights[..count].iter_mut().enumerate() {
+                                *weight += slope / shape.scale * ((key + j) as f32 - position as f32);
+                            }
+                        }
+                        let slopes = slopes[i * KEYS..].as_mut_ptr();
+                        for at in (0..wide).step_by(WIDTH) {
+                            let lanes = count.saturating_sub(at).min(WIDTH);
+                            let score = V::load_partial(weights.as_ptr().add(at), lanes, f32::NEG_INFINITY);
+                            let weight = exp(score.fma(V::splat(shape.scale), V::splat(-log_sums[i])));
+                            weight.store(weights.as_mut_ptr().add(at));
+                            let slope = V::load(slopes.add(at)).sub(V::splat(back[i]));
+                            weight.mul(slope).mul(V::splat(shape.scale)).store(slopes.add(at));
+                        }
+                    }
+                    let transposed = |values: &[f32]| Strided { start: values.as_ptr(), row: 1, column: KEYS };
+                    let gradient = sources.gradient[range.clone()].as_ptr();
+                    multiply::<V>((here, d, rows), transposed(&weights), gradient, width, dv[key * d..].as_mut_ptr(), d, true);
+                    let queries = sources.q[range.clone()].as_ptr();
+                    multiply::<V>((here, d, rows), transposed(&slopes), queries, width, dk[key * d..].as_mut_ptr(), d, true);
+                    let straight = Strided { start: slopes.as_ptr(), row: KEYS, column: 1 };
+                    let keys = keys[key * key_width..].as_ptr();
+                    multiply::<V>((rows, d, here), straight, keys, key_width, dq.as_mut_ptr(), d, key > 0);
+                }
+                for i in 0..rows {
+                    targets[0].slice(start + i * width, d).copy_from_slice(&dq[i * d..(i + 1) * d]);
+                }
+            }
+        }
+        for j in 0..shape.keys {
+            let at = batch * shape.key_batch_stride + j * key_width + kv_head * d;
+            targets[1].slice(at, d).copy_from_slice(&dk[j * d..(j + 1) * d]);
+            targets[2].slice(at, d).copy_from_slice(&dv[j * d..(j + 1) * d]);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn dot<V: Vector>(a: &[f32], b: &[f32]) -> f32 {
+    unsafe {
+        let mut sum = V::splat(0.0);
+        for at in (0..a.len()).step_by(WIDTH) {
+            let count = (a.len() - at).min(WIDTH);
+            let left = V::load_partial(a.as_ptr().add(at), count, 0.0);
+            sum = left.fma(V::load_partial(b.as_ptr().add(at), count, 0.0), sum);
+        }
+        sum.sum()
+    }
+}
+
+#[cfg(test)]
+#[path = "attention_tests.rs"]
+mod tests;

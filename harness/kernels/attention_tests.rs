@@ -1,0 +1,125 @@
+use super::*;
+use crate::vector::available;
+
+fn sample(count: usize, phase: f32) -> Vec<f32> {
+    (0..count).map(|i| (i as f32 * 0.731 + phase).sin() * 1.5).collect()
+}
+
+fn oracle(q: &[f32], k: &[f32], v: &[f32], shape: &Shape<'_>) -> Vec<f64> {
+    let d = shape.head_dim;
+    let mut out = vec![0.0; q.len()];
+    for b in 0..shape.batch {
+        for h in 0..shape.heads {
+            for i in 0..shape.queries {
+                let at = ((b * shape.queries + i) * shape.heads + h) * d;
+                let visible = shape.keys - shape.queries + i + 1;
+                let key = |j: usize| b * shape.key_batch_stride + j * shape.kv_heads * d + h / shape.group() * d;
+                let scores: Vec<f64> = (0..visible)
+                    .map(|j| {
+                        let dot: f64 = (0..d).map(|l| f64::from(q[at + l]) * f64::from(k[key(j) + l])).sum();
+                        dot * f64::from(shape.scale) + f64::from(shape.slope(h)) * (j as f64 - (visible - 1) as f64)
+                    })
+                    .collect();
+                let max = scores.iter().fold(f64::MIN, |a, &b| a.max(b));
+                let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+                for (j, s) in scores.iter().enumerate() {
+                    for l in 0..d {
+                        out[at + l] += (s - max).exp() / sum * f64::from(v[key(j) + l]);
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+fn shape(batch: usize, queries: usize, keys: usize, heads: usize, kv_heads: usize, head_dim: usize) -> Shape<'static> {
+    Shape {
+        batch,
+        queries,
+        keys,
+        heads,
+        kv_heads,
+        head_dim,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+        slopes: None,
+        key_batch_stride: keys * kv_heads * head_dim,
+    }
+}
+
+#[test]
+fn attention_matches_double_precision_on_every_instruction_set() {
+    let slopes = [0.5, 0.25, 0.125, 0.0625];
+    for (queries, keys, head_dim, biased, gap) in [
+        (1, 1, 8, false, 0),
+        (1, 77, 64, false, 5),
+        (3, 20, 20, true, 0),
+        (8, 8, 16, false, 0),
+        (45, 150, 24, true, 7),
+        (130, 130, 64, false, 0),
+    ] {
+        let mut shape = shape(2, queries, keys, 4, 2, head_dim);
+        shape.key_batch_stride += gap * 2 * head_dim;
+        shape.slopes = biased.then_some(&slopes[..]);
+        let q = sample(2 * queries * 4 * head_dim, 0.1);
+        let k = sample(2 * shape.key_batch_stride, 0.2);
+        let v = sample(2 * shape.key_batch_stride, 0.3);
+        let exact = oracle(&q, &k, &v, &shape);
+        let (first, sums) = attention(&q, &k, &v, &shape);
+        for (a, e) in first.iter().zip(&exact) {
+            assert!((f64::from(*a) - e).abs() < 3e-6, "{queries}x{keys}: {a} for {e}");
+        }
+        for set in available() {
+            assert_eq!((first.clone(), sums.clone()), attention_on(set, &q, &k, &v, &shape), "{set:?}");
+        }
+    }
+}
+
+#[test]
+fn gradients_match_finite_differences() {
+    let slopes = [0.3, 0.2, 0.1, 0.05];
+    for (queries, keys, slopes) in [(40, 40, None), (9, 75, Some(&slopes[..]))] {
+        let mut shape = shape(2, queries, keys, 4, 2, 12);
+        shape.slopes = slopes;
+        let inputs = [sample(2 * queries * 48, 0.1), sample(2 * keys * 24, 0.2), sample(2 * keys * 24, 0.3)];
+        let gradient = sample(2 * queries * 48, 0.4);
+        let (output, sums) = attention(&inputs[0], &inputs[1], &inputs[2], &shape);
+        let found = attention_gradient(&inputs[0], &inputs[1], &inputs[2], &output, &sums, &gradient, &shape);
+        let objective = |inputs: &[Vec<f32>; 3]| -> f64 {
+            let out = oracle(&inputs[0], &inputs[1], &inputs[2], &shape);
+            out.iter().zip(&gradient).map(|(o, g)| o * f64::from(*g)).sum()
+        };
+        for which in 0..3 {
+            for at in [0, 13, 100, inputs[which].len() / 2, inputs[which].len() - 1] {
+                let (mut up, mut down) = (inputs.clone(), inputs.clone());
+                up[which][at] += 1e-3;
+                down[which][at] -= 1e-3;
+                let width = f64::from(up[which][at]) - f64::from(down[which][at]);
+                let expected = (objective(&up) - objective(&down)) / width;
+                let value = f64::from(found[which][at]);
+                assert!(
+                    (value - expected).abs() < 2e-4 * (1.0 + expected.abs()),
+                    "{which}[{at}]: {value} for {expected}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads_or_the_batch() {
+    let shape_two = shape(2, 100, 100, 4, 2, 16);
+    let (q, k, v) = (sample(2 * 100 * 64, 0.1), sample(2 * 100 * 32, 0.2), sample(2 * 100 * 32, 0.3));
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let (out, sums) = attention(&q, &k, &v, &shape_two);
+            let gradient = attention_gradient(&q, &k, &v, &out, &sums, &q, &shape_two);
+            (out, gradient)
+        })
+    };
+    let (out, gradient) = run(1);
+    assert_eq!((out.clone(), gradient), run(3));
+    let alone = attention(&q[6400..], &k[3200..], &v[3200..], &shape(1, 100, 100, 4, 2, 16)).0;
+    assert_eq!(alone, out[6400..]);
+}

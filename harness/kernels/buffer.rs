@@ -1,0 +1,55 @@
+//! Output buffers that are written once, without zeroing them first.
+
+/// A vector of `length` elements filled by `write`, which must set every element and read none before setting it.
+///
+/// Zeroing a few megabytes before every matrix product costs as much as a normalisation pass; the kernels of this
+/// crate overwrite their whole output, so they are handed memory as it comes.
+pub fn filled(length: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
+    let mut values: Vec<f32> = Vec::with_capacity(length);
+    // SAFETY: the capacity covers `length`; every bit pattern is a valid f32 and `write` sets each element.
+    unsafe {
+        write(std::slice::from_raw_parts_mut(values.as_mut_ptr(), length));
+        values.set_len(length);
+    }
+    values
+}
+
+/// A mutable slice that several threads write at disjoint places.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared {
+    start: *mut f32,
+    length: usize,
+}
+
+// SAFETY: the only access is `slice`, whose callers promise disjoint ranges.
+unsafe impl Send for Shared {}
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub(crate) fn new(values: &mut [f32]) -> Self {
+        Self { start: values.as_mut_ptr(), length: values.len() }
+    }
+
+    /// The elements `offset .. offset + length`.
+    ///
+    /// # Safety
+    /// No two live slices overlap, and the borrowed values outlive the result.
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn slice<'a>(self, offset: usize, length: usize) -> &'a mut [f32] {
+        assert!(offset + length <= self.length, "range {offset}+{length} of {}", self.length);
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(offset), length) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn filled_buffer_holds_what_was_written() {
+        let values = super::filled(5, |out| {
+            for (i, v) in out.iter_mut().enumerate() {
+                *v = i as f32;
+            }
+        });
+        assert_eq!(values, [0.0, 1.0, 2.0, 3.0, 4.0]);
+    }
+}
