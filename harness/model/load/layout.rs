@@ -1,0 +1,151 @@
+//! Which tensors a configuration calls for, in their canonical (Hugging Face) names.
+
+use crate::config::{Config, NormKind, PositionScheme, Projection};
+use crate::load::Shape;
+
+/// One tensor that a configuration calls for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// Canonical name.
+    pub name: String,
+    /// Output dimension; 1 for a vector.
+    pub rows: usize,
+    /// Input dimension; the length of a vector.
+    pub cols: usize,
+    /// Stored with one dimension instead of two.
+    pub vector: bool,
+}
+
+impl TensorSpec {
+    /// A matrix `(rows, cols)`.
+    pub fn matrix(name: impl Into<String>, rows: usize, cols: usize) -> Self {
+        Self { name: name.into(), rows, cols, vector: false }
+    }
+
+    /// A vector `(length)`.
+    pub fn vector(name: impl Into<String>, length: usize) -> Self {
+        Self { name: name.into(), rows: 1, cols: length, vector: true }
+    }
+
+    /// The shape as files state it.
+    pub fn shape(&self) -> Shape {
+        Shape(if self.vector { vec![self.cols] } else { vec![self.rows, self.cols] })
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Rows and columns of a projection's weight.
+pub fn projection_shape(config: &Config, projection: Projection) -> (usize, usize) {
+    let queries = config.heads * config.head_dim;
+    let keys = config.kv_heads * config.head_dim;
+    match projection {
+        Projection::Q => (queries, config.hidden_size),
+        Projection::K | Projection::V => (keys, config.hidden_size),
+        Projection::O => (config.hidden_size, queries),
+        Projection::Gate | Projection::Up => (config.intermediate_size, config.hidden_size),
+        Projection::Down => (config.hidden_size, config.intermediate_size),
+    }
+}
+
+/// Whether a projection carries a bias.
+pub fn projection_bias(config: &Config, projection: Projection) -> bool {
+    match projection {
+        Projection::Q | Projection::K | Projection::V => config.qkv_bias,
+        Projection::O => config.output_bias,
+        Projection::Gate | Projection::Up | Projection::Down => config.mlp_bias,
+    }
+}
+
+/// The tensors of the whole decoder in file order: embeddings, blocks from the first, final norm, head.
+/// Lazy, so that an absurd number of blocks costs nothing before the first missing tensor is found.
+pub fn expected_tensors(config: &Config) -> impl Iterator<Item = TensorSpec> + '_ {
+    let hidden = config.hidden_size;
+    let embedding = std::iter::once(TensorSpec::matrix("model.embed_tokens.weight", config.vocab_size, hidden));
+    let positions = (config.position == PositionScheme::Learned)
+        .then(|| TensorSpec::matrix("model.embed_positions.weight", config.max_positions, hidden));
+    let head = (!config.tied_head).then(|| TensorSpec::matrix("lm_head.weight", config.vocab_size, hidden));
+    embedding
+        .chain(positions)
+        .chain((0..config.layers).flat_map(move |layer| block_tensors(config, layer)))
+        .chain(norm_tensors(config, "model.norm"))
+        .chain(head)
+}
+
+/// The tensors of one block: norms, then projections in the order they are applied.
+pub fn block_tensors(config: &Config, layer: usize) -> Vec<TensorSpec> {
+    let mut tensors = norm_tensors(config, &format!("model.layers.{layer}.input_layernorm"));
+    tensors.extend(norm_tensors(config, &format!("model.layers.{layer}.post_attention_layernorm")));
+    for projection in Projection::ALL {
+        if projection == Projection::Gate && !config.gated {
+            continue;
+        }
+        let (rows, cols) = projection_shape(config, projection);
+        tensors.push(TensorSpec::matrix(projection.tensor(layer), rows, cols));
+        if projection_bias(config, projection) {
+            tensors.push(TensorSpec::vector(format!("model.layers.{layer}.{}.bias", projection.module()), rows));
+        }
+    }
+    tensors
+}
+
+fn norm_tensors(config: &Config, module: &str) -> Vec<TensorSpec> {
+    let mut tensors = vec![TensorSpec::vector(format!("{module}.weight"), config.hidden_size)];
+    if config.norm == NormKind::Layer {
+        tensors.push(TensorSpec::vector(format!("{module}.bias"), config.hidden_size));
+    }
+    tensors
+}
+
+/// Checks that the numbers of a configuration can be a decoder, and that no tensor size overflows.
+///
+/// # Errors
+/// A sentence naming the quantity at fault.
+pub fn check_config(config: &Config) -> Result<(), String> {
+    for (name, value) in [
+        ("vocabulary size", config.vocab_size),
+        ("hidden size", config.hidden_size),
+        ("feed-forward size", config.intermediate_size),
+        ("number of blocks", config.layers),
+        ("number of heads", config.heads),
+        ("number of key-value heads", config.kv_heads),
+        ("head dimension", config.head_dim),
+        ("context length", config.max_positions),
+    ] {
+        // Every product of two dimensions must stay far from overflow, in bytes too.
+        if value == 0 || value > 1 << 28 {
+            return Err(format!("the {name} is {value}, which is out of range"));
+        }
+    }
+    if !config.heads.is_multiple_of(config.kv_heads) {
+        return Err(format!("{} heads cannot share {} key-value heads", config.heads, config.kv_heads));
+    }
+    if config.heads.checked_mul(config.head_dim).is_none_or(|width| width > 1 << 28) {
+        return Err(format!("{} heads of dimension {} are out of range", config.heads, config.head_dim));
+    }
+    if !(config.norm_epsilon.is_finite() && config.norm_epsilon >= 0.0) {
+        return Err(format!("the norm epsilon {} is not a small positive number", config.norm_epsilon));
+    }
+    if let PositionScheme::Rope { theta, rotary, .. } = config.position {
+        if !(theta.is_finite() && theta > 0.0) {
+            return Err(format!("the rotary base {theta} is not a positive number"));
+        }
+        if rotary > config.head_dim || rotary % 2 != 0 {
+            return Err(format!("{rotary} rotary dimensions do not fit a head of {}", config.head_dim));
+        }
+    }
+    for id in config.bos.iter().chain(&config.eos) {
+        if *id as usize >= config.vocab_size {
+            return Err(format!("special token {id} is outside the vocabulary of {}", config.vocab_size));
+        }
+    }
+    Ok(())
+}

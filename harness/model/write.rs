@@ -1,0 +1,350 @@
+//! Writing a Hugging Face folder, tensor by tensor.
+//!
+//! All names and shapes are given first, so the places of all tensors are known; the values then come one tensor at a time in
+//! any order, and memory never holds more than one. The folder appears under its name only when it is whole.
+
+mod config;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use serde_json::json;
+
+use crate::config::Config;
+use crate::load::{Checkpoint, Shape, TensorSpec, expected_tensors};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::weight::{DType, Weight};
+
+/// Why a folder could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The file system refused.
+    #[error("cannot write {path}: {source}")]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The folder holds something already.
+    #[error("{path} exists and is not an empty folder; choose another place or remove it")]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A tensor that was not announced, or was written before.
+    #[error("tensor {name} {what}")]
+    Tensor {
+        /// Tensor name.
+        name: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A tensor of another shape than announced.
+    #[error("tensor {name} has {found} values, but shape {expected} was announced")]
+    Shape {
+        /// Tensor name.
+        name: String,
+        /// Announced shape.
+        expected: Shape,
+        /// Values given.
+        found: usize,
+    },
+    /// A value too large for the element type.
+    #[error("tensor {name} holds {value}, which is too large for {dtype}; write bf16 or f32")]
+    Overflow {
+        /// Tensor name.
+        name: String,
+        /// The value.
+        value: f32,
+        /// The element type.
+        dtype: &'static str,
+    },
+    /// Some announced tensors never came.
+    #[error("{count} announced tensors were never written, the first is {first}")]
+    Incomplete {
+        /// How many.
+        count: usize,
+        /// The first in file order.
+        first: String,
+    },
+    /// The tokenizer cannot be described.
+    #[error("the tokenizer cannot be written: {0}")]
+    Tokenizer(#[from] TokenizerError),
+}
+
+/// Where one tensor's bytes go.
+#[derive(Debug)]
+struct Place {
+    shard: usize,
+    offset: u64,
+    spec: TensorSpec,
+    written: bool,
+}
+
+/// Writes a folder of one checkpoint. Dropping it before [`FolderWriter::finish`] removes what was written.
+#[derive(Debug)]
+pub struct FolderWriter {
+    target: PathBuf,
+    partial: PathBuf,
+    dtype: DType,
+    order: Vec<String>,
+    places: BTreeMap<String, Place>,
+    shards: Vec<(PathBuf, File)>,
+    finished: bool,
+}
+
+/// Files of five billion bytes at most, as transformers writes them.
+pub const DEFAULT_SHARD_BYTES: u64 = 5_000_000_000;
+
+impl FolderWriter {
+    /// Starts a folder at `target`: configuration and tokenizer are written, and room is made for the tensors `specs` in
+    /// element type `dtype`, in files of at most `shard_bytes` (a larger tensor gets a file of its own).
+    ///
+    /// # Errors
+    /// When `target` is not free, or the file system refuses.
+    pub fn create(
+        target: &Path,
+        config: &Config,
+        specs: &[TensorSpec],
+        dtype: DType,
+        shard_bytes: u64,
+    ) -> Result<Self, WriteError> {
+        if !is_free(target)? {
+            return Err(WriteError::Occupied { path: target.to_owned() });
+        }
+        let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(io(parent))?;
+        let name = target.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
+        let partial = parent.join(format!(".{name}.partial-{}", std::process::id()));
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(io(&partial))?;
+        }
+        fs::create_dir(&partial).map_err(io(&partial))?;
+        let mut writer = Self {
+            target: target.to_owned(),
+            partial,
+            dtype,
+            order: Vec::new(),
+            places: BTreeMap::new(),
+            shards: Vec::new(),
+            finished: false,
+        };
+        writer.write_text("config.json", &pretty(&config::config_json(config, dtype)))?;
+        writer.write_text("generation_config.json", &pretty(&config::generation_json(config)))?;
+        writer.lay_out(specs, shard_bytes)?;
+        Ok(writer)
+    }
+
+    /// Adds `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json`.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn tokenizer(&self, tokenizer: &Tokenizer, chat_template: Option<&str>) -> Result<(), WriteError> {
+        self.write_text("tokenizer.json", &tokenizer.to_json()?)?;
+        let (settings, specials) = config::tokenizer_json(tokenizer, chat_template);
+        self.write_text("tokenizer_config.json", &pretty(&settings))?;
+        self.write_text("special_tokens_map.json", &pretty(&specials))
+    }
+
+    /// Writes the values of one announced tensor, rounded to the folder's element type.
+    ///
+    /// # Errors
+    /// When the tensor was not announced or came before, has another number of values, or holds a finite value that the
+    /// element type cannot.
+    pub fn write(&mut self, name: &str, weight: &Weight) -> Result<(), WriteError> {
+        self.write_f32(name, &weight.to_f32())
+    }
+
+    /// As [`Self::write`], from f32 values in row-major order.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_f32(&mut self, name: &str, values: &[f32]) -> Result<(), WriteError> {
+        let fault = |what| WriteError::Tensor { name: name.to_owned(), what };
+        let place = self.places.get_mut(name).ok_or_else(|| fault("was not announced"))?;
+        if place.written {
+            return Err(fault("is written twice"));
+        }
+        if values.len() != place.spec.len() {
+            return Err(WriteError::Shape { name: name.to_owned(), expected: place.spec.shape(), found: values.len() });
+        }
+        let overflow = match self.dtype {
+            DType::F32 => None,
+            DType::F16 => values.iter().find(|v| v.is_finite() && !f16::from_f32(**v).is_finite()),
+            DType::Bf16 => values.iter().find(|v| v.is_finite() && !bf16::from_f32(**v).is_finite()),
+        };
+        if let Some(&value) = overflow {
+            return Err(WriteError::Overflow { name: name.to_owned(), value, dtype: config::dtype_name(self.dtype) });
+        }
+        let (path, file) = &mut self.shards[place.shard];
+        file.seek(SeekFrom::Start(place.offset)).map_err(io(path))?;
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        for part in values.chunks(1 << 16) {
+            let bytes: Vec<u8> = match self.dtype {
+                DType::F32 => part.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                DType::F16 => part.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+                DType::Bf16 => part.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+            };
+            out.write_all(&bytes).map_err(io(path))?;
+        }
+        out.flush().map_err(io(path))?;
+        place.written = true;
+        Ok(())
+    }
+
+    /// Makes the folder appear under its name, whole and on disk.
+    ///
+    /// # Errors
+    /// When a tensor is missing, the place was taken meanwhile, or the file system refuses.
+    pub fn finish(mut self) -> Result<PathBuf, WriteError> {
+        let missing: Vec<&String> = self.order.iter().filter(|name| !self.places[*name].written).collect();
+        if let Some(first) = missing.first() {
+            return Err(WriteError::Incomplete { count: missing.len(), first: (*first).clone() });
+        }
+        for (path, file) in &self.shards {
+            file.sync_all().map_err(io(path))?;
+        }
+        if !is_free(&self.target)? {
+            return Err(WriteError::Occupied { path: self.target.clone() });
+        }
+        fs::rename(&self.partial, &self.target).map_err(io(&self.target))?;
+        self.finished = true;
+        Ok(self.target.clone())
+    }
+
+    fn write_text(&self, name: &str, text: &str) -> Result<(), WriteError> {
+        let path = self.partial.join(name);
+        fs::write(&path, text).map_err(io(&path))
+    }
+
+    /// Deals the tensors out to files and writes the files' headers.
+    fn lay_out(&mut self, specs: &[TensorSpec], shard_bytes: u64) -> Result<(), WriteError> {
+        let mut shards: Vec<Vec<&TensorSpec>> = vec![Vec::new()];
+        let (mut filled, mut total) = (0u64, 0u64);
+        let mut names = BTreeSet::new();
+        for spec in specs {
+            if !names.insert(&spec.name) {
+                return Err(WriteError::Tensor { name: spec.name.clone(), what: "is announced twice" });
+            }
+            let size = (spec.len() * self.dtype.size()) as u64;
+            if filled > 0 && filled + size > shard_bytes {
+                shards.push(Vec::new());
+                filled = 0;
+            }
+            filled += size;
+            total += size;
+            if let Some(shard) = shards.last_mut() {
+                shard.push(spec);
+            }
+        }
+        let mut weight_map = serde_json::Map::new();
+        for (index, shard) in shards.iter().enumerate() {
+            let name = if shards.len() == 1 {
+                "model.safetensors".to_owned()
+            } else {
+                format!("model-{:05}-of-{:05}.safetensors", index + 1, shards.len())
+            };
+            for spec in shard {
+                weight_map.insert(spec.name.clone(), json!(name));
+            }
+            self.open_shard(&name, index, shard)?;
+        }
+        self.order = specs.iter().map(|spec| spec.name.clone()).collect();
+        if shards.len() > 1 {
+            let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
+            self.write_text("model.safetensors.index.json", &pretty(&index))?;
+        }
+        Ok(())
+    }
+
+    fn open_shard(&mut self, name: &str, index: usize, specs: &[&TensorSpec]) -> Result<(), WriteError> {
+        let mut header = serde_json::Map::new();
+        header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
+        let mut end = 0u64;
+        for spec in specs {
+            let start = end;
+            end += (spec.len() * self.dtype.size()) as u64;
+            let entry = json!({
+                "dtype": config::dtype_name(self.dtype).to_uppercase(), "shape": spec.shape().0, "data_offsets": [start, end],
+            });
+            header.insert(spec.name.clone(), entry);
+        }
+        let mut text = serde_json::Value::Object(header).to_string();
+        // Readers map the file: the values begin on a multiple of 64 bytes.
+        while !(text.len() + 8).is_multiple_of(64) {
+            text.push(' ');
+        }
+        let data = text.len() as u64 + 8;
+        let path = self.partial.join(name);
+        let mut file = File::create(&path).map_err(io(&path))?;
+        file.write_all(&(text.len() as u64).to_le_bytes()).map_err(io(&path))?;
+        file.write_all(text.as_bytes()).map_err(io(&path))?;
+        file.set_len(data + end).map_err(io(&path))?;
+        self.shards.push((path, file));
+        let mut offset = data;
+        for spec in specs {
+            let place = Place { shard: index, offset, spec: (*spec).clone(), written: false };
+            self.places.insert(spec.name.clone(), place);
+            offset += (spec.len() * self.dtype.size()) as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for FolderWriter {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Nothing more can be done about a folder that cannot be removed.
+            let _ = fs::remove_dir_all(&self.partial);
+        }
+    }
+}
+
+/// Writes a whole checkpoint in element type `dtype`.
+///
+/// # Errors
+/// As [`FolderWriter`].
+pub fn write_folder(
+    target: &Path,
+    checkpoint: &Checkpoint,
+    dtype: DType,
+    shard_bytes: u64,
+) -> Result<PathBuf, WriteError> {
+    let specs: Vec<TensorSpec> = expected_tensors(&checkpoint.config).collect();
+    let mut writer = FolderWriter::create(target, &checkpoint.config, &specs, dtype, shard_bytes)?;
+    if let Some(tokenizer) = &checkpoint.tokenizer {
+        writer.tokenizer(tokenizer, checkpoint.chat_template.as_deref())?;
+    }
+    for spec in &specs {
+        let absent = || WriteError::Tensor { name: spec.name.clone(), what: "is not in the checkpoint" };
+        writer.write(&spec.name, checkpoint.tensors.get(&spec.name).ok_or_else(absent)?)?;
+    }
+    writer.finish()
+}
+
+/// Whether nothing, or an empty folder, is at `path`.
+fn is_free(path: &Path) -> Result<bool, WriteError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(io(path)(error)),
+        Ok(metadata) if !metadata.is_dir() => Ok(false),
+        Ok(_) => Ok(fs::read_dir(path).map_err(io(path))?.next().is_none()),
+    }
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> WriteError + use<> {
+    let path = path.to_owned();
+    move |source| WriteError::Io { path, source }
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
+
+#[cfg(test)]
+#[path = "write/mod_tests.rs"]
+mod tests;

@@ -1,0 +1,107 @@
+//! The JSON files of a Hugging Face folder.
+
+use serde_json::{Value, json};
+
+use crate::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
+use crate::tokenizer::Tokenizer;
+use crate::weight::DType;
+
+/// The element type in the spelling of safetensors, lower-case.
+pub(super) fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::F16 => "f16",
+        DType::Bf16 => "bf16",
+    }
+}
+
+/// The transformers class that computes the same function, if there is one.
+fn transformers_class(config: &Config) -> Option<(&'static str, &'static str)> {
+    let rotary = matches!(
+        config.position,
+        PositionScheme::Rope { rotary, style: RopeStyle::HalfSplit, .. } if rotary == config.head_dim
+    );
+    if !rotary || config.norm != NormKind::Rms || !config.gated {
+        return None;
+    }
+    if config.qkv_bias && !config.output_bias && !config.mlp_bias {
+        return Some(("Qwen2ForCausalLM", "qwen2"));
+    }
+    (config.qkv_bias == config.output_bias).then_some(("LlamaForCausalLM", "llama"))
+}
+
+/// `config.json`: the keys that transformers reads, and the whole configuration under `harness`.
+pub(super) fn config_json(config: &Config, dtype: DType) -> Value {
+    let (class, kind) = transformers_class(config).unwrap_or(("HarnessForCausalLM", "harness"));
+    let activation = match config.activation {
+        Activation::Silu => "silu",
+        Activation::Gelu => "gelu",
+        Activation::GeluTanh => "gelu_pytorch_tanh",
+    };
+    let torch_dtype = match dtype {
+        DType::F32 => "float32",
+        DType::F16 => "float16",
+        DType::Bf16 => "bfloat16",
+    };
+    let mut json = json!({
+        "architectures": [class],
+        "model_type": kind,
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": config.intermediate_size,
+        "num_hidden_layers": config.layers,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head_dim,
+        "hidden_act": activation,
+        "max_position_embeddings": config.max_positions,
+        "rms_norm_eps": config.norm_epsilon,
+        "tie_word_embeddings": config.tied_head,
+        "attention_bias": config.qkv_bias,
+        "mlp_bias": config.mlp_bias,
+        "bos_token_id": config.bos,
+        "eos_token_id": eos(config),
+        "torch_dtype": torch_dtype,
+        "use_cache": true,
+        "harness": config,
+    });
+    if kind == "qwen2" {
+        json["use_sliding_window"] = json!(false);
+    }
+    if let PositionScheme::Rope { theta, .. } = config.position {
+        // The older key and the newer table; programs read the one they know.
+        json["rope_theta"] = json!(theta);
+        json["rope_parameters"] = json!({ "rope_theta": theta, "rope_type": "default" });
+    }
+    json
+}
+
+/// `generation_config.json`.
+pub(super) fn generation_json(config: &Config) -> Value {
+    json!({ "bos_token_id": config.bos, "eos_token_id": eos(config) })
+}
+
+fn eos(config: &Config) -> Value {
+    match config.eos.as_slice() {
+        [] => Value::Null,
+        [one] => json!(one),
+        several => json!(several),
+    }
+}
+
+/// `tokenizer_config.json` and `special_tokens_map.json`.
+pub(super) fn tokenizer_json(tokenizer: &Tokenizer, chat_template: Option<&str>) -> (Value, Value) {
+    let mut specials = json!({});
+    for (key, id) in [("bos_token", tokenizer.bos()), ("eos_token", tokenizer.eos())] {
+        if let Some(token) = id.and_then(|id| tokenizer.token(id)) {
+            specials[key] = json!(token);
+        }
+    }
+    let mut settings = specials.clone();
+    settings["tokenizer_class"] = json!("PreTrainedTokenizerFast");
+    settings["clean_up_tokenization_spaces"] = json!(false);
+    if let Some(template) = chat_template {
+        settings["chat_template"] = json!(template);
+    }
+    (settings, specials)
+}
