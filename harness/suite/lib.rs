@@ -5,18 +5,30 @@
 //! of shared work. Nothing here knows what a method does or what a model is; the [`Catalog`](harness_core::Catalog) says
 //! which words exist and [`Names`] says which names can be loaded.
 
+mod arms;
+mod assertion;
+mod bench;
+mod chart;
 pub mod column;
 pub mod diagnostics;
 pub mod expect;
 pub mod figure;
 pub mod names;
+mod node;
+pub mod overrides;
 pub mod plan;
+mod range;
+mod read;
+mod section;
 pub mod suite;
+mod sweep;
+mod vocabulary;
 
 pub use column::{Column, Condition, Coordinates};
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use expect::{Expectation, Operator, Right, Term};
 pub use figure::{Figure, FigureKind, Reference, TableRequest};
 pub use names::{AnyName, NameFault, Names};
+pub use overrides::Overrides;
 pub use plan::{Branch, Plan, PlannedCell, Selection, SelectionError, Trunk};
 pub use suite::{Bench, Suite};

@@ -30,6 +30,8 @@ pub struct Suite {
     pub figures: Vec<Figure>,
     /// Declared tables in file order.
     pub tables: Vec<TableRequest>,
+    /// Expectations, figures and tables that `--set` or `--quick` made meaningless, and why; empty for the file as it is.
+    pub notes: Vec<String>,
 }
 
 impl Suite {

@@ -1,0 +1,184 @@
+//! From templates to resolved coordinates: every value checked where it stands, then every combination.
+
+use std::collections::HashMap;
+
+use harness_core::cell::Coordinate;
+use harness_core::parameters::resolve_values;
+use harness_core::{Arm, Axis, Catalog, MethodSpec, ParameterError, ParameterSpec, TableSpec, Value};
+
+use crate::diagnostics::{Diagnostic, Span};
+use crate::names::Names;
+use crate::section::{Faults, did_you_mean, refused, unknown_parameter};
+use crate::sweep::{Template, Values};
+
+/// Checks ids, parameter names and every value of an arm's sweeps, none of which needs the sweep to be expanded.
+pub(crate) fn check_arm(template: &Template, axis: Axis, catalog: &Catalog, faults: &mut Faults) {
+    for (id, span) in &template.methods {
+        match catalog.method(axis, id) {
+            Some(spec) => check_slots(template, id, &spec.parameters, faults),
+            None => faults.push(unknown_method(id, *span, axis, catalog)),
+        }
+    }
+}
+
+fn unknown_method(id: &str, span: Span, axis: Axis, catalog: &Catalog) -> Diagnostic {
+    let fault = Diagnostic::new(span, format!("`{id}` is no method of the {axis} axis"));
+    let known: Vec<&str> =
+        catalog.methods.iter().filter(|method| method.axis == axis).map(|method| method.id).collect();
+    match catalog.methods.iter().find(|method| method.id == id) {
+        Some(elsewhere) => fault.label(format!("a {} method", elsewhere.axis)).help(format!(
+            "write it under `{}`; {axis} has {}",
+            elsewhere.axis,
+            known.join(", ")
+        )),
+        None => fault.label("not known").help(did_you_mean(id, &known)),
+    }
+}
+
+/// Checks a table's keys and every value of its sweeps, and that what labels it is there and can be loaded.
+pub(crate) fn check_table(template: &Template, spec: &TableSpec, names: &dyn Names, faults: &mut Faults) {
+    check_slots(template, spec.key, &spec.parameters, faults);
+    match template.slots.iter().find(|slot| slot.key == spec.label) {
+        Some(slot) => {
+            for (value, span) in slot.values.to_check() {
+                if let Value::Text(name) = &value
+                    && let Err(fault) = names.check(spec.label, name)
+                {
+                    faults.push(Diagnostic::new(span, fault.message).maybe_help(fault.help));
+                }
+            }
+        }
+        None => faults.push(
+            Diagnostic::new(template.span, format!("`{}` lacks `{}`", spec.key, spec.label))
+                .help(format!("write {} = {{ {} = \"…\" }}", spec.key, spec.label)),
+        ),
+    }
+}
+
+fn check_slots(template: &Template, owner: &str, specs: &[ParameterSpec], faults: &mut Faults) {
+    for slot in &template.slots {
+        let Some(spec) = specs.iter().find(|spec| spec.name == slot.key) else {
+            faults.push(unknown_parameter(owner, &slot.key, slot.key_span, specs));
+            continue;
+        };
+        let mut fine = true;
+        for (value, span) in slot.values.to_check() {
+            if let Err(error) = spec.check(&value) {
+                faults.push(refused(&error, spec, &value, span));
+                fine = false;
+            }
+        }
+        // The ends of a range say all of its domain, but not that every step is a whole number.
+        if let (true, Values::Range(range, span)) = (fine, &slot.values)
+            && range.count() > 1
+            && let Err(error) = spec.check(&range.value(1))
+        {
+            faults.push(refused(&error, spec, &range.value(1), *span));
+        }
+    }
+}
+
+/// Resolves every arm of an axis of methods. Call only with templates that were checked and counted.
+pub(crate) fn expand_methods(
+    templates: &[Template],
+    axis: Axis,
+    catalog: &Catalog,
+    faults: &mut Faults,
+) -> Vec<Coordinate> {
+    let mut arms = Arms::new(axis.key());
+    for template in templates {
+        for index in 0..template.count() {
+            let arm = template.arm(index);
+            let Some(spec) = catalog.method(axis, &arm.id) else { continue };
+            match resolve(spec, &arm) {
+                Ok(coordinate) => arms.add(coordinate, template.span, faults),
+                Err(errors) => faults.extend(
+                    errors.into_iter().map(|error| Diagnostic::new(template.span, format!("`{arm}`: {error}"))),
+                ),
+            }
+        }
+    }
+    arms.list
+}
+
+fn resolve(spec: &MethodSpec, arm: &Arm) -> Result<Coordinate, Vec<ParameterError>> {
+    let parameters = spec.resolve(arm)?;
+    Ok(Coordinate { label: spec.canonical(arm)?.to_string(), id: arm.id.clone(), parameters })
+}
+
+/// Resolves every table of a table key and labels each by its label parameter and whatever differs between them.
+pub(crate) fn expand_tables(templates: &[Template], spec: &TableSpec, faults: &mut Faults) -> Vec<Coordinate> {
+    let mut arms = Arms::new(spec.key);
+    for template in templates {
+        for index in 0..template.count() {
+            let mut arm = template.arm(index);
+            spec.key.clone_into(&mut arm.id);
+            match resolve_values(&arm, &spec.parameters) {
+                Ok(parameters) => {
+                    let label = parameters.iter().find(|(name, _)| name == spec.label);
+                    let name = match label {
+                        Some((_, Value::Text(text))) => text.clone(),
+                        other => other.map(|(_, value)| value.to_string()).unwrap_or_default(),
+                    };
+                    arms.add(Coordinate { label: name.clone(), id: name, parameters }, template.span, faults);
+                }
+                Err(errors) => {
+                    faults.extend(errors.into_iter().map(|error| Diagnostic::new(template.span, error.to_string())));
+                }
+            }
+        }
+    }
+    let mut list = arms.list;
+    let differs: Vec<bool> = (0..spec.parameters.len())
+        .map(|p| list.windows(2).any(|pair| pair[0].parameters.get(p) != pair[1].parameters.get(p)))
+        .collect();
+    for coordinate in &mut list {
+        let shown: Vec<String> = (coordinate.parameters.iter().zip(&differs))
+            .filter(|((name, value), differs)| **differs && name != spec.label && *value != Value::Unset)
+            .map(|((name, value), _)| format!("{name}={value}"))
+            .collect();
+        if !shown.is_empty() {
+            coordinate.label = format!("{}({})", coordinate.id, shown.join(", "));
+        }
+    }
+    list
+}
+
+/// Arms of one axis, each only once.
+pub(crate) struct Arms<'a> {
+    key: &'a str,
+    list: Vec<Coordinate>,
+    seen: HashMap<String, Span>,
+    /// Pairs of places already reported, so that two equal sweeps give one fault.
+    reported: Vec<(Span, Span)>,
+}
+
+impl<'a> Arms<'a> {
+    pub fn new(key: &'a str) -> Self {
+        Self { key, list: Vec::new(), seen: HashMap::new(), reported: Vec::new() }
+    }
+
+    /// Adds an arm, or says where the same one already stands.
+    pub fn add(&mut self, coordinate: Coordinate, span: Span, faults: &mut Faults) {
+        let identity = format!("{} {:?}", coordinate.id, coordinate.parameters);
+        if let Some(first) = self.seen.get(&identity) {
+            if !self.reported.contains(&(*first, span)) {
+                self.reported.push((*first, span));
+                let fault = Diagnostic::new(span, format!("`{}` stands twice on `{}`", coordinate.label, self.key));
+                faults.push(if first == &span {
+                    fault.label("twice in this sweep")
+                } else {
+                    fault.label("again here").other(*first, "first here")
+                });
+            }
+            return;
+        }
+        self.seen.insert(identity, span);
+        self.list.push(coordinate);
+    }
+
+    /// The arms.
+    pub fn into_list(self) -> Vec<Coordinate> {
+        self.list
+    }
+}
