@@ -65,7 +65,8 @@ impl CellId {
                 hasher.update(part.as_bytes());
             }
         }
-        Self(hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+        let digits = hasher.finalize()[..8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        Self(format!("{digits:016x}"))
     }
 
     /// The id as text.

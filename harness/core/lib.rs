@@ -5,6 +5,7 @@
 pub mod arm;
 pub mod axis;
 pub mod cell;
+pub mod chart;
 pub mod journal;
 pub mod metric;
 pub mod nearest;
@@ -12,7 +13,10 @@ pub mod parameters;
 pub mod record;
 pub mod seed;
 pub mod spec;
+pub mod stamp;
+pub mod statistics;
 pub mod value;
+pub mod verdict;
 
 pub use arm::{Arm, GrammarError};
 pub use axis::Axis;
@@ -21,4 +25,6 @@ pub use metric::{Direction, MetricSpec, Noise, Probe, Reduction};
 pub use parameters::{Domain, Kind, ParameterError, ParameterSpec, ParameterValue, Parameters};
 pub use record::{CellRecord, Failure, Observation};
 pub use spec::{BenchKind, Catalog, MethodSpec, TableSpec};
+pub use stamp::Stamp;
 pub use value::{Pattern, Value};
+pub use verdict::Verdict;
