@@ -1,1 +1,8 @@
 //! The registered methods, one file each.
+//!
+//! A method is a file under the folder of its axis and a line in [`registry`]; what methods of an axis share stands in
+//! the axis' own module. Methods work on plain row-major slices: none knows a tensor library or a model.
+
+pub mod prune;
+pub mod registry;
+pub mod statistics;

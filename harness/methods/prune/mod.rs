@@ -1,0 +1,296 @@
+//! What pruning methods share: the trait, its errors, the selection of weights, and the second-order kernels.
+
+pub mod factor;
+pub mod select;
+pub mod spectrum;
+pub mod sweep;
+
+use harness_core::{ParameterError, Pattern};
+use rand_chacha::ChaCha8Rng;
+
+use crate::statistics::LinearStatistics;
+
+/// Which sums over the inputs of a linear map a method reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// `Σ x_j²` of every input column.
+    pub column_norms: bool,
+    /// `Σ x xᵀ`, columns × columns.
+    pub second_moment: bool,
+}
+
+impl Needs {
+    /// No calibration.
+    pub const NOTHING: Self = Self { column_norms: false, second_moment: false };
+    /// The squared norm of every column.
+    pub const COLUMN_NORMS: Self = Self { column_norms: true, second_moment: false };
+    /// The whole second moment.
+    pub const SECOND_MOMENT: Self = Self { column_norms: false, second_moment: true };
+
+    /// Whether anything is read.
+    pub const fn any(self) -> bool {
+        self.column_norms || self.second_moment
+    }
+
+    /// What either of two methods reads.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self {
+            column_norms: self.column_norms || other.column_norms,
+            second_moment: self.second_moment || other.second_moment,
+        }
+    }
+}
+
+/// Which weight matrix of a model is pruned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Site<'a> {
+    /// Canonical tensor name.
+    pub name: &'a str,
+    /// Block from 0.
+    pub layer: usize,
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub cols: usize,
+}
+
+/// How much of a matrix is pruned.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Amount {
+    /// Exactly this many weights of the matrix.
+    Count(usize),
+    /// This share of each comparison group, rounded down to whole weights.
+    Share(f64),
+    /// All but the best `keep` of every `group` consecutive weights of a row.
+    Pattern(Pattern),
+}
+
+impl Amount {
+    /// The amount of the parameters `sparsity` and `pattern`: half the weights when neither is set.
+    ///
+    /// # Errors
+    /// [`ParameterError::Together`] when both are set and say different shares.
+    pub fn of(sparsity: Option<f64>, pattern: Option<Pattern>) -> Result<Self, ParameterError> {
+        let Some(pattern) = pattern else { return Ok(Self::Share(sparsity.unwrap_or(0.5))) };
+        let share = 1.0 - pattern.keep as f64 / pattern.group as f64;
+        match sparsity {
+            Some(sparsity) if (sparsity - share).abs() > 1e-9 => Err(ParameterError::Together(format!(
+                "`sparsity = {sparsity}` contradicts `pattern = {pattern}`, which prunes {share}; set one of them"
+            ))),
+            _ => Ok(Self::Pattern(pattern)),
+        }
+    }
+
+    /// Whether no weight is pruned, whatever the matrix.
+    pub fn is_nothing(self) -> bool {
+        match self {
+            Self::Count(count) => count == 0,
+            Self::Share(share) => share == 0.0,
+            Self::Pattern(pattern) => pattern.keep >= pattern.group,
+        }
+    }
+
+    /// Checks that the amount fits a matrix.
+    ///
+    /// # Errors
+    /// [`PruneError::Sparsity`], [`PruneError::Count`] or [`PruneError::PatternColumns`].
+    pub fn check(self, site: &Site) -> Result<(), PruneError> {
+        let name = || site.name.to_owned();
+        match self {
+            Self::Count(count) if count > site.rows * site.cols => {
+                Err(PruneError::Count { site: name(), count, weights: site.rows * site.cols })
+            }
+            Self::Share(sparsity) if !(0.0..1.0).contains(&sparsity) => {
+                Err(PruneError::Sparsity { site: name(), sparsity })
+            }
+            Self::Pattern(pattern)
+                if pattern.keep == 0 || pattern.keep > pattern.group || !site.cols.is_multiple_of(pattern.group) =>
+            {
+                Err(PruneError::PatternColumns { site: name(), columns: site.cols, pattern })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a matrix was not pruned. The matrix is as it was.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PruneError {
+    /// A sparsity that is no share.
+    #[error("{site}: sparsity {sparsity} is outside [0, 1)")]
+    Sparsity {
+        /// Tensor.
+        site: String,
+        /// What was asked for.
+        sparsity: f64,
+    },
+    /// More weights than there are.
+    #[error("{site}: cannot prune {count} of {weights} weights")]
+    Count {
+        /// Tensor.
+        site: String,
+        /// What was asked for.
+        count: usize,
+        /// What there is.
+        weights: usize,
+    },
+    /// A pattern whose groups do not tile a row.
+    #[error("{site}: pattern {pattern} does not fit {columns} columns; the group of {} must divide them", pattern.group)]
+    PatternColumns {
+        /// Tensor.
+        site: String,
+        /// Inputs of the matrix.
+        columns: usize,
+        /// What was asked for.
+        pattern: Pattern,
+    },
+    /// The mass rule reaches no mask near the sparsity asked for.
+    #[error("{site}: the mass rule reaches sparsity {reached}, not {sparsity}; ask for less or drop `variant`")]
+    Unreachable {
+        /// Tensor.
+        site: String,
+        /// What was asked for.
+        sparsity: f64,
+        /// The nearest that was found.
+        reached: f64,
+    },
+    /// A slice that is not the matrix it is said to be.
+    #[error("{site}: {found} weights do not make {rows} rows of {columns}")]
+    Shape {
+        /// Tensor.
+        site: String,
+        /// Outputs.
+        rows: usize,
+        /// Inputs.
+        columns: usize,
+        /// Length of the slice.
+        found: usize,
+    },
+    /// A weight that is NaN or infinite.
+    #[error("{site}: the weight at row {row}, column {column} is {value}; the checkpoint is damaged")]
+    Weight {
+        /// Tensor.
+        site: String,
+        /// Row from 0.
+        row: usize,
+        /// Column from 0.
+        column: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
+    /// The method reads statistics and was given none, or none of any token.
+    #[error("{site}: the method reads statistics of the inputs and there is no calibration text; give `calib`")]
+    NoCalibration {
+        /// Tensor.
+        site: String,
+    },
+    /// Statistics of another width.
+    #[error("{site}: the statistics are of {found} columns, the matrix has {columns}")]
+    Columns {
+        /// Tensor.
+        site: String,
+        /// Inputs of the matrix.
+        columns: usize,
+        /// Columns of the statistics.
+        found: usize,
+    },
+    /// The Hessian could not be factored.
+    #[error("{site}: {source}; calibrate on more tokens or raise `damp`")]
+    Factor {
+        /// Tensor.
+        site: String,
+        /// What was tried.
+        source: factor::FactorError,
+    },
+}
+
+/// A method that zeroes weights of linear maps, one matrix at a time.
+pub trait Pruner: Send + Sync {
+    /// Which sums over the inputs it reads.
+    fn needs(&self) -> Needs;
+
+    /// How many weights to prune in each matrix, when weights of several matrices are compared with each other; `None`
+    /// when each matrix is a matter of its own.
+    ///
+    /// `weights` gives every prunable matrix, row-major, in the order in which they will be pruned; `random` of
+    /// [`prune`](Self::prune) is not drawn from.
+    ///
+    /// # Errors
+    /// A weight that is not finite.
+    fn allocate(
+        &self,
+        weights: &mut dyn Iterator<Item = (Site<'_>, Vec<f32>)>,
+    ) -> Result<Option<Vec<usize>>, PruneError> {
+        let _ = weights;
+        Ok(None)
+    }
+
+    /// Prunes `weight` (rows × cols, row-major) in place.
+    ///
+    /// `allotted` is this matrix' number out of [`allocate`](Self::allocate). `random` is the stream of this matrix.
+    ///
+    /// # Errors
+    /// A [`PruneError`]; `weight` is then untouched.
+    fn prune(
+        &self,
+        site: &Site,
+        weight: &mut [f32],
+        statistics: Option<&LinearStatistics>,
+        allotted: Option<usize>,
+        random: &mut ChaCha8Rng,
+    ) -> Result<(), PruneError>;
+
+    /// Whether it leaves every weight of every model as it is.
+    fn is_identity(&self) -> bool {
+        false
+    }
+}
+
+/// Checks that a slice is the matrix of its site and finite throughout.
+///
+/// # Errors
+/// [`PruneError::Shape`] or [`PruneError::Weight`].
+pub fn check_weight(site: &Site, weight: &[f32]) -> Result<(), PruneError> {
+    if weight.len() != site.rows * site.cols {
+        let (rows, columns, found) = (site.rows, site.cols, weight.len());
+        return Err(PruneError::Shape { site: site.name.to_owned(), rows, columns, found });
+    }
+    match weight.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(PruneError::Weight {
+            site: site.name.to_owned(),
+            row: at / site.cols,
+            column: at % site.cols,
+            value: weight[at],
+        }),
+    }
+}
+
+/// The statistics of a site, which must be there and of its width.
+///
+/// # Errors
+/// [`PruneError::NoCalibration`] or [`PruneError::Columns`].
+pub fn check_statistics<'a>(
+    site: &Site,
+    statistics: Option<&'a LinearStatistics>,
+) -> Result<&'a LinearStatistics, PruneError> {
+    let name = site.name;
+    let statistics = statistics
+        .filter(|statistics| statistics.tokens() > 0)
+        .ok_or_else(|| PruneError::NoCalibration { site: name.to_owned() })?;
+    if statistics.columns() != site.cols {
+        let (columns, found) = (site.cols, statistics.columns());
+        return Err(PruneError::Columns { site: name.to_owned(), columns, found });
+    }
+    Ok(statistics)
+}
+
+/// Sets the weights of a mask to zero.
+pub fn zero(weight: &mut [f32], pruned: &[bool]) {
+    for (value, &pruned) in weight.iter_mut().zip(pruned) {
+        if pruned {
+            *value = 0.0;
+        }
+    }
+}

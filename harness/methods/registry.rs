@@ -1,0 +1,155 @@
+//! Every method, one line each.
+//!
+//! A line names the file of the method and its module. The file has `spec() -> MethodSpec`, what is known of the
+//! method, and `build(&Arm) -> Result<Method, ParameterError>`, which makes it.
+
+use harness_core::nearest::nearest;
+use harness_core::{Arm, Axis, MethodSpec, ParameterError};
+
+use crate::prune::Pruner;
+
+register! {
+    "prune/none.rs" none;
+    "prune/random.rs" random;
+    "prune/magnitude.rs" magnitude;
+    "prune/wanda.rs" wanda;
+    "prune/sparsegpt.rs" sparsegpt;
+    "prune/shuffled_mask.rs" shuffled_mask;
+}
+
+/// How the registry knows a method.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The method's file, from the crate's folder.
+    pub file: &'static str,
+    /// What is known of it.
+    pub spec: fn() -> MethodSpec,
+    /// Makes it from an arm with its id.
+    pub build: fn(&Arm) -> Result<Method, ParameterError>,
+}
+
+/// A method ready to be applied, by what it does.
+pub enum Method {
+    /// Prunes linear maps.
+    Pruner(Box<dyn Pruner>),
+}
+
+/// Why no method could be made of an arm.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum BuildError {
+    /// The axis has no such method.
+    #[error("`{id}` is not a {axis} method{}", nearest.map_or_else(String::new, |n| format!("; did you mean `{n}`?")))]
+    Unknown {
+        /// The axis.
+        axis: Axis,
+        /// The id given.
+        id: String,
+        /// The most similar id on the axis.
+        nearest: Option<&'static str>,
+    },
+    /// Its parameters do not fit.
+    #[error("{arm}: {source}")]
+    Parameters {
+        /// The arm as it is printed.
+        arm: String,
+        /// What does not fit.
+        source: ParameterError,
+    },
+}
+
+/// What is known of every method, in registry order.
+pub fn methods() -> Vec<MethodSpec> {
+    ENTRIES.iter().map(|entry| (entry.spec)()).collect()
+}
+
+/// Makes the method an arm names.
+///
+/// # Errors
+/// [`BuildError::Unknown`] when the axis has no such method, [`BuildError::Parameters`] when its parameters do not fit.
+pub fn build(axis: Axis, arm: &Arm) -> Result<Method, BuildError> {
+    let on_axis = || ENTRIES.iter().map(|entry| (entry, (entry.spec)())).filter(|(_, spec)| spec.axis == axis);
+    let Some((entry, _)) = on_axis().find(|(_, spec)| spec.id == arm.id) else {
+        let nearest = nearest(&arm.id, on_axis().map(|(_, spec)| spec.id));
+        return Err(BuildError::Unknown { axis, id: arm.id.clone(), nearest });
+    };
+    (entry.build)(arm).map_err(|source| BuildError::Parameters { arm: arm.to_string(), source })
+}
+
+/// The versions of all methods but that of one file, added up: the version of a method that wraps any other, because
+/// its results change whenever theirs do.
+pub(crate) fn versions_except(file: &str) -> u32 {
+    ENTRIES.iter().filter(|entry| entry.file != file).map(|entry| (entry.spec)().version).sum()
+}
+
+/// Declares the module and the entry of every method.
+macro_rules! register {
+    ($( $file:literal $module:ident; )*) => {
+        $( #[path = $file] pub mod $module; )*
+
+        /// Every method, in the order they are listed.
+        pub const ENTRIES: &[Entry] = &[$( Entry { file: $file, spec: $module::spec, build: $module::build } ),*];
+    };
+}
+use register;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_well_formed() {
+        let mut seen = BTreeSet::new();
+        for spec in methods() {
+            assert!(seen.insert((spec.axis, spec.id)), "{} is registered twice", spec.id);
+            assert!(spec.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{}", spec.id);
+        }
+    }
+
+    #[test]
+    fn every_method_and_parameter_is_described() {
+        for spec in methods() {
+            assert!(spec.about.len() > 20 && !spec.source.is_empty() && spec.version > 0, "{}", spec.id);
+            for parameter in spec.parameters {
+                assert!(parameter.about.ends_with('.'), "{}: {}", spec.id, parameter.name);
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_build_and_pass_their_own_check() {
+        for spec in methods() {
+            let arm = Arm::new(spec.id);
+            assert!(spec.resolve(&arm).is_ok(), "{}", spec.id);
+            assert!(build(spec.axis, &arm).is_ok(), "{}", spec.id);
+        }
+    }
+
+    #[test]
+    fn what_a_method_needs_is_what_its_specification_says() {
+        for spec in methods() {
+            let Method::Pruner(pruner) = build(spec.axis, &Arm::new(spec.id)).unwrap();
+            assert_eq!(pruner.needs().any(), spec.calibrated, "{}", spec.id);
+        }
+    }
+
+    #[test]
+    fn a_method_is_a_file_of_under_two_hundred_lines_that_says_what_it_is() {
+        for entry in ENTRIES {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(entry.file);
+            let text = std::fs::read_to_string(path).unwrap();
+            assert!(text.starts_with("//! ") && text.contains("# Difference"), "{}", entry.file);
+            assert!(text.lines().count() < 200, "{} has {} lines", entry.file, text.lines().count());
+        }
+    }
+
+    #[test]
+    fn a_mistyped_method_is_answered_with_the_nearest() {
+        let error = build(Axis::Prune, &Arm::new("wnda")).err().unwrap();
+        assert_eq!(error.to_string(), "`wnda` is not a prune method; did you mean `wanda`?");
+        let error = build(Axis::Prune, &"wanda(sparsity=1.5)".parse().unwrap()).err().unwrap();
+        assert_eq!(error.to_string(), "wanda(sparsity=1.5): `sparsity = 1.5` is outside its range [0, 1)");
+    }
+}

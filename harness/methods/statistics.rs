@@ -1,0 +1,248 @@
+//! Sums over the inputs of one linear map, gathered sequence by sequence in `f64`.
+//!
+//! The sums do not depend on the number of threads: every entry is added up by one thread in token order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+use crate::prune::Needs;
+use crate::prune::factor::{Factor, FactorError, hinv_upper};
+
+/// Tokens converted to `f64` at a time.
+const PANEL: usize = 256;
+
+/// Rows of the second moment that one task computes.
+const BAND: usize = 96;
+
+/// Why a sequence was refused. The sums are as they were.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum StatisticsError {
+    /// A slice that is not whole rows.
+    #[error("{length} inputs do not make rows of {columns}")]
+    Shape {
+        /// Inputs of the linear map.
+        columns: usize,
+        /// Length of the slice.
+        length: usize,
+    },
+    /// An input that is NaN or infinite.
+    #[error("input {column} of token {token} is {value}; the model's activations overflow on this text")]
+    NotFinite {
+        /// Token of the sequence from 0.
+        token: usize,
+        /// Column from 0.
+        column: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
+}
+
+/// The sums of one linear map's inputs.
+#[derive(Debug)]
+pub struct LinearStatistics {
+    columns: usize,
+    tokens: usize,
+    sequences: usize,
+    column_sum_squares: Vec<f64>,
+    /// `Σ x xᵀ`, row-major, symmetric.
+    second_moment: Option<Vec<f64>>,
+    /// Factors by damping, so that maps that share an input, and arms that share a calibration, share them.
+    factors: Mutex<Vec<(f64, Arc<Factor>)>>,
+}
+
+impl LinearStatistics {
+    /// Empty sums of a map with that many inputs.
+    pub fn new(columns: usize, needs: Needs) -> Self {
+        Self {
+            columns,
+            tokens: 0,
+            sequences: 0,
+            column_sum_squares: vec![0.0; columns],
+            second_moment: needs.second_moment.then(|| vec![0.0; columns * columns]),
+            factors: Mutex::default(),
+        }
+    }
+
+    /// Adds the inputs of one sequence, tokens × columns, row-major.
+    ///
+    /// # Errors
+    /// [`StatisticsError`] for a wrong length or an input that is not finite; nothing is added then.
+    pub fn add(&mut self, x: &[f32]) -> Result<(), StatisticsError> {
+        if self.columns == 0 || !x.len().is_multiple_of(self.columns) {
+            return Err(StatisticsError::Shape { columns: self.columns, length: x.len() });
+        }
+        if let Some(at) = x.iter().position(|value| !value.is_finite()) {
+            let (token, column) = (at / self.columns, at % self.columns);
+            return Err(StatisticsError::NotFinite { token, column, value: x[at] });
+        }
+        self.factors.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        for row in x.chunks_exact(self.columns) {
+            for (sum, &value) in self.column_sum_squares.iter_mut().zip(row) {
+                *sum += f64::from(value) * f64::from(value);
+            }
+        }
+        if let Some(moment) = &mut self.second_moment {
+            let mut panel: Vec<f64> = Vec::new();
+            for rows in x.chunks(PANEL * self.columns) {
+                panel.clear();
+                panel.extend(rows.iter().map(|&value| f64::from(value)));
+                add_product(moment, &panel, self.columns);
+            }
+            mirror(moment, self.columns);
+        }
+        self.tokens += x.len() / self.columns;
+        self.sequences += 1;
+        Ok(())
+    }
+
+    /// Inputs of the map.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Tokens added.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Sequences added.
+    pub fn sequences(&self) -> usize {
+        self.sequences
+    }
+
+    /// `Σ x_j²` over all tokens, for every column.
+    pub fn column_sum_squares(&self) -> &[f64] {
+        &self.column_sum_squares
+    }
+
+    /// `Σ x xᵀ` over all tokens, columns × columns; `None` when it was not asked for.
+    pub fn second_moment(&self) -> Option<&[f64]> {
+        self.second_moment.as_deref()
+    }
+
+    /// The Hessian of the reconstruction error as SparseGPT scales it, `(2 / sequences) Σ x xᵀ`; `None` when the second
+    /// moment was not asked for or nothing was added.
+    pub fn hessian(&self) -> Option<Vec<f64>> {
+        let scale = 2.0 / self.sequences as f64;
+        let moment = self.second_moment.as_ref().filter(|_| self.sequences > 0)?;
+        Some(moment.iter().map(|value| value * scale).collect())
+    }
+
+    /// The factor of the inverse of the damped [`hessian`](Self::hessian), computed once for each damping.
+    ///
+    /// # Errors
+    /// [`FactorError`] when there is no Hessian or it cannot be factored.
+    pub fn inverse_factor(&self, damp: f64) -> Result<Arc<Factor>, FactorError> {
+        // Held while factoring, so that no other thread factors the same.
+        let mut factors = self.factors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, factor)) = factors.iter().find(|(known, _)| *known == damp) {
+            return Ok(Arc::clone(factor));
+        }
+        let hessian = self.hessian().ok_or(FactorError::NoHessian)?;
+        let factor = Arc::new(hinv_upper(hessian, self.columns, damp)?);
+        factors.push((damp, Arc::clone(&factor)));
+        Ok(factor)
+    }
+}
+
+/// Adds `XᵀX` of a panel (tokens × columns) to the lower triangle of `moment`.
+fn add_product(moment: &mut [f64], panel: &[f64], columns: usize) {
+    let x = MatRef::from_row_major_slice(panel, panel.len() / columns, columns);
+    moment.par_chunks_mut(BAND * columns).enumerate().for_each(|(band, rows)| {
+        let height = rows.len() / columns;
+        let end = band * BAND + height;
+        let left = x.subcols(band * BAND, height);
+        let target = MatMut::from_row_major_slice_mut(rows, height, columns).subcols_mut(0, end);
+        matmul(target, Accum::Add, left.transpose(), x.subcols(0, end), 1.0, Par::Seq);
+    });
+}
+
+/// Copies the lower triangle to the upper one, tile by tile.
+fn mirror(moment: &mut [f64], columns: usize) {
+    const TILE: usize = 32;
+    for top in (0..columns).step_by(TILE) {
+        for left in (0..=top).step_by(TILE) {
+            for row in top..(top + TILE).min(columns) {
+                for column in left..(left + TILE).min(row) {
+                    moment[column * columns + row] = moment[row * columns + column];
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use harness_core::seed;
+    use rand_chacha::rand_core::Rng;
+
+    use super::*;
+
+    const BOTH: Needs = Needs::COLUMN_NORMS.union(Needs::SECOND_MOMENT);
+
+    fn inputs(tokens: usize, columns: usize) -> Vec<f32> {
+        let mut random = seed::stream(3, &["inputs"]);
+        (0..tokens * columns).map(|_| (random.next_u64() >> 40) as f32 / (1u64 << 23) as f32 - 1.0).collect()
+    }
+
+    #[test]
+    fn sums_are_those_of_the_definition() {
+        let (tokens, columns) = (300, 131);
+        let x = inputs(tokens, columns);
+        let mut statistics = LinearStatistics::new(columns, BOTH);
+        statistics.add(&x[..100 * columns]).unwrap();
+        statistics.add(&x[100 * columns..]).unwrap();
+        assert_eq!((statistics.tokens(), statistics.sequences()), (300, 2));
+        let entry =
+            |i: usize, j: usize| -> f64 { x.chunks(columns).map(|row| f64::from(row[i]) * f64::from(row[j])).sum() };
+        let moment = statistics.second_moment().unwrap();
+        for i in 0..columns {
+            assert!((statistics.column_sum_squares()[i] - entry(i, i)).abs() < 1e-9);
+            for j in 0..columns {
+                assert!((moment[i * columns + j] - entry(i, j)).abs() < 1e-9, "{i} {j}");
+                assert_eq!(moment[i * columns + j], moment[j * columns + i]);
+            }
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let x = inputs(700, 200);
+        let sums = |threads| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+                let mut statistics = LinearStatistics::new(200, BOTH);
+                statistics.add(&x).unwrap();
+                statistics.second_moment().unwrap().to_vec()
+            })
+        };
+        assert_eq!(sums(1), sums(5));
+    }
+
+    #[test]
+    fn bad_inputs_are_refused_and_add_nothing() {
+        let mut statistics = LinearStatistics::new(3, BOTH);
+        statistics.add(&[1.0, 2.0, 3.0]).unwrap();
+        let before = format!("{statistics:?}");
+        assert_eq!(statistics.add(&[1.0; 4]), Err(StatisticsError::Shape { columns: 3, length: 4 }));
+        let error = statistics.add(&[1.0, 1.0, 1.0, 1.0, f32::INFINITY, 1.0]).unwrap_err();
+        assert_eq!(error, StatisticsError::NotFinite { token: 1, column: 1, value: f32::INFINITY });
+        assert!(statistics.add(&[f32::NAN, 0.0, 0.0]).is_err());
+        assert_eq!(format!("{statistics:?}"), before);
+    }
+
+    #[test]
+    fn a_factor_is_computed_once_and_forgotten_when_tokens_come() {
+        let mut statistics = LinearStatistics::new(8, Needs::SECOND_MOMENT);
+        assert_eq!(statistics.inverse_factor(0.01).unwrap_err(), FactorError::NoHessian);
+        statistics.add(&inputs(20, 8)).unwrap();
+        let first = statistics.inverse_factor(0.01).unwrap();
+        assert!(Arc::ptr_eq(&first, &statistics.inverse_factor(0.01).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &statistics.inverse_factor(0.1).unwrap()));
+        statistics.add(&inputs(3, 8)).unwrap();
+        assert!(!Arc::ptr_eq(&first, &statistics.inverse_factor(0.01).unwrap()));
+    }
+}
