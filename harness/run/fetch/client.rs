@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -169,6 +170,10 @@ fn run(mut command: Command, work: &Path, package: &str, progress: &mut dyn Prog
         return Ok(());
     }
     let text = fs::read_to_string(&log).unwrap_or_default();
+    // The client's own words are all there is to tell a full disk from a package that does not exist.
+    if text.contains("No space left on device") || text.contains("ENOSPC") {
+        return Err(FetchError::Write { path: work.to_owned(), source: io::ErrorKind::StorageFull.into() });
+    }
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let tail = lines[lines.len().saturating_sub(4)..].join(" | ");
     Err(FetchError::Client { command: line, reason: format!("{status}: {tail}") })

@@ -2,6 +2,7 @@
 //! they are looked at first; a pinned commit must be the one answered; a known hash is compared before anything is downloaded.
 
 use std::fs;
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,7 +80,7 @@ pub(super) fn download(
         .map_err(|error| failed(&tools.hub_endpoint, &error))?;
     let address = api.repo(repo.clone()).url(ask.file);
 
-    let metadata = in_background(&address, tools.hub_patience, None, ask.repo, progress, {
+    let metadata = in_background(&address, tools.hub_patience, None, (ask.repo, staging), progress, {
         let (api, address) = (api.clone(), address.clone());
         move |_| api.metadata(&address)
     })?;
@@ -117,7 +118,7 @@ pub(super) fn download(
         }
         Api::repo(&api, repo).download_with_progress(&file, Feed(count))
     };
-    let path = in_background(&address, tools.hub_patience, Some(size), ask.repo, progress, fetch)?;
+    let path = in_background(&address, tools.hub_patience, Some(size), (ask.repo, staging), progress, fetch)?;
     let found = fs::metadata(&path).map_err(|source| FetchError::Read { path: path.clone(), source })?.len();
     if found != size {
         let target = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
@@ -134,7 +135,7 @@ fn in_background<T: Send + 'static>(
     address: &str,
     patience: Duration,
     total: Option<u64>,
-    name: &str,
+    (name, staging): (&str, &Path),
     progress: &mut dyn Progress,
     call: impl FnOnce(Arc<AtomicU64>) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, FetchError> {
@@ -161,10 +162,22 @@ fn in_background<T: Send + 'static>(
         std::thread::sleep(Duration::from_millis(10));
     }
     match thread.join() {
-        Ok(result) => result.map_err(|error| failed(address, &error)),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) if is_full(&error) => {
+            Err(FetchError::Write { path: staging.to_owned(), source: io::ErrorKind::StorageFull.into() })
+        }
+        Ok(Err(error)) => Err(failed(address, &error)),
         Err(_) => {
             Err(FetchError::Hub { address: address.to_owned(), reason: "its answer could not be read".to_owned() })
         }
+    }
+}
+
+fn is_full(error: &ApiError) -> bool {
+    match error {
+        ApiError::IoError(error) => error.kind() == io::ErrorKind::StorageFull,
+        ApiError::TooManyRetries(error) => is_full(error),
+        _ => false,
     }
 }
 

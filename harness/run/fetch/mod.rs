@@ -27,6 +27,8 @@ mod validate;
 #[cfg(all(test, unix))]
 mod mod_hub;
 #[cfg(all(test, unix))]
+mod mod_hub_tests;
+#[cfg(all(test, unix))]
 mod mod_tests;
 
 pub use cache::{Cache, Folder, Located, Options};

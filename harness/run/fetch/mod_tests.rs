@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +11,6 @@ use std::time::Duration;
 use flate2::{Compression, write::GzEncoder};
 use sha2::{Digest, Sha256};
 
-use super::mod_hub::{COMMIT, Hub};
 use super::*;
 
 pub(super) fn sha(bytes: &[u8]) -> String {
@@ -39,14 +37,14 @@ impl Progress for Steps {
 }
 
 /// A cache, and clients that hand out prepared archives.
-struct Bench {
+pub(super) struct Bench {
     root: tempfile::TempDir,
-    cache: Cache,
-    options: Options,
+    pub(super) cache: Cache,
+    pub(super) options: Options,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let (archives, log) = (root.path().join("archives"), root.path().join("log"));
         fs::create_dir_all(&archives).unwrap();
@@ -85,12 +83,12 @@ impl Bench {
         fs::read_to_string(self.root.path().join("log")).unwrap_or_default().lines().count()
     }
 
-    fn fetch(&self, manifest: &Manifest) -> Result<Folder, FetchError> {
+    pub(super) fn fetch(&self, manifest: &Manifest) -> Result<Folder, FetchError> {
         self.cache.fetch(manifest, &self.options, &mut Silent)
     }
 }
 
-fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
+pub(super) fn zip(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, bytes) in members {
         writer.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
@@ -343,6 +341,73 @@ fn an_unwritable_cache_is_an_output_error() {
 }
 
 #[test]
+fn a_client_that_fills_the_disk_is_an_output_error() {
+    let bench = Bench::new();
+    let script = "#!/bin/sh\necho 'ERROR: Could not install: [Errno 28] No space left on device' >&2\nexit 1\n";
+    fs::write(&bench.options.tools.python, script).unwrap();
+    let error = bench.fetch(&manifest("toy-model", &[("a.bin", b"alpha")], PIP)).unwrap_err();
+    assert_eq!(error.exit_code(), 110, "{error}");
+}
+
+#[test]
+fn damaged_archives_end_in_an_error_never_in_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, to) = (folder.path().join("archive"), folder.path().join("member"));
+    let wanted = [super::archive::Wanted { member: "d/a".to_owned(), to, limit: 1 << 16 }];
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % below as u64) as usize
+    };
+    let regular = tar::EntryType::Regular;
+    let mut failed = 0;
+    for original in
+        [zip(&[("d/a", &[5; 900]), ("d/b", b"bb")]), tar_gz(&[("d/a", regular, &[5; 900]), ("d/b", regular, b"bb")])]
+    {
+        for _ in 0..600 {
+            let mut bytes = original.clone();
+            for _ in 0..=next(4) {
+                let at = next(bytes.len());
+                bytes[at] = next(256) as u8;
+            }
+            bytes.truncate(bytes.len() - if next(3) == 0 { next(bytes.len()) } else { 0 });
+            fs::write(&path, &bytes).unwrap();
+            failed += usize::from(super::archive::extract(&path, &wanted, &mut Silent).is_err());
+        }
+    }
+    assert!(failed > 300, "only {failed} of 1200 were noticed");
+}
+
+/// After `harness fetch stories15m smollm2-135m-instruct gutenberg enwik8`: the real files, hashed in full.
+#[test]
+fn the_real_entries_are_complete() {
+    if std::env::var_os("HARNESS_TEST_REAL").is_none_or(|value| value != "1") {
+        return;
+    }
+    let catalog = Catalog::open(None).unwrap();
+    let cache = Cache::from_environment().unwrap();
+    let ready = |name: &str| {
+        let manifest = catalog.entry(name).unwrap();
+        let Located::Ready(folder) = cache.verify(&manifest).unwrap() else { panic!("{name} was not fetched") };
+        (manifest, folder)
+    };
+    for name in ["stories15m", "smollm2-135m-instruct"] {
+        let (manifest, folder) = ready(name);
+        assert!(folder.load_path(&manifest).is_file());
+    }
+    let documents = |name: &str, split: &str| {
+        let (manifest, folder) = ready(name);
+        Corpus::load(&folder, &manifest, manifest.split(split).unwrap()).unwrap().documents
+    };
+    assert_eq!(documents("gutenberg", "all").len(), 18);
+    assert!(documents("gutenberg", "test")[0].text.starts_with("[Emma by Jane Austen 1816]"));
+    let lengths = ["train", "valid", "test"].map(|split| documents("enwik8", split)[0].text.len());
+    assert_eq!(lengths.iter().sum::<usize>(), 100_000_000);
+}
+
+#[test]
 fn sources_are_tried_in_order_and_all_failures_are_told() {
     let bench = Bench::new();
     let wanted = manifest(
@@ -358,109 +423,6 @@ fn sources_are_tried_in_order_and_all_failures_are_told() {
     assert!(error.contains("\n  pip toy==1.0: "), "{error}");
     bench.put("toy==1.0", "toy.whl", &zip(&[("toy/data/a.bin", b"alpha")]));
     assert_eq!(bench.fetch(&wanted).unwrap().record.unwrap().source, "pip toy==1.0");
-}
-
-const HUB: &str = "[[source]]\nkind = \"hub\"\nrepo = \"o/toy\"\nrevision = \"REVISION\"\n";
-
-fn hub_manifest(files: &[(&str, &[u8])], revision: &str) -> Manifest {
-    manifest("toy-model", files, &HUB.replace("REVISION", revision))
-}
-
-#[test]
-fn the_hub_gives_files_through_redirects_at_the_pinned_commit() {
-    let weights: Vec<u8> = (0..300_000_u32).map(|i| (i * 7 % 251) as u8).collect();
-    let files: &[(&str, &[u8])] = &[("config.json", b"{}"), ("model.safetensors", &weights)];
-    let hub = Hub::start(files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect());
-    let mut bench = Bench::new();
-    bench.options.tools.hub_endpoint = hub.endpoint();
-    bench.options.tools.hub_token = Some("secret".to_owned());
-    let folder = bench.fetch(&hub_manifest(files, COMMIT)).unwrap();
-    assert_eq!(fs::read(folder.file("model.safetensors")).unwrap(), weights);
-    assert!(
-        fs::symlink_metadata(folder.file("model.safetensors")).unwrap().is_file(),
-        "a file, not a link into staging"
-    );
-    assert_eq!(folder.record.unwrap().commit.as_deref(), Some(COMMIT));
-    assert!(hub.requests().iter().any(|line| line.contains(&format!("/o/toy/resolve/{COMMIT}/model.safetensors"))));
-    assert!(hub.requests().iter().any(|line| line.contains("bearer secret")));
-
-    let error = bench.fetch(&hub_manifest(&[("absent.bin", b"x")], COMMIT)).unwrap_err();
-    assert!(error.to_string().contains("404"), "{error}");
-    let error = bench.fetch(&hub_manifest(&[("config.json", b"[]")], &"a".repeat(40))).unwrap_err();
-    assert!(error.to_string().contains(&format!("got {COMMIT}")), "{error}");
-}
-
-#[test]
-fn a_hub_that_holds_other_content_is_found_out_before_the_download() {
-    let hub = Hub::start(BTreeMap::from([("w.bin".to_owned(), b"other".to_vec())]));
-    let mut bench = Bench::new();
-    bench.options.tools.hub_endpoint = hub.endpoint();
-    let error = bench.fetch(&hub_manifest(&[("w.bin", b"right")], "main")).unwrap_err();
-    assert!(error.to_string().contains("nothing was downloaded"), "{error}");
-    hub.lie("w.bin", &sha(b"right"));
-    let error = bench.fetch(&hub_manifest(&[("w.bin", b"right")], "main")).unwrap_err();
-    assert!(matches!(error, FetchError::Hash { .. }), "{error}");
-    hub.lie("w.bin", "../../../../evil");
-    let error = bench.fetch(&hub_manifest(&[("w.bin", b"right")], "main")).unwrap_err();
-    assert!(error.to_string().contains("is not a plain word"), "{error}");
-    assert!(!bench.cache.root().join("models").exists());
-}
-
-#[test]
-fn a_hub_download_resumes_with_a_range() {
-    let weights: Vec<u8> = (0..400_000_u32).map(|i| (i * 13 % 251) as u8).collect();
-    let hub = Hub::start(BTreeMap::from([("w.bin".to_owned(), weights.clone())]));
-    let mut bench = Bench::new();
-    bench.options.tools.hub_endpoint = hub.endpoint();
-    let wanted = hub_manifest(&[("w.bin", &weights)], "main");
-    hub.break_after(50_000, 9);
-    let error = bench.fetch(&wanted).unwrap_err();
-    assert!(matches!(error, FetchError::Hub { .. }), "{error}");
-    assert!(!bench.cache.folder(&wanted).exists());
-    hub.break_after(usize::MAX, 0);
-    let before = hub.requests().len();
-    let folder = bench.fetch(&wanted).unwrap();
-    assert_eq!(fs::read(folder.file("w.bin")).unwrap(), weights);
-    let resumed = |line: &String| line.contains("range: bytes=") && !line.contains("bytes=0-");
-    assert!(hub.requests()[before..].iter().any(resumed), "{:?}", hub.requests());
-}
-
-#[test]
-fn an_unverified_entry_is_pinned_by_its_first_fetch() {
-    let archive = |text: &[u8]| zip(&[("inner/t.txt", text)]);
-    let hub = Hub::start(BTreeMap::from([("t.zip".to_owned(), archive(b"first"))]));
-    let mut bench = Bench::new();
-    bench.options.tools.hub_endpoint = hub.endpoint();
-    let text = "[manifest]\nformat = 1\nname = \"talk\"\nkind = \"fetched\"\nabout = \"a\"\nlicence = \"MIT\"\nverified = \
-                false\n[[file]]\nname = \"t.txt\"\n[[split]]\nname = \"test\"\n[[source]]\nkind = \"hub\"\nrepo = \
-                \"o/talk\"\nrepo_kind = \"dataset\"\nrevision = \"main\"\n[[source.file]]\nname = \"t.txt\"\narchive = \
-                \"t.zip\"\nmember = \"inner/t.txt\"\n";
-    let wanted = Manifest::parse(Holds::Corpus, Path::new("/data/talk"), text).unwrap();
-    let folder = bench.fetch(&wanted).unwrap();
-    let corpus = Corpus::load(&folder, &wanted, wanted.split("test").unwrap()).unwrap();
-    assert_eq!((corpus.label().as_str(), corpus.documents[0].text.as_str()), ("talk/test", "first"));
-    assert!(hub.requests()[0].contains("/datasets/o/talk/resolve/main/t.zip"), "{:?}", hub.requests());
-    hub.replace("t.zip", archive(b"other"));
-    bench.options.force = true;
-    let error = bench.fetch(&wanted).unwrap_err().to_string();
-    assert!(
-        error.contains(&sha(b"first")) && error.contains(&sha(b"other")) && error.contains("first fetch"),
-        "{error}"
-    );
-    assert_eq!(fs::read(folder.file("t.txt")).unwrap(), b"first", "what was there stays");
-    bench.cache.remove(&wanted).unwrap();
-    bench.fetch(&wanted).unwrap();
-    assert_eq!(fs::read(folder.file("t.txt")).unwrap(), b"other");
-}
-
-#[test]
-fn a_silent_hub_runs_out_of_patience() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut bench = Bench::new();
-    bench.options.tools.hub_endpoint = format!("http://{}", listener.local_addr().unwrap());
-    bench.options.tools.hub_patience = Duration::from_millis(200);
-    let error = bench.fetch(&hub_manifest(&[("w.bin", b"x")], "main")).unwrap_err();
-    assert!(error.to_string().contains("sent nothing for"), "{error}");
 }
 
 #[test]
