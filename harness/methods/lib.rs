@@ -6,3 +6,6 @@
 pub mod prune;
 pub mod registry;
 pub mod statistics;
+
+#[cfg(test)]
+mod golden_tests;

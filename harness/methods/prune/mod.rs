@@ -5,6 +5,9 @@ pub mod select;
 pub mod spectrum;
 pub mod sweep;
 
+#[cfg(test)]
+mod invariant_tests;
+
 use harness_core::{ParameterError, Pattern};
 use rand_chacha::ChaCha8Rng;
 
