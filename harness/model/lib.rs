@@ -1,7 +1,17 @@
 //! One readable decoder, its loaders, tokenizers and training loop.
 
+mod assemble;
+pub mod cache;
 pub mod config;
+pub mod decoder;
+pub mod error;
+pub mod linear;
 pub mod load;
+pub mod ops;
+mod parameter;
+pub mod rope;
+pub mod tensor;
 pub mod tokenizer;
+pub mod train;
 pub mod weight;
 pub mod write;

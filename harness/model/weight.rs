@@ -153,4 +153,13 @@ impl Weight {
     pub fn to_f32(&self) -> Vec<f32> {
         self.view().to_f32()
     }
+
+    /// Number of values that are zero.
+    pub fn zeros(&self) -> usize {
+        match self.view() {
+            MatrixRef::F32(values) => values.iter().filter(|value| **value == 0.0).count(),
+            MatrixRef::F16(values) => values.iter().filter(|value| value.to_bits() << 1 == 0).count(),
+            MatrixRef::Bf16(values) => values.iter().filter(|value| value.to_bits() << 1 == 0).count(),
+        }
+    }
 }

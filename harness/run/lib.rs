@@ -1,1 +1,22 @@
 //! Preparing models along the plan, calibration, probes, metrics, the clock, and fetching.
+
+pub mod calibrate;
+pub mod catalog;
+pub mod clock;
+pub mod estimate;
+pub mod fetch;
+pub mod footprint;
+pub mod identity;
+pub mod inputs;
+mod language;
+pub mod measure;
+pub mod memory;
+pub mod metrics;
+mod panics;
+pub mod runner;
+pub mod score;
+pub mod selfwritten;
+pub mod stamp;
+pub mod text;
+
+pub use catalog::catalog;

@@ -5,6 +5,8 @@
 //! dequantised to f32. Tensors get their Hugging Face names and the half-split rotary layout whatever the source.
 
 mod error;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod ggml;
 mod gguf;
 mod gguf_model;
@@ -270,9 +272,13 @@ fn half_split_rows(weight: &Weight, heads: usize, head_dim: usize) -> Weight {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
+
+#[cfg(test)]
+#[path = "mod_tests.rs"]
+mod tests;

@@ -1,0 +1,209 @@
+//! Putting a decoder together from named tensors, and counting what it holds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::Var;
+
+use crate::config::{Config, NormKind, PositionScheme, Projection};
+use crate::decoder::{Block, Decoder};
+use crate::error::{Context, ModelError};
+use crate::linear::{Dense, LinearOp, Trainable};
+use crate::load::{Checkpoint, check_config, projection_bias, projection_shape};
+use crate::ops::AttentionShape;
+use crate::parameter::{Norm, Parameter};
+use crate::rope::{Rope, alibi_slopes};
+use crate::weight::Weight;
+
+/// Where named tensors come from.
+trait Source {
+    fn parameter(&self, name: &str, rows: usize, cols: usize) -> Result<Parameter, ModelError>;
+}
+
+struct Stored<'a>(&'a BTreeMap<String, Weight>);
+
+impl Source for Stored<'_> {
+    fn parameter(&self, name: &str, rows: usize, cols: usize) -> Result<Parameter, ModelError> {
+        let weight = self.0.get(name).ok_or_else(|| ModelError::MissingTensor { name: name.to_owned() })?;
+        check(name, (weight.rows(), weight.cols()), (rows, cols))?;
+        Ok(Parameter::Stored(weight.clone()))
+    }
+}
+
+struct Variables<'a>(&'a BTreeMap<String, Var>);
+
+impl Source for Variables<'_> {
+    fn parameter(&self, name: &str, rows: usize, cols: usize) -> Result<Parameter, ModelError> {
+        let variable = self.0.get(name).ok_or_else(|| ModelError::MissingTensor { name: name.to_owned() })?;
+        let found = match *variable.dims() {
+            [n] => (1, n),
+            [rows, cols] => (rows, cols),
+            ref other => (other.len(), 0),
+        };
+        check(name, found, (rows, cols))?;
+        Ok(Parameter::Trained(variable.clone()))
+    }
+}
+
+fn check(name: &str, found: (usize, usize), expected: (usize, usize)) -> Result<(), ModelError> {
+    if found == expected { Ok(()) } else { Err(ModelError::TensorShape { name: name.to_owned(), found, expected }) }
+}
+
+impl Decoder {
+    /// A decoder over a checkpoint's weights as they are stored.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`], [`ModelError::MissingTensor`] or [`ModelError::TensorShape`].
+    pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
+        Self::from_weights(&checkpoint.config, &checkpoint.tensors)
+    }
+
+    /// A decoder over named weights (canonical Hugging Face names; a vector is a matrix of one row).
+    ///
+    /// # Errors
+    /// [`ModelError::Config`], [`ModelError::MissingTensor`] or [`ModelError::TensorShape`].
+    pub fn from_weights(config: &Config, weights: &BTreeMap<String, Weight>) -> Result<Self, ModelError> {
+        assemble(config, &Stored(weights))
+    }
+
+    /// A decoder whose parameters are variables: matrices `(rows, cols)`, vectors `(n)`, named as in a checkpoint.
+    /// Gradients flow to every one of them.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`], [`ModelError::MissingTensor`] or [`ModelError::TensorShape`].
+    pub fn trainable(config: &Config, variables: &BTreeMap<String, Var>) -> Result<Self, ModelError> {
+        assemble(config, &Variables(variables))
+    }
+
+    /// Weights outside the blocks' linear maps: embedding, learned positions, norms, biases, and the head when it is
+    /// not tied.
+    pub fn other_weights(&self) -> Vec<Weight> {
+        let mut weights = vec![self.embedding.weight()];
+        weights.extend(self.positions.as_ref().map(Parameter::weight));
+        for block in &self.blocks {
+            weights.extend(block.attention_norm.weights());
+            weights.extend(block.feed_forward_norm.weights());
+            let biases = block.projections.iter().flatten().filter_map(|map| map.bias());
+            weights.extend(biases.map(|bias| Weight::from_f32(1, bias.len(), bias.to_vec())));
+        }
+        weights.extend(self.final_norm.weights());
+        if !self.config.tied_head {
+            weights.push(self.head.weight());
+        }
+        weights
+    }
+
+    fn maps(&self) -> impl Iterator<Item = &Arc<dyn LinearOp>> {
+        self.blocks.iter().flat_map(|block| block.projections.iter().flatten())
+    }
+
+    /// Number of parameters; a tied head counts once.
+    pub fn parameters(&self) -> usize {
+        let others: usize = self.other_weights().iter().map(|weight| weight.rows() * weight.cols()).sum();
+        others + self.maps().map(|map| map.rows() * map.cols()).sum::<usize>()
+    }
+
+    /// Bytes of all parameters as stored; a tied head counts once.
+    pub fn stored_bytes(&self) -> usize {
+        let others: usize = self.other_weights().iter().map(Weight::stored_bytes).sum();
+        others + self.maps().map(|map| map.stored_bytes()).sum::<usize>()
+    }
+
+    /// Bytes of the blocks' linear maps as stored: what pruning a copy of this decoder costs at most.
+    pub fn prunable_bytes(&self) -> u64 {
+        self.maps().map(|map| map.stored_bytes() as u64).sum()
+    }
+
+    /// Bytes of the linear maps that this decoder does not share with `other`.
+    pub fn bytes_not_shared_with(&self, other: &Self) -> u64 {
+        self.maps()
+            .zip(other.maps())
+            .filter(|(own, theirs)| !Arc::ptr_eq(own, theirs))
+            .map(|(own, _)| own.stored_bytes() as u64)
+            .sum()
+    }
+}
+
+fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError> {
+    check_config(config).map_err(ModelError::Config)?;
+    let hidden = config.hidden_size;
+    let embedding = source.parameter("model.embed_tokens.weight", config.vocab_size, hidden)?;
+    let positions = (config.position == PositionScheme::Learned)
+        .then(|| source.parameter("model.embed_positions.weight", config.max_positions, hidden))
+        .transpose()?;
+    let head_weight = if config.tied_head {
+        embedding.clone()
+    } else {
+        source.parameter("lm_head.weight", config.vocab_size, hidden)?
+    };
+    let blocks = (0..config.layers).map(|layer| block(config, source, layer).map(Arc::new)).collect::<Result<_, _>>()?;
+    let rope = match config.position {
+        PositionScheme::Rope { theta, rotary, style } => Some(Arc::new(Rope::new(theta, rotary, style))),
+        _ => None,
+    };
+    let slopes = (config.position == PositionScheme::Alibi).then(|| alibi_slopes(config.heads));
+    Ok(Decoder {
+        embedding,
+        positions,
+        blocks,
+        final_norm: norm(config, source, "model.norm")?,
+        head: map("lm_head", head_weight, None)?,
+        rope,
+        attention: AttentionShape {
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            scale: 1.0 / (config.head_dim as f32).sqrt(),
+            slopes,
+        },
+        config: Arc::new(config.clone()),
+    })
+}
+
+fn norm(config: &Config, source: &dyn Source, module: &str) -> Result<Norm, ModelError> {
+    let vector = |part: &str| source.parameter(&format!("{module}.{part}"), 1, config.hidden_size);
+    let bias = (config.norm == NormKind::Layer).then(|| vector("bias")).transpose()?;
+    Norm::new(vector("weight")?, bias, config.norm_epsilon).doing(|| format!("reading {module}"))
+}
+
+fn block(config: &Config, source: &dyn Source, layer: usize) -> Result<Block, ModelError> {
+    let prefix = format!("model.layers.{layer}");
+    let mut projections: [Option<Arc<dyn LinearOp>>; 7] = std::array::from_fn(|_| None);
+    for projection in Projection::ALL {
+        if projection == Projection::Gate && !config.gated {
+            continue;
+        }
+        let module = format!("{prefix}.{}", projection.module());
+        let (rows, cols) = projection_shape(config, projection);
+        let weight = source.parameter(&format!("{module}.weight"), rows, cols)?;
+        let bias = projection_bias(config, projection)
+            .then(|| source.parameter(&format!("{module}.bias"), 1, rows))
+            .transpose()?;
+        projections[projection as usize] = Some(map(&module, weight, bias)?);
+    }
+    Ok(Block {
+        attention_norm: norm(config, source, &format!("{prefix}.input_layernorm"))?,
+        feed_forward_norm: norm(config, source, &format!("{prefix}.post_attention_layernorm"))?,
+        projections,
+    })
+}
+
+fn map(module: &str, weight: Parameter, bias: Option<Parameter>) -> Result<Arc<dyn LinearOp>, ModelError> {
+    Ok(match (weight, bias) {
+        (Parameter::Stored(weight), bias) => {
+            let bias = bias.map(|bias| bias.weight().to_f32().into());
+            Arc::new(Dense::new(weight, bias))
+        }
+        (Parameter::Trained(weight), None) => {
+            Arc::new(Trainable::new(weight, None).doing(|| format!("reading {module}"))?)
+        }
+        (Parameter::Trained(weight), Some(bias)) => {
+            let bias = match bias {
+                Parameter::Trained(bias) => bias,
+                Parameter::Stored(bias) => Var::from_vec(bias.to_f32(), bias.cols(), &candle_core::Device::Cpu)
+                    .doing(|| format!("reading {module}"))?,
+            };
+            Arc::new(Trainable::new(weight, Some(bias)).doing(|| format!("reading {module}"))?)
+        }
+    })
+}

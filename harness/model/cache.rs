@@ -1,0 +1,131 @@
+//! Keys and values of the positions already seen.
+
+use crate::error::ModelError;
+
+/// Growable keys and values of every block, in f32, for a batch of sequences of one length.
+#[derive(Debug, Clone)]
+pub struct KvCache {
+    layers: Vec<LayerCache>,
+    width: usize,
+    batch: usize,
+    length: usize,
+    capacity: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+struct LayerCache {
+    /// `(batch, capacity, width)`.
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+/// One block's keys and values with the number of positions they hold.
+pub(crate) struct Cached<'a> {
+    pub keys: &'a [f32],
+    pub values: &'a [f32],
+    pub positions: usize,
+    pub stride: usize,
+}
+
+impl KvCache {
+    /// An empty cache of `layers` blocks whose keys have `width` (kv heads times head dimension) elements a position.
+    pub fn new(layers: usize, width: usize) -> Self {
+        Self { layers: vec![LayerCache::default(); layers], width, batch: 0, length: 0, capacity: 0 }
+    }
+
+    /// Positions held.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether no position is held.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Sequences held; zero before the first use.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Bytes allocated.
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(|layer| (layer.keys.len() + layer.values.len()) * size_of::<f32>()).sum()
+    }
+
+    /// Forgets all positions from `length` on.
+    pub fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+        if self.length == 0 {
+            self.batch = 0;
+        }
+    }
+
+    /// Makes room for `more` positions of `batch` sequences.
+    pub(crate) fn reserve(&mut self, batch: usize, more: usize) -> Result<(), ModelError> {
+        if self.length > 0 && batch != self.batch {
+            return Err(ModelError::CacheBatch { cached: self.batch, given: batch });
+        }
+        let needed = self.length + more;
+        if batch == self.batch && needed <= self.capacity {
+            return Ok(());
+        }
+        let capacity = needed.next_power_of_two().max(64);
+        let (old, new, used) = (self.capacity * self.width, capacity * self.width, self.length * self.width);
+        for layer in &mut self.layers {
+            for values in [&mut layer.keys, &mut layer.values] {
+                let mut grown = vec![0.0; batch * new];
+                if used > 0 {
+                    for (to, from) in grown.chunks_exact_mut(new).zip(values.chunks_exact(old)) {
+                        to[..used].copy_from_slice(&from[..used]);
+                    }
+                }
+                *values = grown;
+            }
+        }
+        self.capacity = capacity;
+        self.batch = batch;
+        Ok(())
+    }
+
+    /// Writes keys and values `(batch, new, width)` of the positions after [`Self::len`] into one block, after
+    /// [`Self::reserve`]; [`Self::advance`] makes them count once every block has them.
+    pub(crate) fn append(&mut self, layer: usize, keys: &[f32], values: &[f32]) -> Cached<'_> {
+        let stride = self.capacity * self.width;
+        let new = keys.len() / self.batch;
+        let at = self.length * self.width;
+        let block = &mut self.layers[layer];
+        for (target, source) in [(&mut block.keys, keys), (&mut block.values, values)] {
+            for (to, from) in target.chunks_exact_mut(stride).zip(source.chunks_exact(new)) {
+                to[at..at + new].copy_from_slice(from);
+            }
+        }
+        Cached { keys: &block.keys, values: &block.values, positions: self.length + new / self.width, stride }
+    }
+
+    pub(crate) fn advance(&mut self, positions: usize) {
+        self.length += positions;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growing_keeps_what_each_sequence_holds() {
+        let mut cache = KvCache::new(1, 2);
+        cache.reserve(2, 1).unwrap();
+        cache.append(0, &[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]);
+        cache.advance(1);
+        cache.reserve(2, 100).unwrap();
+        let new: Vec<f32> = (0..400).map(|v| v as f32).collect();
+        let cached = cache.append(0, &new, &new);
+        assert_eq!(cached.positions, 101);
+        assert_eq!(cached.keys[..4], [1.0, 2.0, 0.0, 1.0]);
+        assert_eq!(cached.values[cached.stride..cached.stride + 4], [7.0, 8.0, 200.0, 201.0]);
+        assert!(matches!(cache.reserve(3, 1), Err(ModelError::CacheBatch { cached: 2, given: 3 })));
+        cache.truncate(0);
+        assert!(cache.reserve(3, 1).is_ok() && cache.is_empty() && cache.bytes() > 0);
+    }
+}

@@ -1,0 +1,382 @@
+//! One readable decoder: Llama-shaped, with its variants as configuration.
+//!
+//! Shapes: hidden states are `(batch, sequence, hidden)`; queries `(batch, sequence, heads · head_dim)`, keys and values
+//! `(batch, sequence, kv_heads · head_dim)`, never transposed. The same code runs inference and training.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use harness_kernels::attention as kernel;
+
+use crate::cache::KvCache;
+use crate::config::{Config, Projection};
+use crate::error::{Context, ModelError};
+use crate::linear::{Dense, LinearOp, forward_together};
+use crate::ops::{self, AttentionShape};
+use crate::parameter::{Norm, Parameter};
+use crate::rope::Rope;
+use crate::tensor::{from_values, with_values};
+use crate::weight::Weight;
+
+/// Tokens of a prompt that go through the blocks at a time.
+const PREFILL_CHUNK: usize = 512;
+
+/// Sees the inputs of the linear maps as they pass.
+pub trait Tap {
+    /// `x` is `(tokens, in)`, row-major: the input of `projection` in block `layer`. Maps that share an input
+    /// (queries, keys and values; gate and up) are announced one after the other with the same values.
+    fn linear_input(&mut self, layer: usize, projection: Projection, x: &[f32]);
+}
+
+/// One block. Cloning shares the weights.
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    pub attention_norm: Norm,
+    pub feed_forward_norm: Norm,
+    /// In the order of [`Projection::ALL`]; the gate is absent when the feed-forward part is not gated.
+    pub projections: [Option<Arc<dyn LinearOp>>; 7],
+}
+
+impl Block {
+    fn map(&self, projection: Projection) -> Result<&dyn LinearOp, ModelError> {
+        self.projections[projection as usize]
+            .as_deref()
+            .ok_or_else(|| ModelError::Config(format!("a block lacks its {projection:?} projection")))
+    }
+}
+
+/// A decoder. Cloning shares all weights; [`Decoder::with_linear`] changes one map of a clone.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    pub(crate) config: Arc<Config>,
+    pub(crate) embedding: Parameter,
+    pub(crate) positions: Option<Parameter>,
+    pub(crate) blocks: Vec<Arc<Block>>,
+    pub(crate) final_norm: Norm,
+    pub(crate) head: Arc<dyn LinearOp>,
+    pub(crate) rope: Option<Arc<Rope>>,
+    pub(crate) attention: AttentionShape,
+}
+
+impl Decoder {
+    /// Shape and variant.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The linear map of one projection; `None` for the gate of a feed-forward part without one, or past the last
+    /// block.
+    pub fn linear(&self, layer: usize, projection: Projection) -> Option<&Arc<dyn LinearOp>> {
+        self.blocks.get(layer)?.projections[projection as usize].as_ref()
+    }
+
+    /// The map from final hidden states to logits.
+    pub fn head(&self) -> &Arc<dyn LinearOp> {
+        &self.head
+    }
+
+    /// This decoder with one linear map replaced; all else is shared.
+    ///
+    /// # Errors
+    /// [`ModelError::Replacement`] when the shapes differ, [`ModelError::Range`] when there is no such map.
+    pub fn with_linear(
+        &self,
+        layer: usize,
+        projection: Projection,
+        map: Arc<dyn LinearOp>,
+    ) -> Result<Self, ModelError> {
+        let Some(old) = self.linear(layer, projection) else {
+            let available = self.blocks.len();
+            return Err(ModelError::Range { what: "block", start: layer, end: layer + 1, available });
+        };
+        let (found, expected) = ((map.rows(), map.cols()), (old.rows(), old.cols()));
+        if found != expected {
+            return Err(ModelError::Replacement { layer, projection, found, expected });
+        }
+        let mut changed = self.clone();
+        Arc::make_mut(&mut changed.blocks[layer]).projections[projection as usize] = Some(map);
+        Ok(changed)
+    }
+
+    /// This decoder with one matrix replaced; the map's bias stays.
+    ///
+    /// # Panics
+    /// When there is no such map or the shape differs.
+    #[must_use]
+    pub fn with_weight(&self, layer: usize, projection: Projection, weight: Weight) -> Self {
+        let bias = self.linear(layer, projection).and_then(|map| map.bias());
+        match self.with_linear(layer, projection, Arc::new(Dense::new(weight, bias))) {
+            Ok(changed) => changed,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// This decoder with other rotary frequencies.
+    #[must_use]
+    pub fn with_rope(&self, rope: Rope) -> Self {
+        Self { rope: Some(Arc::new(rope)), ..self.clone() }
+    }
+
+    /// An empty cache for this decoder.
+    pub fn new_cache(&self) -> KvCache {
+        KvCache::new(self.blocks.len(), self.config.kv_heads * self.config.head_dim)
+    }
+
+    /// Embeddings of equally long windows, `(batch, sequence, hidden)`, the first token at position 0.
+    ///
+    /// # Errors
+    /// [`ModelError::Windows`], [`ModelError::Token`], [`ModelError::Position`].
+    pub fn embed(&self, windows: &[&[u32]]) -> Result<Tensor, ModelError> {
+        self.embed_at(windows, 0)
+    }
+
+    fn embed_at(&self, windows: &[&[u32]], start: usize) -> Result<Tensor, ModelError> {
+        let length = windows.first().map_or(0, |window| window.len());
+        if length == 0 || windows.iter().any(|window| window.len() != length) {
+            return Err(ModelError::Windows(windows.iter().map(|window| window.len()).collect()));
+        }
+        let vocabulary = self.config.vocab_size;
+        let ids = windows.concat();
+        if let Some(&token) = ids.iter().find(|id| **id as usize >= vocabulary) {
+            return Err(ModelError::Token { token, vocabulary });
+        }
+        let doing = || "embedding tokens".to_owned();
+        let mut hidden = self.embedding.rows(&ids).doing(doing)?;
+        if let Some(positions) = &self.positions {
+            if start + length > self.config.max_positions {
+                return Err(ModelError::Position {
+                    position: self.config.max_positions,
+                    table: self.config.max_positions,
+                });
+            }
+            let ids: Vec<u32> = windows.iter().flat_map(|_| start as u32..(start + length) as u32).collect();
+            hidden = ops::add(&hidden, &positions.rows(&ids).doing(doing)?).doing(doing)?;
+        }
+        hidden.reshape((windows.len(), length, self.config.hidden_size)).doing(doing)
+    }
+
+    /// Runs one block over `hidden (batch, sequence, hidden)` whose sequences start at position 0.
+    ///
+    /// # Errors
+    /// [`ModelError::Range`] past the last block, [`ModelError::Compute`] when an operation fails.
+    pub fn block(&self, layer: usize, hidden: &Tensor, tap: Option<&mut dyn Tap>) -> Result<Tensor, ModelError> {
+        self.run_block(layer, hidden, None, None, tap)
+    }
+
+    /// `keep` limits what follows attention to some positions of each sequence; the result then has only those.
+    fn run_block(
+        &self,
+        layer: usize,
+        hidden: &Tensor,
+        cache: Option<&mut KvCache>,
+        keep: Option<Range<usize>>,
+        mut tap: Option<&mut dyn Tap>,
+    ) -> Result<Tensor, ModelError> {
+        let available = self.blocks.len();
+        let block =
+            self.blocks.get(layer).ok_or(ModelError::Range { what: "block", start: layer, end: layer + 1, available })?;
+        let mut see = |projections: &[Projection], x: &Tensor| -> candle_core::Result<()> {
+            if let Some(tap) = tap.as_deref_mut() {
+                with_values(x, |x| projections.iter().for_each(|p| tap.linear_input(layer, *p, x)))?;
+            }
+            Ok(())
+        };
+
+        let doing = || format!("attention of block {layer}");
+        let normal = block.attention_norm.forward(hidden).doing(doing)?;
+        see(&[Projection::Q, Projection::K, Projection::V], &normal).doing(doing)?;
+        let maps = [block.map(Projection::Q)?, block.map(Projection::K)?, block.map(Projection::V)?];
+        let [q, k, v] = forward_together(maps, &normal).doing(doing)?;
+        let mut attended = self.attend(layer, q, k, &v, cache).doing(doing)?;
+        let mut hidden = hidden.clone();
+        if let Some(keep) = keep {
+            for values in [&mut attended, &mut hidden] {
+                *values = values.narrow(1, keep.start, keep.len()).and_then(|kept| kept.contiguous()).doing(doing)?;
+            }
+        }
+        see(&[Projection::O], &attended).doing(doing)?;
+        let attended = block.map(Projection::O)?.forward(&attended).doing(doing)?;
+        let hidden = ops::add(&hidden, &attended).doing(doing)?;
+
+        let doing = || format!("feed-forward part of block {layer}");
+        let normal = block.feed_forward_norm.forward(&hidden).doing(doing)?;
+        let up = block.map(Projection::Up)?;
+        let inner = if self.config.gated {
+            see(&[Projection::Gate, Projection::Up], &normal).doing(doing)?;
+            let [gate, up] = forward_together([block.map(Projection::Gate)?, up], &normal).doing(doing)?;
+            ops::activate(self.config.activation, &gate, Some(&up)).doing(doing)?
+        } else {
+            see(&[Projection::Up], &normal).doing(doing)?;
+            ops::activate(self.config.activation, &up.forward(&normal).doing(doing)?, None).doing(doing)?
+        };
+        see(&[Projection::Down], &inner).doing(doing)?;
+        let down = block.map(Projection::Down)?.forward(&inner).doing(doing)?;
+        ops::add(&hidden, &down).doing(doing)
+    }
+
+    /// Rotates queries and keys and attends, `(batch, sequence, heads · head_dim)`.
+    fn attend(
+        &self,
+        layer: usize,
+        q: Tensor,
+        k: Tensor,
+        v: &Tensor,
+        cache: Option<&mut KvCache>,
+    ) -> candle_core::Result<Tensor> {
+        let (batch, queries, _) = q.dims3()?;
+        let start = cache.as_ref().map_or(0, |cache| cache.len());
+        let (q, k) = match &self.rope {
+            Some(rope) => {
+                let tables = rope.tables(start + queries);
+                let head_dim = self.config.head_dim;
+                (ops::rotate(&q, &tables, start, head_dim)?, ops::rotate(&k, &tables, start, head_dim)?)
+            }
+            None => (q, k),
+        };
+        let Some(cache) = cache else {
+            return ops::attention(&q, &k, v, &self.attention);
+        };
+        let cached = with_values(&k, |k| with_values(v, |v| cache.append(layer, k, v)))??;
+        let shape = self.attention.kernel(batch, queries, cached.positions, cached.stride);
+        let values = with_values(&q, |q| kernel::attention(q, cached.keys, cached.values, &shape).0)?;
+        from_values(values, q.shape())
+    }
+
+    /// The normalisation after the last block, over hidden states of any leading shape.
+    ///
+    /// # Errors
+    /// [`ModelError::Compute`] when the operation fails.
+    pub fn final_norm(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+        self.final_norm.forward(hidden).doing(|| "final normalisation".to_owned())
+    }
+
+    /// Final hidden states `(batch, sequence, hidden)` of equally long windows, after the last normalisation.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::embed`], or [`ModelError::Compute`].
+    pub fn hidden(&self, windows: &[&[u32]]) -> Result<Tensor, ModelError> {
+        let mut hidden = self.embed(windows)?;
+        for layer in 0..self.blocks.len() {
+            hidden = self.run_block(layer, &hidden, None, None, None)?;
+        }
+        self.final_norm(&hidden)
+    }
+
+    /// Final hidden states of some positions of each window, `(batch · positions, hidden)`, window by window. What only
+    /// the other positions need is left out of the last block.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::hidden`], and [`ModelError::Range`] when a window has no such position.
+    pub fn hidden_positions(&self, windows: &[&[u32]], positions: Range<usize>) -> Result<Tensor, ModelError> {
+        let available = windows.first().map_or(0, |window| window.len());
+        if positions.start >= positions.end || positions.end > available {
+            return Err(ModelError::Range {
+                what: "positions",
+                start: positions.start,
+                end: positions.end,
+                available,
+            });
+        }
+        on_worker(|| {
+            let mut hidden = self.embed(windows)?;
+            let last = self.blocks.len().saturating_sub(1);
+            for layer in 0..self.blocks.len() {
+                let keep = (layer == last && positions.len() < available).then(|| positions.clone());
+                hidden = self.run_block(layer, &hidden, None, keep, None)?;
+            }
+            let rows = windows.len() * positions.len();
+            let hidden =
+                hidden.reshape((rows, self.config.hidden_size)).doing(|| "collecting positions".to_owned())?;
+            self.final_norm(&hidden)
+        })
+    }
+
+    /// Logits `(rows, vocabulary)` of final hidden states `(rows, hidden)`.
+    ///
+    /// # Errors
+    /// [`ModelError::Compute`] when the shape does not fit.
+    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor, ModelError> {
+        self.head.forward(hidden).doing(|| "logits".to_owned())
+    }
+
+    /// Logits of some rows of final hidden states `(rows, hidden)`, written to `out`, whose memory is kept between
+    /// calls.
+    ///
+    /// # Errors
+    /// [`ModelError::Range`] for rows that are not there, [`ModelError::Compute`] when the shape does not fit.
+    pub fn logits_into(&self, hidden: &Tensor, rows: Range<usize>, out: &mut Vec<f32>) -> Result<(), ModelError> {
+        let doing = || "logits".to_owned();
+        let (available, cols) = hidden.dims2().doing(doing)?;
+        if rows.start > rows.end || rows.end > available {
+            return Err(ModelError::Range { what: "rows", start: rows.start, end: rows.end, available });
+        }
+        match self.head.dense() {
+            Some(head) if head.bias.is_none() && head.cols == cols => {
+                out.resize(rows.len() * head.rows, 0.0);
+                let range = rows.start * cols..rows.end * cols;
+                with_values(hidden, |x| {
+                    harness_kernels::matmul_nt(&x[range], head.weight, out, rows.len(), cols, head.rows);
+                })
+                .doing(doing)
+            }
+            _ => {
+                let part = hidden.narrow(0, rows.start, rows.len()).doing(doing)?;
+                let logits = self.logits(&part)?;
+                out.clear();
+                with_values(&logits, |values| out.extend_from_slice(values)).doing(doing)
+            }
+        }
+    }
+
+    /// Appends tokens to every sequence of the cache and returns final hidden states of the last `keep` new positions,
+    /// `(batch, keep, hidden)`. The cache grows only when the whole step succeeds.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::hidden`], and [`ModelError::CacheBatch`].
+    pub fn step(&self, windows: &[&[u32]], cache: &mut KvCache, keep: usize) -> Result<Tensor, ModelError> {
+        on_worker(|| {
+            let mut hidden = self.embed_at(windows, cache.len())?;
+            let new = windows.first().map_or(0, |window| window.len());
+            let keep = keep.clamp(1, new);
+            cache.reserve(windows.len(), new)?;
+            let last = self.blocks.len().saturating_sub(1);
+            for layer in 0..self.blocks.len() {
+                let kept = (layer == last && keep < new).then_some(new - keep..new);
+                hidden = self.run_block(layer, &hidden, Some(cache), kept, None)?;
+            }
+            cache.advance(new);
+            self.final_norm(&hidden)
+        })
+    }
+
+    /// Appends tokens to the single sequence of the cache, a long prompt in chunks, and returns the logits after the
+    /// last one, `vocabulary` values.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::step`].
+    pub fn logits_last(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, ModelError> {
+        on_worker(|| {
+            let mut hidden = None;
+            for chunk in tokens.chunks(PREFILL_CHUNK) {
+                hidden = Some(self.step(&[chunk], cache, 1)?);
+            }
+            let hidden = hidden.ok_or_else(|| ModelError::Windows(vec![0]))?;
+            let doing = || "logits of the last position".to_owned();
+            let row = hidden.reshape((1, self.config.hidden_size)).doing(doing)?;
+            let mut out = Vec::new();
+            self.logits_into(&row, 0..1, &mut out)?;
+            Ok(out)
+        })
+    }
+}
+
+/// Runs on a thread of rayon's pool, so that the many short parallel regions of a pass do not each wake the pool from
+/// outside.
+fn on_worker<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
+}
+
+#[cfg(test)]
+#[path = "decoder_tests.rs"]
+mod tests;

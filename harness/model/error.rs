@@ -1,0 +1,97 @@
+//! What can go wrong when a decoder is built or run.
+
+use crate::config::Projection;
+
+/// Why a decoder could not be built or run.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A tensor operation failed.
+    #[error("{what}: {source}")]
+    Compute {
+        /// What was being computed, and in which block.
+        what: String,
+        /// The tensor library's reason.
+        source: candle_core::Error,
+    },
+    /// A tensor the configuration asks for is not there.
+    #[error("the checkpoint has no tensor {name}, which its configuration asks for")]
+    MissingTensor {
+        /// Canonical name.
+        name: String,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("tensor {name} is {found:?} where the configuration asks for {expected:?}")]
+    TensorShape {
+        /// Canonical name.
+        name: String,
+        /// Rows and columns found.
+        found: (usize, usize),
+        /// Rows and columns expected.
+        expected: (usize, usize),
+    },
+    /// The configuration contradicts itself.
+    #[error("the model configuration is not usable: {0}")]
+    Config(String),
+    /// A token id outside the vocabulary.
+    #[error("token {token} lies outside the vocabulary of {vocabulary}; the text was encoded with another tokenizer")]
+    Token {
+        /// The token.
+        token: u32,
+        /// Size of the vocabulary.
+        vocabulary: usize,
+    },
+    /// Windows of one batch must be equally long and not empty.
+    #[error("a batch needs windows of one length, at least one token each; it has {0:?}")]
+    Windows(Vec<usize>),
+    /// A learned position table ends before the text does.
+    #[error("position {position} lies past the {table} learned positions; use shorter windows")]
+    Position {
+        /// First position without an embedding.
+        position: usize,
+        /// Rows of the table.
+        table: usize,
+    },
+    /// A block or row range that is not there.
+    #[error("{what} {start}..{end} was asked for, but there are {available}")]
+    Range {
+        /// What is counted.
+        what: &'static str,
+        /// First one asked for.
+        start: usize,
+        /// One past the last one asked for.
+        end: usize,
+        /// How many there are.
+        available: usize,
+    },
+    /// A batch of another size than the cache was filled with.
+    #[error("the key-value cache holds {cached} sequences, but {given} were given; use a new cache")]
+    CacheBatch {
+        /// Sequences in the cache.
+        cached: usize,
+        /// Sequences given.
+        given: usize,
+    },
+    /// A replacement of another shape than the map it replaces.
+    #[error("block {layer} {projection:?}: a {found:?} map cannot stand for a {expected:?} one")]
+    Replacement {
+        /// Block.
+        layer: usize,
+        /// Linear map.
+        projection: Projection,
+        /// Rows and columns of the replacement.
+        found: (usize, usize),
+        /// Rows and columns needed.
+        expected: (usize, usize),
+    },
+}
+
+/// Adds what was being done to a tensor library's error.
+pub(crate) trait Context<T> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T, ModelError>;
+}
+
+impl<T> Context<T> for candle_core::Result<T> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T, ModelError> {
+        self.map_err(|source| ModelError::Compute { what: what(), source })
+    }
+}

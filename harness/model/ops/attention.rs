@@ -1,0 +1,118 @@
+//! Causal attention without a query-by-key matrix.
+
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use harness_kernels::attention as kernel;
+
+use super::{output, with_three, with_two};
+use crate::tensor::{from_values, values};
+
+/// What attention knows besides its inputs.
+#[derive(Debug, Clone)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Dimensions of a head.
+    pub head_dim: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// One linear-bias slope a head.
+    pub slopes: Option<Arc<[f32]>>,
+}
+
+impl AttentionShape {
+    /// The kernel's shape for `keys` keys a sequence, `stride` elements apart from sequence to sequence.
+    pub(crate) fn kernel(&self, batch: usize, queries: usize, keys: usize, stride: usize) -> kernel::Shape<'_> {
+        kernel::Shape {
+            batch,
+            queries,
+            keys,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            scale: self.scale,
+            slopes: self.slopes.as_deref(),
+            key_batch_stride: stride,
+        }
+    }
+}
+
+/// Attention of `q (batch, queries, heads · head_dim)` over `k` and `v (batch, keys, kv_heads · head_dim)`; the last
+/// query stands at the last key.
+///
+/// # Errors
+/// When shapes do not fit or a tensor is not contiguous f32 on the CPU.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: &AttentionShape) -> Result<Tensor> {
+    let (batch, queries, width) = q.dims3()?;
+    let (key_batch, keys, key_width) = k.dims3()?;
+    if v.dims() != k.dims()
+        || batch != key_batch
+        || queries > keys
+        || width != shape.heads * shape.head_dim
+        || key_width != shape.kv_heads * shape.head_dim
+    {
+        bail!("attention of {:?} over keys {:?} and values {:?} with {shape:?}", q.dims(), k.dims(), v.dims());
+    }
+    let dims = (batch, queries, keys, keys * key_width);
+    q.apply_op3(k, v, Attention { shape: shape.clone(), dims, log_sums: OnceLock::new() })
+}
+
+struct Attention {
+    shape: AttentionShape,
+    dims: (usize, usize, usize, usize),
+    /// Kept from the forward pass for the backward pass.
+    log_sums: OnceLock<Vec<f32>>,
+}
+
+impl Attention {
+    fn kernel(&self) -> kernel::Shape<'_> {
+        let (batch, queries, keys, stride) = self.dims;
+        self.shape.kernel(batch, queries, keys, stride)
+    }
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (q, k) = (values(s1, l1, self.name())?, values(s2, l2, self.name())?);
+        let v = values(s3, l3, self.name())?;
+        let (out, log_sums) = kernel::attention(q, k, v, &self.kernel());
+        self.log_sums.get_or_init(|| log_sums);
+        Ok(output(out, l1.shape()))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        result: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Some(log_sums) = self.log_sums.get() else { bail!("attention's gradient was asked for before its value") };
+        let [dq, dk, dv] = with_three(q, k, v, |q, k, v| {
+            with_two(result, &grad.contiguous()?, |result, grad| {
+                kernel::attention_gradient(q, k, v, result, log_sums, grad, &self.kernel())
+            })
+        })??;
+        Ok((
+            Some(from_values(dq, q.shape())?),
+            Some(from_values(dk, k.shape())?),
+            Some(from_values(dv, v.shape())?),
+        ))
+    }
+}

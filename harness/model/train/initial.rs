@@ -1,0 +1,59 @@
+//! Weights before the first step.
+
+use std::collections::BTreeMap;
+
+use harness_core::seed::stream;
+use rand_chacha::rand_core::Rng;
+
+use crate::config::Config;
+use crate::load::expected_tensors;
+
+/// Standard deviation of embeddings.
+const EMBEDDING: f64 = 0.02;
+/// Maps that write into the residual stream begin smaller, so that blocks begin close to the identity.
+const RESIDUAL: f64 = 0.5;
+
+/// Normal values from streams keyed by seed and tensor name: `0.02` for embeddings, `cols^-1/2` for matrices (half of
+/// it for attention output and feed-forward down maps); norms are one, biases zero.
+pub(crate) fn initial(config: &Config, seed: u64) -> BTreeMap<String, Vec<f32>> {
+    expected_tensors(config)
+        .map(|spec| {
+            let count = spec.rows * spec.cols;
+            let values = if spec.name.ends_with(".bias") {
+                vec![0.0; count]
+            } else if is_norm(&spec.name) {
+                vec![1.0; count]
+            } else if is_embedding(&spec.name) {
+                normal(seed, &spec.name, count, EMBEDDING)
+            } else {
+                let residual = spec.name.ends_with("o_proj.weight") || spec.name.ends_with("down_proj.weight");
+                let factor = if residual { RESIDUAL } else { 1.0 };
+                normal(seed, &spec.name, count, factor / (spec.cols as f64).sqrt())
+            };
+            (spec.name, values)
+        })
+        .collect()
+}
+
+pub(crate) fn is_norm(name: &str) -> bool {
+    name.ends_with("norm.weight")
+}
+
+pub(crate) fn is_embedding(name: &str) -> bool {
+    name.contains(".embed_") || name == "lm_head.weight"
+}
+
+/// Box and Muller's transform, two values of two draws.
+fn normal(seed: u64, name: &str, count: usize, deviation: f64) -> Vec<f32> {
+    let mut rng = stream(seed, &["initial", name]);
+    let mut unit = || (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+    let mut values = Vec::with_capacity(count + 1);
+    while values.len() < count {
+        let radius = deviation * (-2.0 * (1.0 - unit()).ln()).sqrt();
+        let (sine, cosine) = (std::f64::consts::TAU * unit()).sin_cos();
+        values.push((radius * cosine) as f32);
+        values.push((radius * sine) as f32);
+    }
+    values.truncate(count);
+    values
+}

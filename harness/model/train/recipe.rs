@@ -1,0 +1,247 @@
+//! `recipe.toml`: everything a training run is a function of.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::TrainError;
+use super::adamw::AdamW;
+use super::schedule::Schedule;
+use crate::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
+
+/// A training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Version of this format; 1.
+    pub format: u32,
+    /// Name of the model.
+    pub name: String,
+    /// One sentence about it.
+    pub about: String,
+    /// What is trained.
+    pub architecture: ArchitectureRecipe,
+    /// On what.
+    pub data: DataRecipe,
+    /// How.
+    pub training: TrainingRecipe,
+}
+
+/// Shape of the decoder: RMSNorm, half-split rotary positions, SwiGLU, no biases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchitectureRecipe {
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Width of the feed-forward part.
+    pub feed_forward: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Dimensions of a head.
+    pub head_dim: usize,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// The head is the embedding.
+    pub tied_head: bool,
+}
+
+/// The text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecipe {
+    /// Name of the data set.
+    pub corpus: String,
+    /// Split trained on.
+    pub train: String,
+    /// Split scored along the way.
+    pub valid: String,
+    /// Windows of it.
+    pub valid_windows: usize,
+    /// Tokens of context.
+    pub context: usize,
+}
+
+/// The optimisation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingRecipe {
+    /// Seed of the first weights and of the order of the data.
+    pub seed: u64,
+    /// Tokens predicted, rounded up to whole steps.
+    pub tokens: u64,
+    /// Windows a step.
+    pub batch: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Share of the steps spent warming up.
+    pub warmup: f64,
+    /// Final learning rate as a share of the peak.
+    pub final_share: f64,
+    /// Decay of matrices; embeddings, norms and biases have none.
+    pub weight_decay: f64,
+    /// Decay of the mean gradient.
+    pub beta1: f64,
+    /// Decay of the mean squared gradient.
+    pub beta2: f64,
+    /// Added to the root of the mean squared gradient.
+    pub epsilon: f64,
+    /// Largest norm of the whole gradient.
+    pub clip: f64,
+    /// Steps between scorings of the validation text.
+    pub evaluate_every: usize,
+    /// Steps between checkpoints.
+    pub checkpoint_every: usize,
+}
+
+impl Recipe {
+    /// Reads and checks a recipe.
+    ///
+    /// # Errors
+    /// [`TrainError::Parse`] with the place, or [`TrainError::Recipe`] with the range.
+    pub fn parse(text: &str) -> Result<Self, TrainError> {
+        let recipe: Self = toml::from_str(text).map_err(|error| TrainError::Parse(error.to_string()))?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`TrainError::Recipe`] with the range.
+    pub fn check(&self) -> Result<(), TrainError> {
+        fn within<T: PartialOrd + std::fmt::Display>(
+            key: &'static str,
+            value: T,
+            low: T,
+            high: T,
+        ) -> Result<(), TrainError> {
+            if value >= low && value <= high {
+                return Ok(());
+            }
+            Err(TrainError::Recipe { key, value: value.to_string(), allowed: format!("{low} to {high}") })
+        }
+        let (shape, data, training) = (&self.architecture, &self.data, &self.training);
+        within("format", self.format, 1, 1)?;
+        within("architecture.hidden", shape.hidden, 1, 1 << 16)?;
+        within("architecture.feed_forward", shape.feed_forward, 1, 1 << 18)?;
+        within("architecture.layers", shape.layers, 1, 1024)?;
+        within("architecture.heads", shape.heads, 1, 1024)?;
+        within("architecture.kv_heads", shape.kv_heads, 1, shape.heads)?;
+        within("architecture.head_dim", shape.head_dim, 2, 1 << 12)?;
+        within("architecture.rope_theta", shape.rope_theta, 1.0, 1e12)?;
+        within("data.valid_windows", data.valid_windows, 1, 1 << 20)?;
+        within("data.context", data.context, 1, 1 << 20)?;
+        within("training.tokens", training.tokens, 1, 1 << 50)?;
+        within("training.batch", training.batch, 1, 1 << 20)?;
+        within("training.learning_rate", training.learning_rate, 0.0, 1e3)?;
+        within("training.warmup", training.warmup, 0.0, 1.0)?;
+        within("training.final_share", training.final_share, 0.0, 1.0)?;
+        within("training.weight_decay", training.weight_decay, 0.0, 1e3)?;
+        within("training.beta1", training.beta1, 0.0, 1.0 - 1e-9)?;
+        within("training.beta2", training.beta2, 0.0, 1.0 - 1e-9)?;
+        within("training.epsilon", training.epsilon, 1e-30, 1.0)?;
+        within("training.clip", training.clip, 1e-9, 1e9)?;
+        within("training.evaluate_every", training.evaluate_every, 1, usize::MAX)?;
+        within("training.checkpoint_every", training.checkpoint_every, 1, usize::MAX)
+    }
+
+    /// Steps of the run.
+    pub fn steps(&self) -> usize {
+        self.training.tokens.div_ceil((self.training.batch * self.data.context) as u64) as usize
+    }
+
+    /// Learning rate of each step.
+    pub fn schedule(&self) -> Schedule {
+        let steps = self.steps();
+        Schedule {
+            peak: self.training.learning_rate,
+            warmup: (self.training.warmup * steps as f64).round() as usize,
+            steps,
+            final_share: self.training.final_share,
+        }
+    }
+
+    /// Constants of the optimizer.
+    pub fn optimizer(&self) -> AdamW {
+        AdamW { beta1: self.training.beta1, beta2: self.training.beta2, epsilon: self.training.epsilon }
+    }
+
+    /// The decoder's configuration over a vocabulary.
+    pub fn config(&self, vocabulary: usize, begin: Option<u32>, end: Option<u32>) -> Config {
+        let shape = &self.architecture;
+        Config {
+            architecture: "llama".to_owned(),
+            vocab_size: vocabulary,
+            hidden_size: shape.hidden,
+            intermediate_size: shape.feed_forward,
+            layers: shape.layers,
+            heads: shape.heads,
+            kv_heads: shape.kv_heads,
+            head_dim: shape.head_dim,
+            max_positions: self.data.context,
+            norm: NormKind::Rms,
+            norm_epsilon: 1e-5,
+            activation: Activation::Silu,
+            gated: true,
+            position: PositionScheme::Rope {
+                theta: shape.rope_theta,
+                rotary: shape.head_dim,
+                style: RopeStyle::HalfSplit,
+            },
+            qkv_bias: false,
+            output_bias: false,
+            mlp_bias: false,
+            tied_head: shape.tied_head,
+            bos: begin,
+            eos: end.into_iter().collect(),
+        }
+    }
+
+    /// Identity of the run: a hash of everything but name and description, so a comment or a better sentence does
+    /// not make a checkpoint stale.
+    ///
+    /// # Errors
+    /// [`TrainError::Parse`] when the recipe cannot be written down, which a parsed one always can.
+    pub fn hash(&self) -> Result<String, TrainError> {
+        let bare = Self { name: String::new(), about: String::new(), ..self.clone() };
+        let text = serde_json::to_string(&bare).map_err(|error| TrainError::Parse(error.to_string()))?;
+        Ok(crate::load::hex(&Sha256::digest(text.as_bytes())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn shipped(name: &str) -> String {
+        let path = format!("{}/../../datasets/models/{name}/recipe.toml", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn the_shipped_recipes_are_read_and_a_sentence_changes_no_run() {
+        for name in ["tiny-100k", "tiny-300k", "tiny-1m"] {
+            let recipe = Recipe::parse(&shipped(name)).unwrap();
+            assert_eq!(recipe.name, name);
+            assert_eq!(recipe.data.context, 256);
+            let other = Recipe { about: "else".to_owned(), ..recipe.clone() };
+            assert_eq!(other.hash().unwrap(), recipe.hash().unwrap());
+            let mut seeded = recipe.clone();
+            seeded.training.seed += 1;
+            assert_ne!(seeded.hash().unwrap(), recipe.hash().unwrap());
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_values_out_of_range_are_named() {
+        let text = shipped("tiny-100k");
+        let error = Recipe::parse(&text.replace("weight_decay", "wieght_decay")).unwrap_err().to_string();
+        assert!(error.contains("wieght_decay"), "{error}");
+        let error = Recipe::parse(&text.replace("final_share", "final_share = 7 #")).unwrap_err().to_string();
+        assert_eq!(error, "`training.final_share` of the recipe is 7; it must be 0 to 1");
+    }
+}

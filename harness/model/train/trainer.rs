@@ -1,0 +1,367 @@
+//! The loop.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use candle_core::{Device, Var};
+
+use super::adamw::{Group, Moments};
+use super::checkpoint::{State, write_atomically};
+use super::hook::{Hook, StepInfo};
+use super::initial::{initial, is_embedding, is_norm};
+use super::{CurvePoint, Event, Recipe, TokenSource, TrainError, Trained};
+use crate::config::Config;
+use crate::decoder::Decoder;
+use crate::error::{Context, ModelError};
+use crate::load::{Checkpoint, expected_tensors};
+use crate::ops::cross_entropy;
+use crate::tensor::{from_values, with_values};
+use crate::weight::{DType, Weight};
+use crate::write::{DEFAULT_SHARD_BYTES, write_folder};
+
+/// Windows scored together on the validation text.
+const SCORED_TOGETHER: usize = 8;
+
+/// A run in progress; [`super::train`] drives one to its end.
+pub struct Trainer {
+    recipe: Recipe,
+    config: Config,
+    out: PathBuf,
+    state: State,
+    variables: BTreeMap<String, Var>,
+    decoder: Decoder,
+    groups: Option<BTreeMap<String, Group>>,
+    spent: Duration,
+    done_here: usize,
+}
+
+impl Trainer {
+    /// A new run, or the one whose checkpoint lies in `out`.
+    ///
+    /// # Errors
+    /// [`TrainError`]: a recipe that contradicts itself or the text, a checkpoint of another run.
+    pub fn open(recipe: &Recipe, source: &dyn TokenSource, out: &Path) -> Result<Self, TrainError> {
+        recipe.check()?;
+        std::fs::create_dir_all(out).map_err(|source| TrainError::Io { path: out.to_owned(), source })?;
+        let config = recipe.config(source.vocabulary(), source.begin(), source.end());
+        let run = format!("{} on {}", recipe.hash()?, source.identity());
+        let path = checkpoint_path(out);
+        let state = match State::load(&path)? {
+            Some(state) => state.checked(&path, &run, &config)?,
+            None => State::new(run, initial(&config, recipe.training.seed)),
+        };
+        let failed = |source| TrainError::Model { step: state.step, source };
+        let variables = variables(&config, &state.weights).map_err(failed)?;
+        let decoder = Decoder::trainable(&config, &variables).map_err(failed)?;
+        Ok(Self {
+            recipe: recipe.clone(),
+            config,
+            out: out.to_owned(),
+            state,
+            variables,
+            decoder,
+            groups: None,
+            spent: Duration::ZERO,
+            done_here: 0,
+        })
+    }
+
+    /// Steps done.
+    pub fn step(&self) -> usize {
+        self.state.step
+    }
+
+    /// Parameters of the model; a tied head counts once.
+    pub fn parameters(&self) -> usize {
+        self.state.weights.values().map(Vec::len).sum()
+    }
+
+    /// The decoder over the current weights.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// The weights by canonical name.
+    pub fn weights(&self) -> &BTreeMap<String, Vec<f32>> {
+        &self.state.weights
+    }
+
+    /// Does one step, then scores and saves where the recipe says so.
+    ///
+    /// # Errors
+    /// [`TrainError`].
+    pub fn advance(
+        &mut self,
+        source: &dyn TokenSource,
+        hooks: &mut [Box<dyn Hook>],
+        progress: &mut dyn FnMut(Event),
+    ) -> Result<(), TrainError> {
+        let began = Instant::now();
+        let (loss, gradient_norm, learning_rate) = self.optimise(source, hooks)?;
+        self.spent += began.elapsed();
+        self.done_here += 1;
+        let step = self.state.step;
+        let tokens_per_second = self.tokens_per_second().unwrap_or(0.0);
+        progress(Event::Step { step, loss, gradient_norm, learning_rate, tokens_per_second });
+        let last = step == self.recipe.steps();
+        if last || step.is_multiple_of(self.recipe.training.evaluate_every) {
+            let valid = self.evaluate(source)?;
+            progress(Event::Evaluated { step, loss: valid });
+            let (sum, count) = std::mem::take(&mut self.state.pending);
+            let tokens = (step * self.recipe.training.batch * self.recipe.data.context) as u64;
+            self.state.curve.push(CurvePoint { step, tokens, train: sum / count as f64, valid, learning_rate });
+        }
+        if last || step.is_multiple_of(self.recipe.training.checkpoint_every) {
+            self.save()?;
+            progress(Event::Saved { step });
+        }
+        Ok(())
+    }
+
+    /// Forward, backward, update; returns loss, gradient norm and learning rate.
+    fn optimise(
+        &mut self,
+        source: &dyn TokenSource,
+        hooks: &mut [Box<dyn Hook>],
+    ) -> Result<(f64, f64, f64), TrainError> {
+        let at = StepInfo { step: self.state.step, steps: self.recipe.steps() };
+        let refused = |reason| TrainError::Hook { step: at.step, reason };
+        let failed = |source| TrainError::Model { step: at.step, source };
+        for hook in hooks.iter_mut() {
+            hook.before_step(at, &mut self.state.weights).map_err(refused)?;
+        }
+        if !hooks.is_empty() {
+            self.publish().map_err(failed)?;
+        }
+        let windows = self.batch(source, at.step)?;
+        let (loss, mut gradients) = self.gradients(&windows).map_err(failed)?;
+        finite(at.step, "loss", loss)?;
+        for hook in hooks.iter_mut() {
+            hook.after_backward(at, &self.state.weights, &mut gradients).map_err(refused)?;
+        }
+        let squares: f64 = gradients.values().flatten().map(|&g| f64::from(g) * f64::from(g)).sum();
+        let norm = squares.sqrt();
+        finite(at.step, "gradient norm", norm)?;
+        let scale = (self.recipe.training.clip / norm.max(f64::MIN_POSITIVE)).min(1.0) as f32;
+        let mut rate = self.recipe.schedule().rate(at.step);
+        for hook in hooks.iter_mut() {
+            rate = hook.learning_rate(at, rate);
+        }
+        self.update(&gradients, rate, scale, hooks);
+        for hook in hooks.iter_mut() {
+            hook.after_step(at, &mut self.state.weights).map_err(refused)?;
+        }
+        self.publish().map_err(failed)?;
+        self.state.step += 1;
+        self.state.pending = (self.state.pending.0 + loss, self.state.pending.1 + 1);
+        Ok((loss, norm, rate))
+    }
+
+    fn update(
+        &mut self,
+        gradients: &BTreeMap<String, Vec<f32>>,
+        rate: f64,
+        scale: f32,
+        hooks: &mut [Box<dyn Hook>],
+    ) {
+        let decay = self.recipe.training.weight_decay;
+        let groups = self.groups.get_or_insert_with(|| {
+            let group = |name: &String| {
+                let bare = is_norm(name) || is_embedding(name) || name.ends_with(".bias");
+                let group = Group { rate: 1.0, decay: if bare { 0.0 } else { decay } };
+                (name.clone(), hooks.iter_mut().fold(group, |group, hook| hook.group(name, group)))
+            };
+            self.state.weights.keys().map(group).collect()
+        });
+        let optimizer = self.recipe.optimizer();
+        for (name, values) in &mut self.state.weights {
+            let (Some(gradient), Some(group)) = (gradients.get(name), groups.get(name)) else { continue };
+            let moments = self.state.moments.entry(name.clone()).or_insert_with(|| Moments::zeros(values.len()));
+            optimizer.update(self.state.step, rate, *group, scale, gradient, moments, values);
+        }
+    }
+
+    /// Windows of step `step`, one token longer than the context.
+    fn batch(&self, source: &dyn TokenSource, step: usize) -> Result<Vec<Vec<u32>>, TrainError> {
+        let (data, training) = (&self.recipe.data, &self.recipe.training);
+        // Seeds read disjoint ranges of windows.
+        let first = (training.seed << 40) + (step * training.batch) as u64;
+        (first..first + training.batch as u64)
+            .map(|index| window(source, &data.train, index, data.context + 1, self.config.vocab_size))
+            .collect()
+    }
+
+    fn gradients(&self, windows: &[Vec<u32>]) -> Result<(f64, BTreeMap<String, Vec<f32>>), ModelError> {
+        let loss = loss(&self.decoder, windows)?;
+        let value = f64::from(loss.to_scalar::<f32>().doing(|| "reading the loss".to_owned())?);
+        let store = loss.backward().doing(|| "running the backward pass".to_owned())?;
+        let mut gradients = BTreeMap::new();
+        for (name, variable) in &self.variables {
+            if let Some(gradient) = store.get(variable.as_tensor()) {
+                let reading = || format!("reading the gradient of {name}");
+                let gradient = gradient.contiguous().doing(reading)?;
+                gradients.insert(name.clone(), with_values(&gradient, <[f32]>::to_vec).doing(reading)?);
+            }
+        }
+        Ok((value, gradients))
+    }
+
+    /// Makes the decoder see the weights.
+    fn publish(&self) -> Result<(), ModelError> {
+        for (name, values) in &self.state.weights {
+            let Some(variable) = self.variables.get(name) else { continue };
+            from_values(values.clone(), variable.shape())
+                .and_then(|tensor| variable.set(&tensor))
+                .doing(|| format!("updating {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Mean loss on the recipe's validation windows, nats a token.
+    ///
+    /// # Errors
+    /// [`TrainError`].
+    pub fn evaluate(&self, source: &dyn TokenSource) -> Result<f64, TrainError> {
+        let (data, step) = (&self.recipe.data, self.state.step);
+        let failed = |source| TrainError::Model { step, source };
+        // Plain weights record no graph.
+        let decoder = Decoder::from_weights(&self.config, &self.stored()).map_err(failed)?;
+        let mut sum = 0.0;
+        for first in (0..data.valid_windows).step_by(SCORED_TOGETHER) {
+            let range = first..(first + SCORED_TOGETHER).min(data.valid_windows);
+            let count = range.len();
+            let windows = range
+                .map(|index| window(source, &data.valid, index as u64, data.context + 1, self.config.vocab_size))
+                .collect::<Result<Vec<_>, _>>()?;
+            let loss = loss(&decoder, &windows).map_err(failed)?.to_scalar::<f32>();
+            sum += f64::from(loss.doing(|| "reading the loss".to_owned()).map_err(failed)?) * count as f64;
+        }
+        let mean = sum / data.valid_windows as f64;
+        finite(step, "validation loss", mean)?;
+        Ok(mean)
+    }
+
+    fn stored(&self) -> BTreeMap<String, Weight> {
+        expected_tensors(&self.config)
+            .filter_map(|spec| {
+                let values = self.state.weights.get(&spec.name)?.clone();
+                Some((spec.name, Weight::from_f32(spec.rows, spec.cols, values)))
+            })
+            .collect()
+    }
+
+    /// Tokens a second of this process's steps; `None` before the first.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let tokens = self.done_here * self.recipe.training.batch * self.recipe.data.context;
+        (self.done_here > 0).then(|| tokens as f64 / self.spent.as_secs_f64())
+    }
+
+    /// Writes `checkpoint.safetensors` and `log.jsonl`.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`].
+    pub fn save(&self) -> Result<(), TrainError> {
+        self.state.save(&checkpoint_path(&self.out))?;
+        let path = self.out.join("log.jsonl");
+        let mut log = String::new();
+        for point in &self.state.curve {
+            log += &serde_json::to_string(point)
+                .map_err(|error| TrainError::Io { path: path.clone(), source: error.into() })?;
+            log.push('\n');
+        }
+        write_atomically(&path, log.as_bytes())
+    }
+
+    /// Writes `model/` and hands the result over.
+    ///
+    /// # Errors
+    /// [`TrainError::Load`], [`TrainError::Write`].
+    pub fn finish(self, source: &dyn TokenSource) -> Result<Trained, TrainError> {
+        let checkpoint = Checkpoint::new(self.config.clone(), self.stored(), source.tokenizer())?;
+        let folder = self.out.join("model");
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(|source| TrainError::Io { path: folder.clone(), source })?;
+        }
+        write_folder(&folder, &checkpoint, DType::F16, DEFAULT_SHARD_BYTES)?;
+        Ok(Trained {
+            parameters: self.parameters(),
+            tokens: (self.state.step * self.recipe.training.batch * self.recipe.data.context) as u64,
+            tokens_per_second: self.tokens_per_second(),
+            curve: self.state.curve,
+            config: self.config,
+            checkpoint,
+        })
+    }
+}
+
+impl State {
+    fn new(run: String, weights: BTreeMap<String, Vec<f32>>) -> Self {
+        Self { run, step: 0, pending: (0.0, 0), curve: Vec::new(), weights, moments: BTreeMap::new() }
+    }
+
+    fn checked(self, path: &Path, run: &str, config: &Config) -> Result<Self, TrainError> {
+        let bad = |reason: &str| TrainError::Checkpoint { path: path.to_owned(), reason: reason.to_owned() };
+        if self.run != run {
+            return Err(bad("is the checkpoint of another recipe or text"));
+        }
+        let fits = expected_tensors(config).all(|spec| {
+            let count = spec.rows * spec.cols;
+            let moments = self.moments.get(&spec.name);
+            self.weights.get(&spec.name).is_some_and(|values| values.len() == count)
+                && moments.is_some_and(|moments| moments.first.len() == count && moments.second.len() == count)
+        });
+        if fits { Ok(self) } else { Err(bad("does not hold the tensors of its recipe")) }
+    }
+}
+
+fn checkpoint_path(out: &Path) -> PathBuf {
+    out.join("checkpoint.safetensors")
+}
+
+fn variables(config: &Config, weights: &BTreeMap<String, Vec<f32>>) -> Result<BTreeMap<String, Var>, ModelError> {
+    expected_tensors(config)
+        .map(|spec| {
+            let values = weights.get(&spec.name).cloned();
+            let values = values.ok_or_else(|| ModelError::MissingTensor { name: spec.name.clone() })?;
+            let variable = if spec.vector {
+                Var::from_vec(values, spec.cols, &Device::Cpu)
+            } else {
+                Var::from_vec(values, (spec.rows, spec.cols), &Device::Cpu)
+            };
+            let variable = variable.doing(|| format!("placing {}", spec.name))?;
+            Ok((spec.name, variable))
+        })
+        .collect()
+}
+
+/// Mean negative log-likelihood of every token but the first of each window, as a scalar.
+fn loss(decoder: &Decoder, windows: &[Vec<u32>]) -> Result<candle_core::Tensor, ModelError> {
+    let inputs: Vec<&[u32]> = windows.iter().map(|window| &window[..window.len() - 1]).collect();
+    let targets: Vec<u32> = windows.iter().flat_map(|window| &window[1..]).copied().collect();
+    // (batch, sequence, hidden) → (batch · sequence, hidden)
+    let hidden = decoder.hidden(&inputs)?.flatten_to(1).doing(|| "flattening hidden states".to_owned())?;
+    cross_entropy(&decoder.logits(&hidden)?, &targets).doing(|| "computing the loss".to_owned())
+}
+
+fn window(
+    source: &dyn TokenSource,
+    split: &str,
+    index: u64,
+    length: usize,
+    vocabulary: usize,
+) -> Result<Vec<u32>, TrainError> {
+    let failed = |reason: String| TrainError::Source { split: split.to_owned(), index, reason };
+    let window = source.window(split, index, length).map_err(failed)?;
+    if window.len() != length {
+        return Err(failed(format!("it has {} tokens instead of {length}", window.len())));
+    }
+    match window.iter().find(|&&token| token as usize >= vocabulary) {
+        Some(token) => Err(failed(format!("token {token} lies outside the vocabulary of {vocabulary}"))),
+        None => Ok(window),
+    }
+}
+
+fn finite(step: usize, what: &'static str, value: f64) -> Result<(), TrainError> {
+    if value.is_finite() { Ok(()) } else { Err(TrainError::NotFinite { step, what, value }) }
+}

@@ -1,0 +1,379 @@
+//! The calibration scaffold, once for every method that prunes linear maps: blocks are walked in order, the inputs
+//! of their linear maps are summed up, the methods are applied, and the next block's inputs are made.
+//!
+//! All arms walk together, so dense statistics are collected once and one block's statistics are held at a time.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use harness_core::seed;
+use harness_methods::prune::{Needs, PruneError, Pruner, Site};
+use harness_methods::statistics::{LinearStatistics, StatisticsError};
+use harness_model::config::Projection;
+use harness_model::decoder::{Decoder, Tap};
+use harness_model::tensor::Tensor;
+use harness_model::weight::Weight;
+
+use crate::panics::caught;
+
+harness_core::choice! {
+    /// Whose activations a block is calibrated on.
+    pub enum CalibrationOrder {
+        /// Those of the dense model, collected in one pass.
+        DenseOnce = "dense-once",
+        /// Those of the blocks pruned before it; inside a block the unpruned block's.
+        Sequential = "sequential",
+        /// As sequential, and inside a block collected again for {q, k, v}, {o}, {gate, up}, {down}.
+        TrueSequential = "true-sequential",
+    }
+}
+
+/// Steps inside a block for [`CalibrationOrder::TrueSequential`]; each step's maps share one input.
+const STEPS: [&[Projection]; 4] = [
+    &[Projection::Q, Projection::K, Projection::V],
+    &[Projection::O],
+    &[Projection::Gate, Projection::Up],
+    &[Projection::Down],
+];
+
+/// The map whose input a projection shares, and whose statistics it therefore reads.
+fn input_of(projection: Projection) -> Projection {
+    match projection {
+        Projection::K | Projection::V => Projection::Q,
+        Projection::Gate => Projection::Up,
+        other => other,
+    }
+}
+
+/// One arm to prepare.
+pub struct PruneArm<'a> {
+    /// The method.
+    pub pruner: &'a dyn Pruner,
+    /// Seed of its random numbers; the streams are keyed by tensor name, never by the method.
+    pub seed: u64,
+}
+
+/// A prepared arm.
+#[derive(Debug, Clone)]
+pub struct Pruned {
+    /// The model with the method applied.
+    pub decoder: Decoder,
+    /// Seconds as if this arm had been prepared alone: its pruning and every calibration pass that it needs.
+    pub seconds: f64,
+}
+
+/// Why an arm could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The method refused a matrix.
+    #[error("{tensor}: {source}")]
+    Prune {
+        /// Canonical tensor name.
+        tensor: String,
+        /// The method's reason.
+        source: PruneError,
+    },
+    /// The method refused the weights as a whole.
+    #[error("{0}")]
+    Allocate(PruneError),
+    /// The inputs of a linear map hold NaN or infinity.
+    #[error("calibration of {tensor}: {source}")]
+    Statistics {
+        /// Canonical tensor name.
+        tensor: String,
+        /// What was found.
+        source: StatisticsError,
+    },
+    /// The forward pass of a calibration batch failed.
+    #[error("calibration pass through block {layer}: {source}")]
+    Forward {
+        /// Block from 0.
+        layer: usize,
+        /// The decoder's reason.
+        source: harness_model::error::ModelError,
+    },
+    /// The method needs calibration text and the bench names none.
+    #[error("the method needs calibration text; add `calib = {{ corpus = \"…\" }}` to the bench, or --calib")]
+    NoCalibration,
+    /// The calibration pass that all arms share failed.
+    #[error("{0}")]
+    Shared(String),
+    /// A finished matrix could not be handed over.
+    #[error("{0}")]
+    Sink(String),
+    /// The method panicked.
+    #[error("panicked: {0}")]
+    Panic(String),
+}
+
+/// Applies every arm to the dense model.
+///
+/// `windows` are the calibration sequences, all of one length. `progress` is told after every block how many blocks
+/// of how many are done. An arm that fails does not stop the others.
+pub fn prune_all(
+    dense: &Decoder,
+    arms: &[PruneArm<'_>],
+    windows: Option<&[Vec<u32>]>,
+    order: CalibrationOrder,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Vec<Result<Pruned, PrepareError>> {
+    let layers = dense.config().layers;
+    let mut walks: Vec<Walk<'_>> = arms.iter().map(|arm| Walk::start(dense, arm, windows, order)).collect();
+    let mut shared = Shared::new(dense, windows, order);
+    for layer in 0..layers {
+        let live = || walks.iter().filter(|walk| walk.failure.is_none());
+        let needs = live().map(|walk| walk.arm.pruner.needs()).fold(Needs::NOTHING, Needs::union);
+        let statistics = shared.collect(layer, needs);
+        for walk in walks.iter_mut().filter(|walk| walk.failure.is_none()) {
+            walk.failure = match caught(|| walk.step(layer, order, &statistics)) {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error),
+                Err(panic) => Some(PrepareError::Panic(panic)),
+            };
+        }
+        progress(layer + 1, layers);
+    }
+    walks
+        .into_iter()
+        .map(|walk| match walk.failure {
+            Some(error) => Err(error),
+            None => Ok(Pruned { decoder: walk.decoder, seconds: walk.seconds }),
+        })
+        .collect()
+}
+
+/// Applies one arm and hands over every prunable matrix when its block is finished, so that one block's pruned
+/// weights are held at a time however large the model is.
+///
+/// # Errors
+/// [`PrepareError`]; what `sink` reports becomes [`PrepareError::Sink`].
+pub fn prune_streaming(
+    dense: &Decoder,
+    arm: &PruneArm<'_>,
+    windows: Option<&[Vec<u32>]>,
+    order: CalibrationOrder,
+    sink: &mut dyn FnMut(&str, &Weight) -> Result<(), String>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(), PrepareError> {
+    let layers = dense.config().layers;
+    let mut walk = Walk::start(dense, arm, windows, order);
+    let mut shared = Shared::new(dense, windows, order);
+    for layer in 0..layers {
+        if let Some(error) = walk.failure.take() {
+            return Err(error);
+        }
+        let statistics = shared.collect(layer, arm.pruner.needs());
+        walk.step(layer, order, &statistics)?;
+        for projection in Projection::ALL {
+            if let Some(linear) = walk.decoder.linear(layer, projection) {
+                sink(&projection.tensor(layer), &linear.weight()).map_err(PrepareError::Sink)?;
+            }
+        }
+        walk.decoder = dense.clone();
+        progress(layer + 1, layers);
+    }
+    walk.failure.map_or(Ok(()), Err)
+}
+
+/// Dense activations that serve every arm: all of them in `dense-once`; in `sequential` those of the first block,
+/// before which nothing has been pruned.
+struct Shared<'a> {
+    dense: &'a Decoder,
+    windows: &'a [Vec<u32>],
+    layers: usize,
+    hidden: Option<Vec<Tensor>>,
+}
+
+/// Statistics of one block that are the same for every arm, and the seconds they took; or why there are none.
+type SharedStatistics = Option<Result<(Statistics, f64), String>>;
+
+impl<'a> Shared<'a> {
+    fn new(dense: &'a Decoder, windows: Option<&'a [Vec<u32>]>, order: CalibrationOrder) -> Self {
+        let layers = match order {
+            CalibrationOrder::DenseOnce => dense.config().layers,
+            CalibrationOrder::Sequential => 1,
+            CalibrationOrder::TrueSequential => 0,
+        };
+        Self { dense, windows: windows.unwrap_or_default(), layers, hidden: None }
+    }
+
+    fn collect(&mut self, layer: usize, needs: Needs) -> SharedStatistics {
+        if layer >= self.layers || self.windows.is_empty() || !needs.any() {
+            return None;
+        }
+        let started = Instant::now();
+        let collected = self.pass(layer, needs).map_err(|error| error.to_string());
+        Some(collected.map(|statistics| (statistics, started.elapsed().as_secs_f64())))
+    }
+
+    fn pass(&mut self, layer: usize, needs: Needs) -> Result<Statistics, PrepareError> {
+        let hidden = match self.hidden.take() {
+            Some(hidden) => hidden,
+            None => embed(self.dense, self.windows)?,
+        };
+        let (statistics, outputs) = collect(self.dense, layer, &hidden, needs, &Projection::ALL)?;
+        self.hidden = Some(outputs).filter(|_| layer + 1 < self.layers);
+        Ok(statistics)
+    }
+}
+
+type Statistics = BTreeMap<Projection, LinearStatistics>;
+
+/// One arm on its way through the blocks.
+struct Walk<'a> {
+    arm: &'a PruneArm<'a>,
+    decoder: Decoder,
+    /// Inputs of the next block, one tensor a sequence; only in the sequential orders.
+    hidden: Option<Vec<Tensor>>,
+    /// Exact counts by position in the walk, when the method compares across matrices.
+    allotted: Option<Vec<usize>>,
+    position: usize,
+    seconds: f64,
+    failure: Option<PrepareError>,
+}
+
+impl<'a> Walk<'a> {
+    fn start(dense: &Decoder, arm: &'a PruneArm<'a>, windows: Option<&[Vec<u32>]>, order: CalibrationOrder) -> Self {
+        let mut walk = Self { arm, decoder: dense.clone(), hidden: None, allotted: None, position: 0, seconds: 0.0, failure: None };
+        let started = Instant::now();
+        if arm.pruner.needs().any() && windows.is_none_or(<[_]>::is_empty) {
+            walk.failure = Some(PrepareError::NoCalibration);
+            return walk;
+        }
+        let names: Vec<(String, usize, Projection)> = prunable(dense);
+        let mut weights = names.iter().filter_map(|(name, layer, projection)| {
+            let weight = dense.linear(*layer, *projection)?.weight();
+            Some((Site { name, layer: *layer, rows: weight.rows(), cols: weight.cols() }, weight.to_f32()))
+        });
+        match caught(|| arm.pruner.allocate(&mut weights)) {
+            Ok(Ok(allotted)) => walk.allotted = allotted,
+            Ok(Err(error)) => walk.failure = Some(PrepareError::Allocate(error)),
+            Err(panic) => walk.failure = Some(PrepareError::Panic(panic)),
+        }
+        if let Some(windows) = windows.filter(|_| order != CalibrationOrder::DenseOnce && arm.pruner.needs().any() && walk.failure.is_none()) {
+            match embed(dense, windows) {
+                Ok(hidden) => walk.hidden = Some(hidden),
+                Err(error) => walk.failure = Some(error),
+            }
+        }
+        walk.seconds = started.elapsed().as_secs_f64();
+        walk
+    }
+
+    fn step(&mut self, layer: usize, order: CalibrationOrder, shared: &SharedStatistics) -> Result<(), PrepareError> {
+        let needs = self.arm.pruner.needs();
+        if self.arm.pruner.is_identity() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        match shared {
+            _ if !needs.any() => self.prune(layer, &Projection::ALL, None)?,
+            Some(Err(reason)) => return Err(PrepareError::Shared(reason.clone())),
+            Some(Ok((statistics, seconds))) => {
+                self.prune(layer, &Projection::ALL, Some(statistics))?;
+                self.seconds += seconds;
+            }
+            None => {
+                let hidden = self.hidden.take().unwrap_or_default();
+                let steps: &[&[Projection]] =
+                    if order == CalibrationOrder::TrueSequential { &STEPS } else { &[&Projection::ALL] };
+                for projections in steps {
+                    let (statistics, _) = collect(&self.decoder, layer, &hidden, needs, projections)?;
+                    self.prune(layer, projections, Some(&statistics))?;
+                }
+                self.hidden = Some(hidden);
+            }
+        }
+        if let Some(hidden) = self.hidden.take()
+            && layer + 1 < self.decoder.config().layers
+        {
+            self.hidden = Some(forward(&self.decoder, layer, &hidden, None)?);
+        }
+        self.seconds += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn prune(&mut self, layer: usize, projections: &[Projection], statistics: Option<&Statistics>) -> Result<(), PrepareError> {
+        for &projection in projections {
+            let Some(linear) = self.decoder.linear(layer, projection) else { continue };
+            let stored = linear.weight();
+            let mut values = stored.to_f32();
+            let tensor = projection.tensor(layer);
+            let site = Site { name: &tensor, layer, rows: stored.rows(), cols: stored.cols() };
+            let allotted = self.allotted.as_ref().and_then(|counts| counts.get(self.position).copied());
+            self.position += 1;
+            let mut random = seed::stream(self.arm.seed, &["prune", &tensor]);
+            let statistics = statistics.and_then(|all| all.get(&input_of(projection)));
+            self.arm
+                .pruner
+                .prune(&site, &mut values, statistics, allotted, &mut random)
+                .map_err(|source| PrepareError::Prune { tensor: tensor.clone(), source })?;
+            let pruned = Weight::rounded(stored.rows(), stored.cols(), &values, stored.dtype());
+            self.decoder = self.decoder.with_weight(layer, projection, pruned);
+        }
+        Ok(())
+    }
+}
+
+/// Every prunable matrix in the order the walk meets it.
+fn prunable(dense: &Decoder) -> Vec<(String, usize, Projection)> {
+    (0..dense.config().layers)
+        .flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)))
+        .filter(|(layer, projection)| dense.linear(*layer, *projection).is_some())
+        .map(|(layer, projection)| (projection.tensor(layer), layer, projection))
+        .collect()
+}
+
+fn embed(decoder: &Decoder, windows: &[Vec<u32>]) -> Result<Vec<Tensor>, PrepareError> {
+    windows.iter().map(|window| decoder.embed(&[window]).map_err(|source| PrepareError::Forward { layer: 0, source })).collect()
+}
+
+/// Runs all sequences through one block.
+fn forward(decoder: &Decoder, layer: usize, hidden: &[Tensor], mut tap: Option<&mut Collector>) -> Result<Vec<Tensor>, PrepareError> {
+    hidden
+        .iter()
+        .map(|sequence| {
+            let tap = tap.as_deref_mut().map(|tap| tap as &mut dyn Tap);
+            decoder.block(layer, sequence, tap).map_err(|source| PrepareError::Forward { layer, source })
+        })
+        .collect()
+}
+
+/// The statistics of the named projections' inputs, and the block's outputs.
+fn collect(
+    decoder: &Decoder,
+    layer: usize,
+    hidden: &[Tensor],
+    needs: Needs,
+    projections: &[Projection],
+) -> Result<(Statistics, Vec<Tensor>), PrepareError> {
+    let mut statistics = Statistics::new();
+    for &projection in projections {
+        if let Some(linear) = decoder.linear(layer, projection) {
+            statistics.entry(input_of(projection)).or_insert_with(|| LinearStatistics::new(linear.cols(), needs));
+        }
+    }
+    let mut collector = Collector { statistics, failure: None };
+    let outputs = forward(decoder, layer, hidden, Some(&mut collector))?;
+    match collector.failure {
+        Some(error) => Err(error),
+        None => Ok((collector.statistics, outputs)),
+    }
+}
+
+/// Sums up the inputs of linear maps as they pass.
+struct Collector {
+    statistics: Statistics,
+    failure: Option<PrepareError>,
+}
+
+impl Tap for Collector {
+    fn linear_input(&mut self, layer: usize, projection: Projection, x: &[f32]) {
+        if self.failure.is_some() || input_of(projection) != projection {
+            return;
+        }
+        if let Some(Err(source)) = self.statistics.get_mut(&projection).map(|statistics| statistics.add(x)) {
+            self.failure = Some(PrepareError::Statistics { tensor: projection.tensor(layer), source });
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What a plan will cost: passes, tokens, minutes and memory, before anything runs.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use harness_core::{Arm, Axis, Catalog, Parameters, Probe, Value};
+use harness_model::decoder::Decoder;
+use harness_suite::{Plan, Suite};
+use rayon::prelude::*;
+
+use crate::calibrate::CalibrationOrder;
+use crate::catalog::Settings;
+use crate::text::TextSelection;
+
+/// Bytes that a run needs beside weights and statistics: program, logits, text.
+const BASE_BYTES: u64 = 300 << 20;
+/// Share of the matrix-product ceiling that whole forward passes reach.
+const EFFICIENCY: f64 = 0.6;
+
+/// What is known of a model before its cells run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelSize {
+    /// Parameters.
+    pub parameters: u64,
+    /// Bytes of all weights as held.
+    pub bytes: u64,
+    /// Bytes of the prunable weights as held.
+    pub prunable_bytes: u64,
+    /// Width of the residual stream.
+    pub hidden: u64,
+    /// Widest input of a linear map.
+    pub widest: u64,
+    /// Blocks.
+    pub layers: u64,
+}
+
+impl ModelSize {
+    /// The size of a loaded model.
+    pub fn of(decoder: &Decoder) -> Self {
+        let config = decoder.config();
+        Self {
+            parameters: decoder.parameters() as u64,
+            bytes: decoder.stored_bytes() as u64,
+            prunable_bytes: decoder.prunable_bytes(),
+            hidden: config.hidden_size as u64,
+            widest: config.intermediate_size.max(config.hidden_size) as u64,
+            layers: config.layers as u64,
+        }
+    }
+}
+
+/// The cost of the cells that one bench has on one model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// Bench name.
+    pub bench: String,
+    /// Model name.
+    pub model: String,
+    /// Cells.
+    pub cells: usize,
+    /// Distinct prepared arms.
+    pub arms: usize,
+    /// Arms held in memory and scored together.
+    pub group: usize,
+    /// Passes of the dense model over the scored text.
+    pub dense_passes: usize,
+    /// Calibration passes of a whole model, the shared ones counted once.
+    pub calibration_passes: usize,
+    /// Tokens scored, over all arms and the dense passes.
+    pub scored_tokens: u64,
+    /// Tokens of all calibration passes.
+    pub calibration_tokens: u64,
+    /// Seconds on this machine.
+    pub seconds: f64,
+    /// Expected peak of resident memory in bytes.
+    pub peak_bytes: u64,
+}
+
+/// What this machine does, measured in a moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Machine {
+    /// f32 matrix-product operations a second.
+    pub operations: f64,
+    /// Bytes read from memory a second.
+    pub bandwidth: f64,
+}
+
+impl Machine {
+    /// Measures for about a tenth of a second.
+    pub fn measure() -> Self {
+        const SIDE: usize = 512;
+        let x = vec![0.5_f32; SIDE * SIDE];
+        let mut out = vec![0.0_f32; SIDE * SIDE];
+        let mut best = f64::INFINITY;
+        for _ in 0..6 {
+            let started = Instant::now();
+            harness_kernels::matmul_nt(&x, harness_kernels::MatrixRef::F32(&x), &mut out, SIDE, SIDE, SIDE);
+            best = best.min(started.elapsed().as_secs_f64());
+        }
+        let block = vec![1_u64; 8 << 20];
+        let started = Instant::now();
+        let sum: u64 = block.par_chunks(1 << 16).map(|chunk| chunk.iter().sum::<u64>()).sum();
+        std::hint::black_box(sum);
+        let bandwidth = (block.len() * 8) as f64 / started.elapsed().as_secs_f64();
+        Self { operations: 2.0 * (SIDE * SIDE * SIDE) as f64 / best, bandwidth }
+    }
+}
+
+/// Estimates every (bench, model) pair of a plan whose model's size is known.
+pub fn estimates(suite: &Suite, plan: &Plan, catalog: &Catalog, sizes: &BTreeMap<String, ModelSize>, machine: Machine) -> Vec<Estimate> {
+    let mut grouped: BTreeMap<(usize, &str), Vec<usize>> = BTreeMap::new();
+    for (place, planned) in plan.cells().iter().enumerate() {
+        grouped.entry((planned.bench, planned.cell.label(Axis::Model).unwrap_or_default())).or_default().push(place);
+    }
+    grouped
+        .into_iter()
+        .filter_map(|((index, model), places)| {
+            let size = sizes.get(model)?;
+            let bench = &suite.benches[index];
+            let cells: Vec<_> = places.iter().map(|&place| &plan.cells()[place].cell).collect();
+            let settings = Settings::resolve(&set(&bench.settings)).ok()?;
+            let mut arms: Vec<(&str, &str)> =
+                cells.iter().map(|cell| (cell.label(Axis::Prune).unwrap_or("none"), cell.label(Axis::Seed).unwrap_or(""))).collect();
+            arms.sort_unstable();
+            arms.dedup();
+            let calibrated = cells
+                .iter()
+                .filter_map(|cell| cell.coordinates.get(&Axis::Prune))
+                .filter(|at| catalog.method(Axis::Prune, &at.id).is_some_and(|method| method.calibrated))
+                .map(|at| at.label.as_str())
+                .collect::<std::collections::BTreeSet<_>>()
+                .len();
+            let tokens_of = |parameters: &[(String, Value)]| {
+                TextSelection::resolve(&set(parameters)).map_or(0, |selection| (selection.window * selection.windows) as u64)
+            };
+            let group = ((settings.group_mib as u64 * (1 << 20)) / size.prunable_bytes.max(1)).clamp(1, arms.len().max(1) as u64) as usize;
+            let groups = arms.len().div_ceil(group);
+            let asks = |probe| bench.metrics.iter().filter_map(|id| catalog.metric(id)).any(|metric| metric.probe == probe);
+            let data: BTreeMap<&str, u64> = cells
+                .iter()
+                .filter_map(|cell| cell.coordinates.get(&Axis::Data))
+                .map(|at| (at.label.as_str(), tokens_of(&at.parameters)))
+                .collect();
+            let (dense_passes, scored_tokens) = if asks(Probe::Score) {
+                let scored: u64 = cells.iter().filter_map(|cell| cell.label(Axis::Data)).map(|label| data.get(label).copied().unwrap_or(0)).sum();
+                (groups * data.len(), scored + groups as u64 * data.values().sum::<u64>())
+            } else {
+                (0, 0)
+            };
+            let calibration = bench.tables.get("calib").map_or(0, |at| tokens_of(&at.parameters));
+            let calibration_passes = match settings.calibration_order {
+                _ if calibrated == 0 => 0,
+                CalibrationOrder::DenseOnce => groups,
+                CalibrationOrder::Sequential => 2 * calibrated,
+                CalibrationOrder::TrueSequential => 5 * calibrated,
+            };
+            let calibration_tokens = calibration_passes as u64 * calibration;
+            let operations = 2.0 * size.parameters as f64 * (scored_tokens + calibration_tokens) as f64;
+            let mut seconds = operations / (machine.operations * EFFICIENCY);
+            if asks(Probe::Time) {
+                let rounds = (settings.rounds + 1) as f64 * cells.len() as f64;
+                let prefill = 2.0 * size.parameters as f64 * settings.prefill_tokens as f64 / (machine.operations * EFFICIENCY);
+                seconds += rounds * (prefill + settings.decode_tokens as f64 * size.bytes as f64 / machine.bandwidth);
+            }
+            let states = calibration * size.hidden * 4 * if settings.calibration_order == CalibrationOrder::DenseOnce { 1 } else { group as u64 };
+            let moments = if calibrated > 0 { 4 * size.widest * size.widest * 8 } else { 0 };
+            Some(Estimate {
+                bench: bench.name.clone(),
+                model: model.to_owned(),
+                cells: cells.len(),
+                arms: arms.len(),
+                group,
+                dense_passes,
+                calibration_passes,
+                scored_tokens,
+                calibration_tokens,
+                seconds,
+                peak_bytes: BASE_BYTES + size.bytes + group as u64 * size.prunable_bytes + states + moments,
+            })
+        })
+        .collect()
+}
+
+fn set(parameters: &[(String, Value)]) -> Arm {
+    Arm { id: "settings".to_owned(), parameters: parameters.iter().filter(|(_, value)| *value != Value::Unset).cloned().collect() }
+}

@@ -1,0 +1,117 @@
+//! Runs the probes that a bench's metrics ask for and turns what they saw into observations.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use harness_core::{Failure, Observation, Probe};
+use harness_model::decoder::Decoder;
+
+use crate::catalog::Settings;
+use crate::clock::{self, Clock};
+use crate::footprint::Footprint;
+use crate::memory;
+use crate::metrics::{Seen, registry};
+use crate::panics::caught;
+use crate::runner::Data;
+use crate::score::{ScoreError, WindowScore, score_group};
+
+/// An arm that is ready to be measured.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The model with the arm applied.
+    pub decoder: Decoder,
+    /// Seconds the application took.
+    pub apply_seconds: f64,
+    /// The arm changes nothing: its scores are the dense pass itself.
+    pub identity: bool,
+}
+
+/// Measures arms beside the dense model.
+///
+/// `progress` is told how many windows of how many are scored. Every arm gives its observations in the order of
+/// `wanted`, or the reason there are none.
+pub fn measure_group(
+    dense: &Decoder,
+    arms: &[&Prepared],
+    data: &Data,
+    settings: &Settings,
+    wanted: &[String],
+    probes: &HashSet<Probe>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Vec<Result<Vec<Observation>, Failure>> {
+    let mut seen: Vec<Watched> = arms
+        .iter()
+        .map(|arm| Ok(Seen {
+            apply_seconds: arm.apply_seconds,
+            documents: data.windows.documents.clone(),
+            protocol: data.windows.protocol.clone(),
+            ..Seen::default()
+        }))
+        .collect();
+    if probes.contains(&Probe::Score) {
+        score_all(dense, arms, data, &mut seen, progress);
+    }
+    if probes.contains(&Probe::Time) {
+        time_all(dense, arms, settings, &mut seen);
+    }
+    if probes.contains(&Probe::Static) {
+        for (arm, seen) in arms.iter().zip(&mut seen) {
+            if let Ok(seen) = seen {
+                seen.footprint = Some(Footprint::of(&arm.decoder));
+            }
+        }
+    }
+    let metrics = registry();
+    let wanted: Vec<_> = wanted.iter().filter_map(|id| metrics.iter().find(|metric| metric.spec.id == id)).collect();
+    seen.into_iter().map(|seen| seen.map(|seen| wanted.iter().map(|metric| (metric.observe)(&metric.spec, &seen)).collect())).collect()
+}
+
+/// What was seen of an arm, or why it is left out.
+type Watched = Result<Seen, Failure>;
+
+fn score_all(dense: &Decoder, arms: &[&Prepared], data: &Data, seen: &mut [Watched], progress: &mut dyn FnMut(usize, usize)) {
+    let changed: Vec<usize> = (0..arms.len()).filter(|&index| !arms[index].identity).collect();
+    let decoders: Vec<&Decoder> = changed.iter().map(|&index| &arms[index].decoder).collect();
+    let (dense_scores, scores) = score_group(dense, &decoders, &data.windows.tokens, data.skip_first, progress);
+    let mut enter = |index: usize, scores: Result<Vec<WindowScore>, &ScoreError>| match (scores, &mut seen[index]) {
+        (Ok(windows), Ok(seen)) => seen.scores = windows,
+        (Err(error), slot) => *slot = Err(Failure { stage: "score".to_owned(), reason: error.to_string() }),
+        (Ok(_), Err(_)) => {}
+    };
+    for (index, outcome) in changed.into_iter().zip(&scores) {
+        enter(index, outcome.as_ref().cloned());
+    }
+    for index in (0..arms.len()).filter(|&index| arms[index].identity) {
+        enter(index, dense_scores.as_ref().cloned());
+    }
+}
+
+fn time_all(dense: &Decoder, arms: &[&Prepared], settings: &Settings, seen: &mut [Watched]) {
+    let clock = Clock {
+        rounds: settings.rounds,
+        prefill_tokens: settings.prefill_tokens,
+        decode_tokens: settings.decode_tokens,
+        warm_up: Duration::from_millis(20),
+    };
+    // Weights that only siblings hold lie in memory too and are not this arm's.
+    let own: Vec<u64> = arms.iter().map(|arm| arm.decoder.bytes_not_shared_with(dense)).collect();
+    let all: u64 = own.iter().sum();
+    for round in 0..=clock.rounds {
+        for ((arm, own), slot) in arms.iter().zip(&own).zip(seen.iter_mut()) {
+            let Ok(seen) = slot else { continue };
+            memory::reset_peak();
+            let outcome = caught(|| match round {
+                0 => clock::warm_up(&arm.decoder, &clock),
+                _ => clock::round(&arm.decoder, &clock, &mut seen.throughput),
+            });
+            let peak = memory::peak_bytes().map(|peak| peak.saturating_sub(all - own));
+            seen.peak = seen.peak.max(peak);
+            let reason = match outcome {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => format!("panicked: {panic}"),
+            };
+            *slot = Err(Failure { stage: "time".to_owned(), reason });
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The metric registry: one entry a metric.
+
+use harness_core::{Direction, MetricSpec, Noise, Observation, Probe, Reduction};
+
+use crate::clock::Throughput;
+use crate::footprint::Footprint;
+use crate::score::WindowScore;
+
+/// What the probes saw of one arm in one cell; a probe that nobody asked for left nothing.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Every scored window, in order.
+    pub scores: Vec<WindowScore>,
+    /// The document that each window begins in.
+    pub documents: Vec<u32>,
+    /// How the windows were cut and scored.
+    pub protocol: String,
+    /// Prefill and decode throughput of every round.
+    pub throughput: Throughput,
+    /// Peak resident bytes while the arm was timed.
+    pub peak: Option<u64>,
+    /// Counts over the prepared weights.
+    pub footprint: Option<Footprint>,
+    /// Seconds that applying the method took.
+    pub apply_seconds: f64,
+}
+
+/// A metric: what it is, and how it is read off what the probes saw.
+pub struct Metric {
+    /// What is known of it.
+    pub spec: MetricSpec,
+    /// Its raw samples.
+    pub observe: fn(&MetricSpec, &Seen) -> Observation,
+}
+
+const BASE: MetricSpec = MetricSpec {
+    id: "",
+    about: "",
+    unit: "1",
+    direction: Direction::Neutral,
+    noise: Noise::Exact,
+    probe: Probe::Static,
+    reduction: Reduction::Single,
+    needs_dense: false,
+    version: 1,
+};
+const SCORED: MetricSpec = MetricSpec { noise: Noise::Sampled, probe: Probe::Score, reduction: Reduction::Ratio, ..BASE };
+const TIMED: MetricSpec = MetricSpec { noise: Noise::Timed, probe: Probe::Time, reduction: Reduction::Median, ..BASE };
+
+/// All metrics, in the order reports show them.
+pub fn registry() -> Vec<Metric> {
+    use Direction::{Higher, Lower};
+    vec![
+        Metric {
+            spec: MetricSpec {
+                id: "ppl",
+                about: "perplexity: exp of the mean negative log-likelihood of the scored tokens",
+                direction: Lower,
+                reduction: Reduction::ExpRatio,
+                ..SCORED
+            },
+            observe: |spec, seen| scored(spec, seen, |window| window.nll),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "kl",
+                about: "mean KL divergence of the next-token distribution from the dense model's, KL(dense || arm)",
+                unit: "nats/token",
+                direction: Lower,
+                needs_dense: true,
+                ..SCORED
+            },
+            observe: |spec, seen| scored(spec, seen, |window| window.kl),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "top1",
+                about: "share of scored positions where the most likely token is the dense model's",
+                direction: Higher,
+                needs_dense: true,
+                ..SCORED
+            },
+            observe: |spec, seen| scored(spec, seen, |window| window.agreements as f64),
+        },
+        Metric {
+            spec: MetricSpec { id: "sparsity", about: "share of zeros among the prunable weights, counted on the result", ..BASE },
+            observe: |spec, seen| counted(spec, seen, Footprint::sparsity),
+        },
+        Metric {
+            spec: MetricSpec { id: "sparsity_total", about: "share of zeros among all parameters, counted on the result", ..BASE },
+            observe: |spec, seen| counted(spec, seen, Footprint::sparsity_total),
+        },
+        Metric {
+            spec: MetricSpec { id: "params", about: "parameters of the model, zeros included", direction: Lower, ..BASE },
+            observe: |spec, seen| counted(spec, seen, |footprint| footprint.parameters as f64),
+        },
+        Metric {
+            spec: MetricSpec { id: "bytes", about: "bytes of all weights as they are held, dense", unit: "bytes", direction: Lower, ..BASE },
+            observe: |spec, seen| counted(spec, seen, |footprint| footprint.bytes as f64),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "bytes_stored",
+                about: "bytes of all weights when each matrix takes the smaller of dense and bitmap-plus-values",
+                unit: "bytes",
+                direction: Lower,
+                ..BASE
+            },
+            observe: |spec, seen| counted(spec, seen, |footprint| footprint.bytes_stored as f64),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "prefill_tps",
+                about: "prompt tokens a second, logits for the last position only",
+                unit: "tokens/s",
+                direction: Higher,
+                ..TIMED
+            },
+            observe: |spec, seen| timed(spec, &seen.throughput.prefill),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "decode_tps",
+                about: "generated tokens a second, one sequence, after the prompt",
+                unit: "tokens/s",
+                direction: Higher,
+                ..TIMED
+            },
+            observe: |spec, seen| timed(spec, &seen.throughput.decode),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "apply_s",
+                about: "seconds to apply the method, its calibration passes included",
+                unit: "s",
+                direction: Lower,
+                probe: Probe::Static,
+                reduction: Reduction::Single,
+                ..TIMED
+            },
+            observe: |spec, seen| Observation::single(spec.id, seen.apply_seconds),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "peak_rss",
+                about: "peak resident memory while this arm alone was timed, without its siblings' weights",
+                unit: "bytes",
+                direction: Lower,
+                reduction: Reduction::Single,
+                ..TIMED
+            },
+            observe: |spec, seen| match seen.peak {
+                Some(peak) => Observation::single(spec.id, peak as f64),
+                None => absent(spec, "this system does not tell resident memory"),
+            },
+        },
+    ]
+}
+
+fn absent(spec: &MetricSpec, reason: &str) -> Observation {
+    Observation::absent(spec.id, spec.reduction, Some(reason.to_owned()))
+}
+
+fn scored(spec: &MetricSpec, seen: &Seen, sample: fn(&WindowScore) -> f64) -> Observation {
+    Observation {
+        samples: seen.scores.iter().map(sample).collect(),
+        weights: seen.scores.iter().map(|window| window.tokens as f64).collect(),
+        clusters: seen.documents.clone(),
+        protocol: Some(seen.protocol.clone()),
+        ..Observation::absent(spec.id, spec.reduction, None)
+    }
+}
+
+fn timed(spec: &MetricSpec, rounds: &[f64]) -> Observation {
+    if rounds.is_empty() {
+        return absent(spec, "no round was timed");
+    }
+    Observation { samples: rounds.to_vec(), ..Observation::absent(spec.id, spec.reduction, None) }
+}
+
+fn counted(spec: &MetricSpec, seen: &Seen, value: fn(&Footprint) -> f64) -> Observation {
+    seen.footprint.as_ref().map_or_else(|| absent(spec, "not counted"), |footprint| Observation::single(spec.id, value(footprint)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_described() {
+        let all = registry();
+        for (index, Metric { spec, .. }) in all.iter().enumerate() {
+            assert!(!spec.id.is_empty() && spec.about.len() > 10 && !spec.unit.is_empty(), "{spec:?}");
+            assert!(all[..index].iter().all(|other| other.spec.id != spec.id), "{} twice", spec.id);
+        }
+    }
+
+    #[test]
+    fn scored_metrics_have_known_answers() {
+        let window = |nll, kl, agreements| WindowScore { nll, tokens: 4, kl, agreements };
+        let seen = Seen { scores: vec![window(4.0 * 2.0_f64.ln(), 0.4, 4), window(4.0 * 8.0_f64.ln(), 0.0, 2)], ..Seen::default() };
+        let value = |id: &str| {
+            let all = registry();
+            let metric = all.iter().find(|metric| metric.spec.id == id);
+            metric.and_then(|metric| (metric.observe)(&metric.spec, &seen).value())
+        };
+        assert!(value("ppl").is_some_and(|ppl| (ppl - 4.0).abs() < 1e-12));
+        assert_eq!(value("kl"), Some(0.05));
+        assert_eq!(value("top1"), Some(0.75));
+        assert_eq!(value("prefill_tps"), None);
+    }
+}

@@ -1,0 +1,403 @@
+//! Walks a plan model by model: load once, prepare the arms, measure, and write every finished cell to the journal.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Instant;
+
+use harness_core::journal::{Journal, JournalError};
+use harness_core::{Arm, Axis, Catalog, Cell, CellId, CellRecord, Failure, Parameters, Probe, Value};
+use harness_methods::prune::Pruner;
+use harness_methods::registry::{self, Method};
+use harness_suite::{Bench, Plan, Suite};
+
+use crate::calibrate::{PruneArm, prune_all};
+use crate::catalog::Settings;
+use crate::identity;
+use crate::inputs::{Inputs, LoadedModel};
+use crate::measure::{Prepared, measure_group};
+use crate::text::{TextSelection, Windows, refuse_overlap, windows};
+
+/// What happens during a run, for whoever shows it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// The plan is known: cells in all, and how many the journal already holds.
+    Planned {
+        /// All cells.
+        cells: usize,
+        /// Cells that need no work.
+        kept: usize,
+    },
+    /// A model is being loaded.
+    Loading {
+        /// Its name.
+        model: &'a str,
+    },
+    /// A step of many parts has come this far.
+    Progress {
+        /// What is being done.
+        step: &'a str,
+        /// Parts done.
+        done: usize,
+        /// Parts in all.
+        total: usize,
+    },
+    /// A cell is finished and on disk.
+    Finished(&'a CellRecord),
+}
+
+/// Why a run ended before its last cell.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The journal could not be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Ids of the plan's cells, in plan order.
+    pub ids: Vec<CellId>,
+    /// Cells measured now.
+    pub measured: usize,
+    /// Cells the journal already held.
+    pub kept: usize,
+    /// Cells that failed, now or before.
+    pub failed: usize,
+    /// Weight, text and tokenizer hashes of everything used, by name.
+    pub hashes: BTreeMap<String, String>,
+    /// Models loaded.
+    pub loads: usize,
+}
+
+/// Runs a plan.
+///
+/// # Errors
+/// [`RunError`] when results cannot be written; whatever goes wrong inside a cell is a failed record instead.
+pub fn run(
+    suite: &Suite,
+    plan: &Plan,
+    catalog: &Catalog,
+    inputs: &mut Inputs,
+    journal: &mut Journal,
+    events: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome, RunError> {
+    let mut models: Vec<&str> = Vec::new();
+    for planned in plan.cells() {
+        let model = planned.cell.label(Axis::Model).unwrap_or_default();
+        if !models.contains(&model) {
+            models.push(model);
+        }
+    }
+    let mut session = Session {
+        catalog,
+        inputs,
+        known: journal.records().iter().map(|record| (record.id.clone(), record.failure.is_some())).collect(),
+        journal,
+        events,
+        outcome: Outcome::default(),
+        planned: plan.cells().len(),
+        announced: false,
+    };
+    let mut ids: HashMap<usize, CellId> = HashMap::new();
+    for model in models {
+        let places: Vec<usize> = (0..plan.cells().len()).filter(|&place| plan.cells()[place].cell.label(Axis::Model) == Some(model)).collect();
+        (session.events)(Event::Loading { model });
+        let loaded = session.inputs.model(model);
+        session.outcome.loads += 1;
+        for (index, bench) in suite.benches.iter().enumerate() {
+            let here: Vec<usize> = places.iter().copied().filter(|&place| plan.cells()[place].bench == index).collect();
+            if here.is_empty() {
+                continue;
+            }
+            let cells: Vec<&Cell> = here.iter().map(|&place| &plan.cells()[place].cell).collect();
+            let named = match &loaded {
+                Ok(loaded) => session.bench(suite.seed, bench, loaded, &cells)?,
+                Err(error) => session.all_failed(&cells, "load", &error.to_string())?,
+            };
+            ids.extend(here.into_iter().zip(named));
+        }
+    }
+    let mut outcome = session.outcome;
+    outcome.ids = (0..plan.cells().len()).filter_map(|place| ids.remove(&place)).collect();
+    Ok(outcome)
+}
+
+struct Session<'a> {
+    catalog: &'a Catalog,
+    inputs: &'a mut Inputs,
+    journal: &'a mut Journal,
+    /// Cells on disk, and whether they failed.
+    known: HashMap<CellId, bool>,
+    events: &'a mut dyn FnMut(Event<'_>),
+    outcome: Outcome,
+    planned: usize,
+    announced: bool,
+}
+
+/// Cells of a bench that share one prepared arm.
+struct ArmWork<'a> {
+    arm: Arm,
+    seed: u64,
+    cells: Vec<(CellId, &'a Cell)>,
+}
+
+impl Session<'_> {
+    fn write(&mut self, record: CellRecord) -> Result<(), RunError> {
+        self.outcome.failed += usize::from(record.failure.is_some());
+        self.outcome.measured += 1;
+        self.known.insert(record.id.clone(), record.failure.is_some());
+        (self.events)(Event::Finished(&record));
+        self.journal.append(record)?;
+        Ok(())
+    }
+
+    fn write_failed(&mut self, id: CellId, cell: &Cell, stage: &str, reason: &str, seconds: f64) -> Result<(), RunError> {
+        self.write(CellRecord {
+            id,
+            cell: cell.clone(),
+            observations: Vec::new(),
+            failure: Some(Failure { stage: stage.to_owned(), reason: reason.to_owned() }),
+            warnings: Vec::new(),
+            seconds,
+        })
+    }
+
+    /// Cells that could not even be named by content, because what they depend on could not be read. Their ids are
+    /// made of the reason, so that a mended input gives new cells.
+    fn all_failed(&mut self, cells: &[&Cell], stage: &str, reason: &str) -> Result<Vec<CellId>, RunError> {
+        let mut ids = Vec::new();
+        for cell in cells {
+            let id = CellId::of(&[("cell", cell.to_string()), ("stage", stage.to_owned()), ("reason", reason.to_owned())]);
+            if self.known.contains_key(&id) {
+                self.outcome.kept += 1;
+                self.outcome.failed += 1;
+            } else {
+                self.write_failed(id.clone(), cell, stage, reason, 0.0)?;
+            }
+            ids.push(id);
+        }
+        Ok(ids)
+    }
+
+    fn bench(&mut self, suite_seed: u64, bench: &Bench, model: &LoadedModel, cells: &[&Cell]) -> Result<Vec<CellId>, RunError> {
+        let setup = match Setup::of(bench, model, cells, self.inputs, suite_seed) {
+            Ok(setup) => setup,
+            Err(error) => return self.all_failed(cells, error.stage, &error.reason),
+        };
+        self.outcome.hashes.extend(setup.hashes(model));
+        let mut ids = Vec::new();
+        let mut works: Vec<ArmWork> = Vec::new();
+        for &cell in cells {
+            let arm = arm_of(cell, Axis::Prune);
+            let seed = suite_seed.wrapping_add(seed_of(cell));
+            let id = identity::cell_id(&identity::Facts {
+                cell,
+                model,
+                data: setup.data(cell),
+                calibration: setup.calibration.as_ref(),
+                settings: &setup.settings,
+                metrics: &bench.metrics,
+                catalog: self.catalog,
+                seed,
+            });
+            ids.push(id.clone());
+            if let Some(failed) = self.known.get(&id) {
+                self.outcome.kept += 1;
+                self.outcome.failed += usize::from(*failed);
+                continue;
+            }
+            match works.iter_mut().find(|work| work.arm == arm && work.seed == seed) {
+                Some(work) => work.cells.push((id, cell)),
+                None => works.push(ArmWork { arm, seed, cells: vec![(id, cell)] }),
+            }
+        }
+        if !self.announced {
+            self.announced = true;
+            let kept = self.known.len().min(self.planned);
+            (self.events)(Event::Planned { cells: self.planned, kept });
+        }
+        let weights = model.decoder.prunable_bytes().max(1);
+        let group = ((setup.settings.group_mib as u64 * (1 << 20)) / weights).max(1) as usize;
+        let mut rest = works;
+        while !rest.is_empty() {
+            let later = rest.split_off(group.min(rest.len()));
+            self.group(bench, model, &setup, std::mem::replace(&mut rest, later))?;
+        }
+        Ok(ids)
+    }
+
+    /// Prepares and measures arms that are held in memory together.
+    fn group(&mut self, bench: &Bench, model: &LoadedModel, setup: &Setup, works: Vec<ArmWork>) -> Result<(), RunError> {
+        let started = Instant::now();
+        let mut built: Vec<(ArmWork, Box<dyn Pruner>)> = Vec::new();
+        for work in works {
+            match registry::build(Axis::Prune, &work.arm) {
+                Ok(Method::Pruner(pruner)) => built.push((work, pruner)),
+                Err(error) => {
+                    for (id, cell) in &work.cells {
+                        self.write_failed(id.clone(), cell, "build", &error.to_string(), 0.0)?;
+                    }
+                }
+            }
+        }
+        let arms: Vec<PruneArm> = built.iter().map(|(work, pruner)| PruneArm { pruner: &**pruner, seed: work.seed }).collect();
+        let calibration = setup.calibration.as_ref().map(|windows| windows.tokens.as_slice());
+        let step = format!("{}: apply {} arms to {}", bench.name, arms.len(), model.name);
+        let events = &mut *self.events;
+        let results = prune_all(&model.decoder, &arms, calibration, setup.settings.calibration_order, &mut |done, total| {
+            events(Event::Progress { step: &step, done, total });
+        });
+        drop(arms);
+        let mut ready: Vec<(ArmWork, Prepared)> = Vec::new();
+        for ((work, pruner), result) in built.into_iter().zip(results) {
+            match result {
+                Ok(pruned) => {
+                    let identity = pruner.is_identity();
+                    ready.push((work, Prepared { decoder: pruned.decoder, apply_seconds: pruned.seconds, identity }));
+                }
+                Err(error) => {
+                    for (id, cell) in &work.cells {
+                        self.write_failed(id.clone(), cell, "apply", &error.to_string(), started.elapsed().as_secs_f64())?;
+                    }
+                }
+            }
+        }
+        let probes: HashSet<Probe> = bench.metrics.iter().filter_map(|id| self.catalog.metric(id)).map(|metric| metric.probe).collect();
+        for (key, data) in &setup.data {
+            let members: Vec<(&CellId, &Cell, &Prepared)> = ready
+                .iter()
+                .flat_map(|(work, prepared)| {
+                    work.cells.iter().filter(|(_, cell)| data_key(cell) == *key).map(move |(id, cell)| (id, *cell, prepared))
+                })
+                .collect();
+            if members.is_empty() {
+                continue;
+            }
+            let prepared: Vec<&Prepared> = members.iter().map(|(_, _, prepared)| *prepared).collect();
+            let step = format!("{}: measure {} arms of {} on {key}", bench.name, members.len(), model.name);
+            let events = &mut *self.events;
+            let started = Instant::now();
+            let measured = measure_group(&model.decoder, &prepared, data, &setup.settings, &bench.metrics, &probes, &mut |done, total| {
+                events(Event::Progress { step: &step, done, total });
+            });
+            let seconds = started.elapsed().as_secs_f64() / members.len() as f64;
+            let records: Vec<CellRecord> = members
+                .iter()
+                .zip(measured)
+                .map(|((id, cell, prepared), outcome)| {
+                    let (observations, failure) = match outcome {
+                        Ok(observations) => (observations, None),
+                        Err(failure) => (Vec::new(), Some(failure)),
+                    };
+                    CellRecord {
+                        id: (*id).clone(),
+                        cell: (*cell).clone(),
+                        observations,
+                        failure,
+                        warnings: setup.warnings.clone(),
+                        seconds: seconds + prepared.apply_seconds,
+                    }
+                })
+                .collect();
+            for record in records {
+                self.write(record)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a bench cannot begin on a model.
+struct SetupError {
+    stage: &'static str,
+    reason: String,
+}
+
+/// What all cells of a bench share on one model.
+struct Setup {
+    settings: Settings,
+    /// Windows by data label.
+    data: BTreeMap<String, Data>,
+    calibration: Option<Windows>,
+    warnings: Vec<String>,
+}
+
+/// Scored windows and where scoring begins in them.
+#[derive(Debug, Clone)]
+pub struct Data {
+    /// The windows.
+    pub windows: Windows,
+    /// First position whose prediction counts.
+    pub skip_first: usize,
+}
+
+impl Setup {
+    fn of(bench: &Bench, model: &LoadedModel, cells: &[&Cell], inputs: &mut Inputs, seed: u64) -> Result<Self, SetupError> {
+        let failed = |stage| move |error: &dyn std::fmt::Display| SetupError { stage, reason: error.to_string() };
+        let settings = arm_from("settings", &bench.settings);
+        let settings = Settings::resolve(&settings).map_err(|error| failed("settings")(&error))?;
+        let tokenizer = model.tokenizer().map_err(|error| failed("tokenizer")(&error))?;
+        let mut cut = |parameters: &[(String, Value)], stage: &'static str| {
+            let selection = TextSelection::resolve(&arm_from(stage, parameters)).map_err(|error| failed(stage)(&error))?;
+            let source = inputs.text(&selection, model, seed).map_err(|error| failed(stage)(&error))?;
+            let mut cut = windows(&source, tokenizer, &selection).map_err(|error| failed(stage)(&error))?;
+            cut.protocol = format!("{} tokenizer={}", cut.protocol, &model.tokenizer_hash()[..12]);
+            Ok::<_, SetupError>((cut, selection.skip_first))
+        };
+        let mut data = BTreeMap::new();
+        for cell in cells {
+            if let Some(coordinate) = cell.coordinates.get(&Axis::Data)
+                && !data.contains_key(&coordinate.label)
+            {
+                let (windows, skip_first) = cut(&coordinate.parameters, "data")?;
+                data.insert(coordinate.label.clone(), Data { windows, skip_first });
+            }
+        }
+        let calibration = match bench.tables.get("calib") {
+            Some(coordinate) => Some(cut(&coordinate.parameters, "calib")?.0),
+            None => None,
+        };
+        if let Some(calibration) = &calibration {
+            for scored in data.values() {
+                refuse_overlap(&calibration.tokens, &scored.windows.tokens).map_err(|error| failed("calib")(&error))?;
+            }
+        }
+        let limit = model.decoder.config().max_positions;
+        let warnings = data
+            .values()
+            .chain(None)
+            .map(|data| data.windows.tokens.first().map_or(0, Vec::len))
+            .filter(|&length| length > limit)
+            .map(|length| format!("windows of {length} tokens are longer than the {limit} positions {} was made for", model.name))
+            .collect();
+        Ok(Self { settings, data, calibration, warnings })
+    }
+
+    fn data(&self, cell: &Cell) -> Option<&Data> {
+        self.data.get(data_key(cell))
+    }
+
+    fn hashes(&self, model: &LoadedModel) -> Vec<(String, String)> {
+        let mut hashes = vec![(format!("model {}", model.name), model.hash.clone())];
+        hashes.extend(self.data.iter().map(|(label, data)| (format!("data {label} for {}", model.name), data.windows.hash.clone())));
+        hashes.extend(self.calibration.iter().map(|windows| (format!("calibration for {}", model.name), windows.hash.clone())));
+        hashes
+    }
+}
+
+fn data_key(cell: &Cell) -> &str {
+    cell.label(Axis::Data).unwrap_or_default()
+}
+
+fn arm_from(id: &str, parameters: &[(String, Value)]) -> Arm {
+    Arm { id: id.to_owned(), parameters: parameters.iter().filter(|(_, value)| *value != Value::Unset).cloned().collect() }
+}
+
+/// The arm of a cell on a method axis; the identity where the bench has no such axis.
+fn arm_of(cell: &Cell, axis: Axis) -> Arm {
+    cell.coordinates.get(&axis).map_or_else(|| Arm::new("none"), |coordinate| arm_from(&coordinate.id, &coordinate.parameters))
+}
+
+fn seed_of(cell: &Cell) -> u64 {
+    cell.label(Axis::Seed).and_then(|label| label.parse().ok()).unwrap_or(0)
+}

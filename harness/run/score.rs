@@ -1,0 +1,208 @@
+//! The score probe: one pass over the windows that feeds perplexity, KL divergence and agreement of every arm, with
+//! the dense model stepped beside the arms, so that no logits are kept.
+
+use harness_kernels::logits;
+use harness_model::decoder::Decoder;
+use harness_model::error::ModelError;
+use harness_model::tensor::Tensor;
+use rayon::prelude::*;
+
+use crate::panics::caught;
+
+/// Floats of logits that one model may hold at a time (32 MiB).
+const LOGITS_CHUNK: usize = 8 << 20;
+/// Tokens in one forward pass.
+const PASS_TOKENS: usize = 1024;
+
+/// What one window gave for one model.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct WindowScore {
+    /// Negative log-likelihood of the scored targets, summed, in nats.
+    pub nll: f64,
+    /// Scored targets.
+    pub tokens: usize,
+    /// KL divergence from the dense model, summed over the scored positions, in nats.
+    pub kl: f64,
+    /// Scored positions where the most likely token is the dense model's.
+    pub agreements: usize,
+}
+
+/// Why a model could not be scored.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoreError {
+    /// A forward pass failed.
+    #[error("window {window}: {source}")]
+    Forward {
+        /// First window of the pass.
+        window: usize,
+        /// The decoder's reason.
+        source: ModelError,
+    },
+    /// The model gave NaN or infinity.
+    #[error("window {window}: the model gave {value} as log-likelihood; its weights or activations hold NaN or infinity")]
+    NotFinite {
+        /// The window.
+        window: usize,
+        /// What it gave.
+        value: f64,
+    },
+    /// The model panicked.
+    #[error("window {window}: panicked: {reason}")]
+    Panic {
+        /// First window of the pass.
+        window: usize,
+        /// Panic message.
+        reason: String,
+    },
+    /// The dense model, which the arm is compared with, failed.
+    #[error("the dense model failed: {0}")]
+    Dense(String),
+}
+
+/// Scores of one model, a window each, or the reason there are none.
+pub type Scores = Result<Vec<WindowScore>, ScoreError>;
+
+/// Scores the dense model and all arms on windows of one length.
+///
+/// Predictions made at positions `skip_first` and later count: target `t` is predicted at position `t - 1`.
+/// `progress` is told how many windows of how many are done. The dense model's scores come first. An arm that fails
+/// is left out from there on; the others go on.
+pub fn score_group(
+    dense: &Decoder,
+    arms: &[&Decoder],
+    windows: &[Vec<u32>],
+    skip_first: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> (Scores, Vec<Scores>) {
+    let mut dense_scores: Scores = Ok(Vec::with_capacity(windows.len()));
+    let mut arm_scores: Vec<Scores> = arms.iter().map(|_| Ok(Vec::with_capacity(windows.len()))).collect();
+    let length = windows.first().map_or(1, Vec::len).max(1);
+    for (pass, batch) in windows.chunks((PASS_TOKENS / length).max(1)).enumerate() {
+        let first = pass * (PASS_TOKENS / length).max(1);
+        let hidden = |decoder: &Decoder| {
+            caught(|| scored_states(decoder, batch, skip_first))
+                .map_err(|reason| ScoreError::Panic { window: first, reason })
+                .and_then(|states| states.map_err(|source| ScoreError::Forward { window: first, source }))
+        };
+        let dense_hidden = match hidden(dense) {
+            Ok(states) => states,
+            Err(error) => {
+                let reason = error.to_string();
+                return (Err(error), arms.iter().map(|_| Err(ScoreError::Dense(reason.clone()))).collect());
+            }
+        };
+        let mut live = Vec::new();
+        for (index, arm) in arms.iter().enumerate().filter(|(index, _)| arm_scores[*index].is_ok()).collect::<Vec<_>>() {
+            match hidden(arm) {
+                Ok(states) => live.push((index, *arm, states)),
+                Err(error) => arm_scores[index] = Err(error),
+            }
+        }
+        let targets: Vec<u32> = batch.iter().flat_map(|window| window.iter().skip(skip_first + 1).copied()).collect();
+        let outcome = compare_rows(dense, &dense_hidden, &live, &targets);
+        let (dense_rows, arm_rows) = match outcome {
+            Ok(rows) => rows,
+            Err(source) => {
+                let reason = source.to_string();
+                return (Err(ScoreError::Forward { window: first, source }), arms.iter().map(|_| Err(ScoreError::Dense(reason.clone()))).collect());
+            }
+        };
+        let per_window = targets.len() / batch.len();
+        fold(&mut dense_scores, &dense_rows, per_window, first);
+        for ((index, _, _), rows) in live.iter().zip(&arm_rows) {
+            fold(&mut arm_scores[*index], rows, per_window, first);
+        }
+        if dense_scores.is_err() {
+            let reason = dense_scores.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            return (dense_scores, arms.iter().map(|_| Err(ScoreError::Dense(reason.clone()))).collect());
+        }
+        progress(first + batch.len(), windows.len());
+    }
+    (dense_scores, arm_scores)
+}
+
+/// Scores one model alone.
+///
+/// # Errors
+/// [`ScoreError`].
+pub fn score(decoder: &Decoder, windows: &[Vec<u32>], skip_first: usize, progress: &mut dyn FnMut(usize, usize)) -> Scores {
+    score_group(decoder, &[], windows, skip_first, progress).0
+}
+
+/// What one position gave.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    nll: f64,
+    kl: f64,
+    agrees: bool,
+}
+
+/// Adds the rows of each window; a window that is not finite ends the model's scores.
+fn fold(scores: &mut Scores, rows: &[Row], per_window: usize, first: usize) {
+    let Ok(done) = scores else { return };
+    for (offset, window) in rows.chunks(per_window.max(1)).enumerate() {
+        let mut sum = WindowScore::default();
+        for row in window {
+            sum.nll += row.nll;
+            sum.kl += row.kl;
+            sum.tokens += 1;
+            sum.agreements += usize::from(row.agrees);
+        }
+        if !(sum.nll.is_finite() && sum.kl.is_finite()) {
+            *scores = Err(ScoreError::NotFinite { window: first + offset, value: sum.nll });
+            return;
+        }
+        done.push(sum);
+    }
+}
+
+/// Final hidden states of the positions whose predictions count, `(rows, hidden)`.
+fn scored_states(decoder: &Decoder, batch: &[Vec<u32>], skip_first: usize) -> Result<Tensor, ModelError> {
+    let windows: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
+    let length = windows.first().map_or(0, |window| window.len());
+    decoder.hidden_positions(&windows, skip_first..length - 1)
+}
+
+/// Logits of all models, a chunk of rows at a time, reduced to one [`Row`] a position.
+fn compare_rows(
+    dense: &Decoder,
+    dense_hidden: &Tensor,
+    live: &[(usize, &Decoder, Tensor)],
+    targets: &[u32],
+) -> Result<(Vec<Row>, Vec<Vec<Row>>), ModelError> {
+    let vocabulary = dense.config().vocab_size;
+    let chunk = (LOGITS_CHUNK / vocabulary).clamp(1, targets.len().max(1));
+    let mut dense_rows = Vec::with_capacity(targets.len());
+    let mut arm_rows: Vec<Vec<Row>> = live.iter().map(|_| Vec::with_capacity(targets.len())).collect();
+    let mut dense_logits = Vec::new();
+    let mut arm_logits = Vec::new();
+    for start in (0..targets.len()).step_by(chunk) {
+        let rows = chunk.min(targets.len() - start);
+        let targets = &targets[start..start + rows];
+        dense.logits_into(dense_hidden, start..start + rows, &mut dense_logits)?;
+        let references = logits::row_statistics(&dense_logits, vocabulary);
+        dense_rows.extend(references.iter().zip(targets).zip(dense_logits.chunks(vocabulary)).map(|((reference, &target), row)| Row {
+            nll: reference.nll(row, target),
+            kl: 0.0,
+            agrees: true,
+        }));
+        for ((_, decoder, hidden), rows_of_arm) in live.iter().zip(&mut arm_rows) {
+            decoder.logits_into(hidden, start..start + rows, &mut arm_logits)?;
+            let rows: Vec<Row> = arm_logits
+                .par_chunks(vocabulary)
+                .zip(dense_logits.par_chunks(vocabulary))
+                .zip(references.par_iter().zip(targets))
+                .map(|((row, dense_row), (reference, &target))| {
+                    let statistics = logits::statistics(row);
+                    Row {
+                        nll: statistics.nll(row, target),
+                        kl: logits::kl_given(dense_row, reference, row, &statistics),
+                        agrees: statistics.argmax == reference.argmax,
+                    }
+                })
+                .collect();
+            rows_of_arm.extend(rows);
+        }
+    }
+    Ok((dense_rows, arm_rows))
+}

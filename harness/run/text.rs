@@ -1,0 +1,364 @@
+//! From a text to windows of tokens: which passages are scored or calibrated on, and how that is named.
+
+use std::collections::HashSet;
+
+use harness_core::Domain;
+use harness_model::tokenizer::Tokenizer;
+use sha2::{Digest, Sha256};
+
+harness_core::choice! {
+    /// Which passages are taken.
+    pub enum Select {
+        /// Passages at even distances over the whole text, each within one document.
+        Spread = "spread",
+        /// One after the other from the beginning of each document.
+        Consecutive = "consecutive",
+    }
+}
+
+harness_core::parameters! {
+    /// The keys of `data` and `calib`.
+    pub struct TextSelection {
+        /// A corpus and split (`gutenberg/test`), `self` for text that the dense model writes, or a path to a text file.
+        corpus: String = String::new();
+        /// Tokens in a window, the beginning-of-sequence token included.
+        window: usize = 256, Domain::closed(2.0, 1_048_576.0);
+        /// Windows taken.
+        windows: usize = 64, Domain::closed(1.0, 1_000_000.0);
+        /// Which passages are taken.
+        select: Select = Select::Spread;
+        /// Whether every window begins with the beginning-of-sequence token; unset: as the tokenizer says.
+        bos: Option<bool> = None;
+        /// Predictions made before this position are not scored.
+        skip_first: usize = 0, Domain::closed(0.0, 1_048_576.0);
+    }
+}
+
+/// A text that windows are cut from.
+pub enum TextSource {
+    /// Documents of characters, for any tokenizer.
+    Documents {
+        /// Name and content hash, for the protocol.
+        name: String,
+        /// The documents in order.
+        documents: Vec<String>,
+    },
+    /// Documents that already are tokens of the model's own vocabulary.
+    Tokens {
+        /// Name and content hash, for the protocol.
+        name: String,
+        /// Document by index, counted from 0; `None` past the end.
+        document: Box<dyn Fn(usize) -> Option<Vec<u32>>>,
+    },
+}
+
+impl TextSource {
+    /// Name and content hash.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Documents { name, .. } | Self::Tokens { name, .. } => name,
+        }
+    }
+}
+
+/// Windows of tokens, all of one length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Windows {
+    /// Token ids.
+    pub tokens: Vec<Vec<u32>>,
+    /// The document each window begins in.
+    pub documents: Vec<u32>,
+    /// Text tokens behind the last full window that were dropped; only known for consecutive windows.
+    pub dropped: usize,
+    /// Everything that makes two scores comparable, in one line.
+    pub protocol: String,
+    /// SHA-256 of the token ids.
+    pub hash: String,
+}
+
+/// Why a text gives no windows.
+#[derive(Debug, thiserror::Error)]
+pub enum TextError {
+    /// Not a single character or token.
+    #[error("`{name}` is empty; give a text with at least one window of {window} tokens")]
+    Empty {
+        /// The text.
+        name: String,
+        /// Window length.
+        window: usize,
+    },
+    /// Fewer windows than asked for.
+    #[error("`{name}` holds {found} windows of {window} tokens and {wanted} were asked for; ask for fewer or shorter windows")]
+    TooShort {
+        /// The text.
+        name: String,
+        /// Window length.
+        window: usize,
+        /// Windows there are.
+        found: usize,
+        /// Windows asked for.
+        wanted: usize,
+    },
+    /// A beginning-of-sequence token was asked for and the model has none.
+    #[error("the model has no beginning-of-sequence token; leave `bos` unset or set it to false")]
+    NoBos,
+    /// The tokenizer refused the text.
+    #[error("cannot tokenize `{name}`: {reason}")]
+    Tokenize {
+        /// The text.
+        name: String,
+        /// The tokenizer's reason.
+        reason: String,
+    },
+    /// Calibration text that is also scored.
+    #[error(
+        "{shared} of {total} calibration passages also stand in the text that is scored; calibrate on another corpus or split"
+    )]
+    Overlap {
+        /// Calibration windows that share a passage with the scored text.
+        shared: usize,
+        /// Calibration windows.
+        total: usize,
+    },
+}
+
+/// Cuts windows as a selection says; the protocol does not name the tokenizer, the caller's cell does.
+///
+/// # Errors
+/// [`TextError`].
+pub fn windows(source: &TextSource, tokenizer: &Tokenizer, selection: &TextSelection) -> Result<Windows, TextError> {
+    let bos = match selection.bos {
+        Some(false) => None,
+        Some(true) => Some(tokenizer.bos().ok_or(TextError::NoBos)?),
+        None => tokenizer.bos().filter(|bos| tokenizer.encode("", true).is_ok_and(|ids| ids.first() == Some(bos))),
+    };
+    // Token documents carry their own boundary tokens.
+    let bos = bos.filter(|_| matches!(source, TextSource::Documents { .. }));
+    let body = selection.window - usize::from(bos.is_some());
+    let mut cut = match source {
+        TextSource::Tokens { document, .. } => consecutive_tokens(document, body, selection.windows),
+        TextSource::Documents { name, documents } => {
+            if documents.iter().all(|text| text.trim().is_empty()) {
+                return Err(TextError::Empty { name: name.clone(), window: selection.window });
+            }
+            let encode = |text: &str| {
+                tokenizer.encode(text, false).map_err(|error| TextError::Tokenize { name: name.clone(), reason: error.to_string() })
+            };
+            match selection.select {
+                Select::Consecutive => consecutive(documents, body, selection.windows, encode)?,
+                Select::Spread => spread(documents, body, selection.windows, encode)?,
+            }
+        }
+    };
+    if cut.tokens.len() < selection.windows {
+        return Err(TextError::TooShort {
+            name: source.name().to_owned(),
+            window: selection.window,
+            found: cut.tokens.len(),
+            wanted: selection.windows,
+        });
+    }
+    if let Some(bos) = bos {
+        cut.tokens.iter_mut().for_each(|window| window.insert(0, bos));
+    }
+    let TextSelection { window, windows, skip_first, .. } = selection;
+    let select = match (source, selection.select) {
+        (TextSource::Documents { .. }, Select::Spread) => "spread",
+        _ => "consecutive",
+    };
+    cut.protocol = format!(
+        "text={} select={select} window={window} windows={windows} bos={} skip_first={skip_first} unit=token tail=dropped",
+        source.name(),
+        bos.is_some(),
+    );
+    cut.hash = hash_tokens(&cut.tokens);
+    Ok(cut)
+}
+
+/// SHA-256 of windows of token ids, in hexadecimal.
+pub fn hash_tokens(windows: &[Vec<u32>]) -> String {
+    let mut hasher = Sha256::new();
+    for window in windows {
+        hasher.update((window.len() as u64).to_le_bytes());
+        window.iter().for_each(|token| hasher.update(token.to_le_bytes()));
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Refuses calibration windows that share passages with scored windows.
+///
+/// # Errors
+/// [`TextError::Overlap`] when a run of 32 tokens (half a window where windows are shorter than 64) of any calibration
+/// window stands in a scored one.
+pub fn refuse_overlap(calibration: &[Vec<u32>], scored: &[Vec<u32>]) -> Result<(), TextError> {
+    let shortest = calibration.iter().chain(scored).map(Vec::len).min().unwrap_or(0);
+    let length = 32.min(shortest / 2).max(1);
+    let passages: HashSet<&[u32]> = scored.iter().flat_map(|window| window.windows(length)).collect();
+    let shared = calibration.iter().filter(|window| window.windows(length).any(|passage| passages.contains(passage))).count();
+    if shared == 0 { Ok(()) } else { Err(TextError::Overlap { shared, total: calibration.len() }) }
+}
+
+fn empty_cut() -> Windows {
+    Windows { tokens: Vec::new(), documents: Vec::new(), dropped: 0, protocol: String::new(), hash: String::new() }
+}
+
+fn consecutive_tokens(document: &dyn Fn(usize) -> Option<Vec<u32>>, body: usize, wanted: usize) -> Windows {
+    let mut cut = empty_cut();
+    let mut pending: Vec<u32> = Vec::new();
+    let mut begins_in = 0;
+    let mut index = 0;
+    while cut.tokens.len() < wanted
+        && let Some(tokens) = document(index)
+    {
+        if pending.is_empty() {
+            begins_in = index as u32;
+        }
+        pending.extend(tokens);
+        while pending.len() >= body && cut.tokens.len() < wanted {
+            let rest = pending.split_off(body);
+            cut.tokens.push(std::mem::replace(&mut pending, rest));
+            cut.documents.push(begins_in);
+            begins_in = index as u32;
+        }
+        index += 1;
+    }
+    cut
+}
+
+fn consecutive(
+    documents: &[String],
+    body: usize,
+    wanted: usize,
+    encode: impl Fn(&str) -> Result<Vec<u32>, TextError>,
+) -> Result<Windows, TextError> {
+    let mut cut = empty_cut();
+    for (index, text) in documents.iter().enumerate() {
+        if cut.tokens.len() >= wanted {
+            break;
+        }
+        let tokens = encode(text)?;
+        let full = tokens.chunks_exact(body);
+        cut.dropped += full.remainder().len();
+        for window in full.take(wanted - cut.tokens.len()) {
+            cut.tokens.push(window.to_vec());
+            cut.documents.push(index as u32);
+        }
+    }
+    Ok(cut)
+}
+
+/// Passages at even distances over all bytes of the text. Each begins at the start of a line where there is one
+/// nearby, lies within one document, and ends before the next one begins.
+fn spread(
+    documents: &[String],
+    body: usize,
+    wanted: usize,
+    encode: impl Fn(&str) -> Result<Vec<u32>, TextError>,
+) -> Result<Windows, TextError> {
+    let total: usize = documents.iter().map(String::len).sum();
+    let mut cut = empty_cut();
+    let mut free_from = (0, 0);
+    for index in 0..wanted {
+        let mut at = total / wanted * index + total % wanted * index / wanted;
+        let mut document = 0;
+        while document < documents.len() && at >= documents[document].len() {
+            at -= documents[document].len();
+            document += 1;
+        }
+        // A document that ends too soon hands over to the next one.
+        while document < documents.len() {
+            let floor = if free_from.0 == document { free_from.1 } else { 0 };
+            if free_from.0 <= document
+                && let Some((tokens, end)) = passage(&documents[document], at.max(floor), body, &encode)?
+            {
+                cut.tokens.push(tokens);
+                cut.documents.push(document as u32);
+                free_from = (document, end);
+                break;
+            }
+            document += 1;
+            at = 0;
+        }
+    }
+    Ok(cut)
+}
+
+/// `body` tokens from the first line that begins at or after byte `from`, and the byte behind the text they came from.
+fn passage(
+    text: &str,
+    from: usize,
+    body: usize,
+    encode: impl Fn(&str) -> Result<Vec<u32>, TextError>,
+) -> Result<Option<(Vec<u32>, usize)>, TextError> {
+    let mut start = text.ceil_char_boundary(from);
+    if start > 0 {
+        let near = &text.as_bytes()[start..text.len().min(start + 2048)];
+        let line = near.iter().position(|&byte| byte == b'\n').map_or(0, |offset| offset + 1);
+        start += line;
+    }
+    let mut length = body.saturating_mul(6);
+    loop {
+        let end = text.floor_char_boundary(start.saturating_add(length));
+        let mut tokens = encode(&text[start..end])?;
+        // The last token of a cut text may differ from what it would be in the full text.
+        if tokens.len() > body {
+            tokens.truncate(body);
+            return Ok(Some((tokens, end)));
+        }
+        if end == text.len() {
+            return Ok(None);
+        }
+        length *= 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn letters(text: &str) -> Result<Vec<u32>, TextError> {
+        Ok(text.bytes().map(u32::from).collect())
+    }
+
+    #[test]
+    fn consecutive_windows_stay_within_documents_and_count_what_they_drop() {
+        let documents = vec!["abcdefg".to_owned(), "hijk".to_owned()];
+        let cut = consecutive(&documents, 3, 10, letters).unwrap();
+        assert_eq!(cut.tokens, [b"abc", b"def", b"hij"].map(|w| w.map(u32::from).to_vec()));
+        assert_eq!((cut.documents, cut.dropped), (vec![0, 0, 1], 2));
+    }
+
+    #[test]
+    fn spread_windows_cover_the_text_without_overlap() {
+        let text: String = (0..400).map(|line| format!("line {line:04}\n")).collect();
+        let cut = spread(&[text.clone(), text], 20, 16, letters).unwrap();
+        assert_eq!(cut.tokens.len(), 16);
+        assert_eq!(cut.documents.iter().filter(|&&document| document == 0).count(), 8);
+        let unique: HashSet<(u32, &Vec<u32>)> = cut.documents.iter().copied().zip(&cut.tokens).collect();
+        assert_eq!(unique.len(), 16);
+    }
+
+    #[test]
+    fn a_short_text_gives_the_windows_it_has() {
+        let cut = spread(&["x".repeat(100)], 20, 50, letters).unwrap();
+        assert!(cut.tokens.len() < 5);
+    }
+
+    #[test]
+    fn token_documents_are_packed() {
+        let cut = consecutive_tokens(&|index| (index < 3).then(|| vec![index as u32; 4]), 5, 9);
+        assert_eq!(cut.tokens, vec![vec![0, 0, 0, 0, 1], vec![1, 1, 1, 2, 2]]);
+        assert_eq!(cut.documents, [0, 1]);
+    }
+
+    #[test]
+    fn shared_passages_are_found_wherever_they_stand() {
+        let scored: Vec<Vec<u32>> = vec![(0..100).collect()];
+        let apart: Vec<Vec<u32>> = vec![(1000..1100).collect()];
+        let mut shared: Vec<u32> = (2000..2060).collect();
+        shared.extend(30..70);
+        assert!(refuse_overlap(&apart, &scored).is_ok());
+        assert!(matches!(refuse_overlap(&[shared], &scored), Err(TextError::Overlap { shared: 1, total: 1 })));
+    }
+}
