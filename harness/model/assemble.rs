@@ -136,7 +136,8 @@ fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError>
     } else {
         source.parameter("lm_head.weight", config.vocab_size, hidden)?
     };
-    let blocks = (0..config.layers).map(|layer| block(config, source, layer).map(Arc::new)).collect::<Result<_, _>>()?;
+    let blocks =
+        (0..config.layers).map(|layer| block(config, source, layer).map(Arc::new)).collect::<Result<_, _>>()?;
     let rope = match config.position {
         PositionScheme::Rope { theta, rotary, style } => Some(Arc::new(Rope::new(theta, rotary, style))),
         _ => None,

@@ -174,8 +174,12 @@ impl Decoder {
         mut tap: Option<&mut dyn Tap>,
     ) -> Result<Tensor, ModelError> {
         let available = self.blocks.len();
-        let block =
-            self.blocks.get(layer).ok_or(ModelError::Range { what: "block", start: layer, end: layer + 1, available })?;
+        let block = self.blocks.get(layer).ok_or(ModelError::Range {
+            what: "block",
+            start: layer,
+            end: layer + 1,
+            available,
+        })?;
         let mut see = |projections: &[Projection], x: &Tensor| -> candle_core::Result<()> {
             if let Some(tap) = tap.as_deref_mut() {
                 with_values(x, |x| projections.iter().for_each(|p| tap.linear_input(layer, *p, x)))?;
@@ -271,12 +275,7 @@ impl Decoder {
     pub fn hidden_positions(&self, windows: &[&[u32]], positions: Range<usize>) -> Result<Tensor, ModelError> {
         let available = windows.first().map_or(0, |window| window.len());
         if positions.start >= positions.end || positions.end > available {
-            return Err(ModelError::Range {
-                what: "positions",
-                start: positions.start,
-                end: positions.end,
-                available,
-            });
+            return Err(ModelError::Range { what: "positions", start: positions.start, end: positions.end, available });
         }
         on_worker(|| {
             let mut hidden = self.embed(windows)?;
@@ -286,8 +285,7 @@ impl Decoder {
                 hidden = self.run_block(layer, &hidden, None, keep, None)?;
             }
             let rows = windows.len() * positions.len();
-            let hidden =
-                hidden.reshape((rows, self.config.hidden_size)).doing(|| "collecting positions".to_owned())?;
+            let hidden = hidden.reshape((rows, self.config.hidden_size)).doing(|| "collecting positions".to_owned())?;
             self.final_norm(&hidden)
         })
     }

@@ -37,7 +37,8 @@ impl Parameter {
         match self {
             Self::Stored(weight) => weight.clone(),
             Self::Trained(variable) => {
-                let values = with_values(variable, <[f32]>::to_vec).unwrap_or_else(|_| vec![f32::NAN; variable.elem_count()]);
+                let values =
+                    with_values(variable, <[f32]>::to_vec).unwrap_or_else(|_| vec![f32::NAN; variable.elem_count()]);
                 let cols = variable.dims().last().copied().unwrap_or(1);
                 Weight::from_f32(values.len() / cols, cols, values)
             }

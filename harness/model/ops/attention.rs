@@ -109,10 +109,6 @@ impl CustomOp3 for Attention {
                 kernel::attention_gradient(q, k, v, result, log_sums, grad, &self.kernel())
             })
         })??;
-        Ok((
-            Some(from_values(dq, q.shape())?),
-            Some(from_values(dk, k.shape())?),
-            Some(from_values(dv, v.shape())?),
-        ))
+        Ok((Some(from_values(dq, q.shape())?), Some(from_values(dk, k.shape())?), Some(from_values(dv, v.shape())?)))
     }
 }

@@ -50,9 +50,8 @@ fn backward(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<(Option<Tensor
         None
     };
     let parameter = if weight.track_op() {
-        let values = with_two(grad, x, |grad, x| {
-            filled(rows * cols, |out| matmul_tn(grad, x, out, rows, m, cols, false))
-        })?;
+        let values =
+            with_two(grad, x, |grad, x| filled(rows * cols, |out| matmul_tn(grad, x, out, rows, m, cols, false)))?;
         Some(from_values(values, weight.shape())?)
     } else {
         None
