@@ -136,7 +136,7 @@ impl Diagnostics {
         }
     }
 
-    /// All faults drawn beside their lines, ending without a newline.
+    /// All faults drawn beside their lines, an empty line after each.
     pub fn render(&self, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
         let mut drawn: Vec<String> =
@@ -144,7 +144,7 @@ impl Diagnostics {
         if self.list.len() > MOST_DRAWN {
             drawn.push(format!("and {} more", self.list.len() - MOST_DRAWN));
         }
-        drawn.join("\n\n")
+        drawn.join("\n\n") + "\n\n"
     }
 
     fn draw(&self, renderer: &Renderer, diagnostic: &Diagnostic) -> String {
