@@ -83,8 +83,7 @@ impl Decoder {
         for block in &self.blocks {
             weights.extend(block.attention_norm.weights());
             weights.extend(block.feed_forward_norm.weights());
-            let biases = block.projections.iter().flatten().filter_map(|map| map.bias());
-            weights.extend(biases.map(|bias| Weight::from_f32(1, bias.len(), bias.to_vec())));
+            weights.extend(block.biases.iter().map(Parameter::weight));
         }
         weights.extend(self.final_norm.weights());
         if !self.config.tied_head {
@@ -170,6 +169,7 @@ fn norm(config: &Config, source: &dyn Source, module: &str) -> Result<Norm, Mode
 fn block(config: &Config, source: &dyn Source, layer: usize) -> Result<Block, ModelError> {
     let prefix = format!("model.layers.{layer}");
     let mut projections: [Option<Arc<dyn LinearOp>>; 7] = std::array::from_fn(|_| None);
+    let mut biases = Vec::new();
     for projection in Projection::ALL {
         if projection == Projection::Gate && !config.gated {
             continue;
@@ -180,12 +180,14 @@ fn block(config: &Config, source: &dyn Source, layer: usize) -> Result<Block, Mo
         let bias = projection_bias(config, projection)
             .then(|| source.parameter(&format!("{module}.bias"), 1, rows))
             .transpose()?;
+        biases.extend(bias.clone());
         projections[projection as usize] = Some(map(&module, weight, bias)?);
     }
     Ok(Block {
         attention_norm: norm(config, source, &format!("{prefix}.input_layernorm"))?,
         feed_forward_norm: norm(config, source, &format!("{prefix}.post_attention_layernorm"))?,
         projections,
+        biases,
     })
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Block {
     pub feed_forward_norm: Norm,
     /// In the order of [`Projection::ALL`]; the gate is absent when the feed-forward part is not gated.
     pub projections: [Option<Arc<dyn LinearOp>>; 7],
+    /// The biases of the projections as stored, for counting and writing.
+    pub biases: Vec<Parameter>,
 }
 
 impl Block {
