@@ -30,6 +30,13 @@ impl Shared {
         Self { start: values.as_mut_ptr(), length: values.len() }
     }
 
+    /// A pointer to the element at `offset`.
+    pub(crate) fn at(self, offset: usize) -> *mut f32 {
+        assert!(offset < self.length, "element {offset} of {}", self.length);
+        // SAFETY: the offset lies inside the slice.
+        unsafe { self.start.add(offset) }
+    }
+
     /// The elements `offset .. offset + length`.
     ///
     /// # Safety

@@ -120,6 +120,11 @@ impl<'a> MatrixRef<'a> {
         self.range(row * cols, (row + 1) * cols).convert(instruction_set(), out);
     }
 
+    /// Converts all values into `out` on the calling thread.
+    pub(crate) fn widen(&self, out: &mut [f32]) {
+        self.convert(instruction_set(), out);
+    }
+
     fn convert(&self, set: InstructionSet, out: &mut [f32]) {
         match self {
             Self::F32(values) => out.copy_from_slice(values),

@@ -1,7 +1,8 @@
 //! Matrix products: many rows through faer's blocked kernel, few rows through the streaming one.
 
+use std::ops::Range;
+
 use faer::linalg::matmul::matmul;
-use faer::prelude::ReborrowMut;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
@@ -14,9 +15,6 @@ const FEW_ROWS: usize = 8;
 
 /// Products with fewer multiplications than this run on the calling thread.
 const SMALL_PRODUCT: usize = 1 << 18;
-
-/// Weight rows converted to f32 at a time when they are stored in sixteen bits.
-const PANEL_ROWS: usize = 512;
 
 /// A dense linear map: weight `(rows, cols)` and a bias of `rows` values.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +29,48 @@ pub struct Linear<'a> {
     pub cols: usize,
 }
 
-fn parallelism(m: usize, k: usize, n: usize) -> Par {
-    if m * k * n < SMALL_PRODUCT { Par::Seq } else { Par::rayon(0) }
+/// Rows and columns of the output tiles that tasks compute, each on one thread.
+///
+/// The choice depends on the shape alone, so a result does not depend on the number of threads; tiles shrink until
+/// there are enough to share out. Tiles of 512 by 256 keep the packed operands in the second-level cache.
+fn tile_shape(m: usize, n: usize) -> (usize, usize) {
+    const ENOUGH: usize = 12;
+    let (mut rows, mut cols) = (512, 256);
+    let few = |rows: usize, cols: usize| m.div_ceil(rows) * n.div_ceil(cols) < ENOUGH;
+    for (least_rows, least_cols) in [(512, 64), (128, 64), (128, 32), (32, 32)] {
+        while cols > least_cols && few(rows, cols) {
+            cols /= 2;
+        }
+        while rows > least_rows && few(rows, cols) {
+            rows /= 2;
+        }
+    }
+    (rows, cols)
+}
+
+/// Computes `out (m, n)` tile by tile; `compute` is given the rows, the columns and the target of each.
+fn tiled(
+    out: &mut [f32],
+    (m, k, n): (usize, usize, usize),
+    compute: impl Fn(Range<usize>, Range<usize>, MatMut<'_, f32>) + Sync,
+) {
+    assert_eq!(out.len(), m * n);
+    let (rows, cols) = tile_shape(m, n);
+    let across = n.div_ceil(cols);
+    let shared = Shared::new(out);
+    let run = |index: usize| {
+        let (i, j) = (index / across * rows, index % across * cols);
+        let (end_i, end_j) = ((i + rows).min(m), (j + cols).min(n));
+        // SAFETY: tiles do not overlap and lie inside `out`, which outlives the parallel region.
+        let target = unsafe { MatMut::from_raw_parts_mut(shared.at(i * n + j), end_i - i, end_j - j, n as isize, 1) };
+        compute(i..end_i, j..end_j, target);
+    };
+    let count = m.div_ceil(rows) * across;
+    if m * k * n < SMALL_PRODUCT {
+        (0..count).for_each(run);
+    } else {
+        (0..count).into_par_iter().with_max_len(1).for_each(run);
+    }
 }
 
 /// `out (m, n) = x (m, k) · wᵀ`, with `w` stored as `(n, k)`.
@@ -46,24 +84,19 @@ pub fn matmul_nt(x: &[f32], w: MatrixRef<'_>, out: &mut [f32], m: usize, k: usiz
         return;
     }
     let x = MatRef::from_row_major_slice(x, m, k);
-    if let MatrixRef::F32(w) = w {
-        let out = MatMut::from_row_major_slice_mut(out, m, n);
-        let w = MatRef::from_row_major_slice(w, n, k);
-        matmul(out, Accum::Replace, x, w.transpose(), 1.0, parallelism(m, k, n));
-        return;
-    }
-    let mut out = MatMut::from_row_major_slice_mut(out, m, n);
-    let mut start = 0;
-    let mut scratch = Vec::new();
-    while start < n {
-        let count = PANEL_ROWS.min(n - start);
-        scratch.resize(count * k, 0.0);
-        w.range(start * k, (start + count) * k).copy_to(&mut scratch);
-        let panel = MatRef::from_row_major_slice(&scratch, count, k);
-        let target = ReborrowMut::rb_mut(&mut out).subcols_mut(start, count);
-        matmul(target, Accum::Replace, x, panel.transpose(), 1.0, parallelism(m, k, count));
-        start += count;
-    }
+    tiled(out, (m, k, n), |rows, cols, target| {
+        let x = x.subrows(rows.start, rows.len());
+        let panel = w.range(cols.start * k, cols.end * k);
+        let multiply = |panel: &[f32]| {
+            let panel = MatRef::from_row_major_slice(panel, cols.len(), k);
+            matmul(target, Accum::Replace, x, panel.transpose(), 1.0, Par::Seq);
+        };
+        match panel {
+            MatrixRef::F32(panel) => multiply(panel),
+            // Sixteen-bit weights are widened tile by tile, never as a whole.
+            _ => multiply(&filled(panel.len(), |out| panel.widen(out))),
+        }
+    });
 }
 
 /// `out (m, n) = x (m, k) · w (k, n)`; added to `out` when `accumulate`.
@@ -73,9 +106,7 @@ pub fn matmul_nt(x: &[f32], w: MatrixRef<'_>, out: &mut [f32], m: usize, k: usiz
 pub fn matmul_nn(x: &[f32], w: &[f32], out: &mut [f32], m: usize, k: usize, n: usize, accumulate: bool) {
     assert_eq!((x.len(), w.len(), out.len()), (m * k, n * k, m * n), "matmul_nn: m={m} k={k} n={n}");
     let x = MatRef::from_row_major_slice(x, m, k);
-    let w = MatRef::from_row_major_slice(w, k, n);
-    let accumulate = if accumulate { Accum::Add } else { Accum::Replace };
-    matmul(MatMut::from_row_major_slice_mut(out, m, n), accumulate, x, w, 1.0, parallelism(m, k, n));
+    product(x, MatRef::from_row_major_slice(w, k, n), out, accumulate);
 }
 
 /// `out (m, n) = xᵀ · w`, with `x` stored as `(k, m)` and `w` as `(k, n)`; added to `out` when `accumulate`.
@@ -85,9 +116,15 @@ pub fn matmul_nn(x: &[f32], w: &[f32], out: &mut [f32], m: usize, k: usize, n: u
 pub fn matmul_tn(x: &[f32], w: &[f32], out: &mut [f32], m: usize, k: usize, n: usize, accumulate: bool) {
     assert_eq!((x.len(), w.len(), out.len()), (m * k, n * k, m * n), "matmul_tn: m={m} k={k} n={n}");
     let x = MatRef::from_row_major_slice(x, k, m);
-    let w = MatRef::from_row_major_slice(w, k, n);
+    product(x.transpose(), MatRef::from_row_major_slice(w, k, n), out, accumulate);
+}
+
+fn product(x: MatRef<'_, f32>, w: MatRef<'_, f32>, out: &mut [f32], accumulate: bool) {
     let accumulate = if accumulate { Accum::Add } else { Accum::Replace };
-    matmul(MatMut::from_row_major_slice_mut(out, m, n), accumulate, x.transpose(), w, 1.0, parallelism(m, k, n));
+    tiled(out, (x.nrows(), x.ncols(), w.ncols()), |rows, cols, target| {
+        let (x, w) = (x.subrows(rows.start, rows.len()), w.subcols(cols.start, cols.len()));
+        matmul(target, accumulate, x, w, 1.0, Par::Seq);
+    });
 }
 
 /// Several linear maps of the same few rows `x (m, cols)` in one parallel region; `outs[i]` is `(m, parts[i].rows)`.
@@ -113,7 +150,7 @@ pub fn linear_few(x: &[f32], m: usize, parts: &[Linear<'_>], outs: &mut [&mut [f
             start = end;
         }
     }
-    let run = |(part, rows, shared): (Linear<'_>, std::ops::Range<usize>, Shared)| {
+    let run = |(part, rows, shared): (Linear<'_>, Range<usize>, Shared)| {
         gemv::rows(set, x, m, part.cols, part.weight, part.bias, rows, shared, part.rows);
     };
     if parts.first().is_none_or(|part| total * part.cols * m < SMALL_PRODUCT / 4) {
