@@ -10,7 +10,8 @@ use crate::figure::FigureKind;
 
 /// The schema of suites over a catalog. `models` are offered as completions of `model`; other names and paths stay
 /// allowed.
-pub fn schema(catalog: &Catalog, models: &[&str]) -> Json {
+pub fn schema(catalog: &Catalog, models: &[impl AsRef<str>]) -> Json {
+    let models: Vec<&str> = models.iter().map(AsRef::as_ref).collect();
     let mut definitions = Map::new();
     definitions.insert("range".to_owned(), range());
     let mut kinds = Vec::new();
@@ -20,7 +21,7 @@ pub fn schema(catalog: &Catalog, models: &[&str]) -> Json {
         for axis in kind.axes.iter().filter(|axis| holds_methods(**axis, kind)) {
             definitions.insert(format!("arm-{axis}"), arm(catalog, *axis));
         }
-        definitions.insert(name, bench(catalog, kind, models));
+        definitions.insert(name, bench(catalog, kind, &models));
     }
     let benches = if kinds.len() == 1 { kinds.swap_remove(0) } else { json!({ "anyOf": kinds }) };
     json!({
