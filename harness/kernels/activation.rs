@@ -102,7 +102,7 @@ unsafe fn evaluate<V: Vector>(kind: Activation, x: V) -> (V, V) {
                 (x.mul(distribution), x.fma(density, distribution))
             }
             Activation::GeluTanh => {
-                let (a, b) = (V::splat(0.797_884_56), V::splat(0.044_715));
+                let (a, b) = (V::splat(0.797_884_6), V::splat(0.044_715));
                 let inner = a.mul(x.mul(b.mul(x).fma(x, one)));
                 let tanh = one.sub(V::splat(2.0).div(exp(inner.add(inner)).add(one)));
                 let slope = a.mul(V::splat(3.0).mul(b).mul(x).fma(x, one));
@@ -149,6 +149,8 @@ vectorised! {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     /// `Φ(x)` by Simpson's rule.

@@ -30,21 +30,21 @@ vectorised! {
     fn rows_f32<V>(
         x: &[f32], m: usize, k: usize, weight: &[f32], bias: Option<&[f32]>, span: std::ops::Range<usize>, out: Shared, n: usize,
     ) {
-        generic_rows::<V, f32>(x, m, k, weight, bias, span, out, n)
+        generic_rows::<V, f32>(x, m, k, weight, bias, span, out, n);
     }
 }
 vectorised! {
     fn rows_f16<V>(
         x: &[f32], m: usize, k: usize, weight: &[f16], bias: Option<&[f32]>, span: std::ops::Range<usize>, out: Shared, n: usize,
     ) {
-        generic_rows::<V, f16>(x, m, k, weight, bias, span, out, n)
+        generic_rows::<V, f16>(x, m, k, weight, bias, span, out, n);
     }
 }
 vectorised! {
     fn rows_bf16<V>(
         x: &[f32], m: usize, k: usize, weight: &[bf16], bias: Option<&[f32]>, span: std::ops::Range<usize>, out: Shared, n: usize,
     ) {
-        generic_rows::<V, bf16>(x, m, k, weight, bias, span, out, n)
+        generic_rows::<V, bf16>(x, m, k, weight, bias, span, out, n);
     }
 }
 

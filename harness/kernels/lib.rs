@@ -10,6 +10,9 @@
 
 // SIMD intrinsics and disjoint writes from several threads need it; each use states why it is sound.
 #![allow(unsafe_code)]
+// Vector methods must end up inside the function that enables their instruction set; block loops name shapes and
+// strides one by one, and index rows and columns of register arrays together.
+#![allow(clippy::inline_always, clippy::too_many_arguments, clippy::needless_range_loop)]
 
 pub mod activation;
 pub mod attention;

@@ -92,6 +92,7 @@ impl<'a> MatrixRef<'a> {
     }
 
     /// The elements `start .. end`, as a matrix of the same type.
+    #[must_use]
     pub fn range(&self, start: usize, end: usize) -> Self {
         match self {
             Self::F32(values) => Self::F32(&values[start..end]),

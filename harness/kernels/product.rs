@@ -215,6 +215,8 @@ pub fn add(a: &[f32], b: &[f32]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use half::{bf16, f16};
 
     use super::*;

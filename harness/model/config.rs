@@ -56,6 +56,8 @@ pub enum Activation {
 }
 
 /// The shape and variant of a decoder.
+// Each flag is a key of its own in the checkpoint formats.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// Architecture name as the source spells it (`llama`, `qwen2`).

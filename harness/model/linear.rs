@@ -193,6 +193,8 @@ pub fn forward_together<const N: usize>(maps: [&dyn LinearOp; N], x: &Tensor) ->
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
     use crate::weight::DType;
 

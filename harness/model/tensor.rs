@@ -31,6 +31,8 @@ pub(crate) fn from_values(values: Vec<f32>, shape: impl Into<candle_core::Shape>
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

@@ -1,0 +1,96 @@
+//! Prefill, scoring and decode tokens a second of a 135M-parameter decoder with random weights.
+//!
+//! `cargo run --release -p harness-model --example throughput [f32|f16|bf16] [rounds]`; the best of all rounds counts.
+#![allow(clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use harness_kernels::logits;
+use harness_model::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
+use harness_model::decoder::Decoder;
+use harness_model::error::ModelError;
+use harness_model::load::expected_tensors;
+use harness_model::weight::{DType, Weight};
+
+const PROMPT: usize = 512;
+const DECODED: usize = 64;
+
+fn main() -> Result<(), ModelError> {
+    let mut arguments = std::env::args().skip(1);
+    let dtype = match arguments.next().as_deref() {
+        Some("f16") => DType::F16,
+        Some("bf16") => DType::Bf16,
+        _ => DType::F32,
+    };
+    let rounds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let decoder = decoder(dtype)?;
+    let vocabulary = decoder.config().vocab_size;
+    let tokens: Vec<u32> = (0..PROMPT as u64).map(|i| (i * 2_654_435_761 % vocabulary as u64) as u32).collect();
+    let [mut prefill, mut decode, mut score] = [f64::INFINITY; 3];
+    for _ in 0..rounds {
+        let mut cache = decoder.new_cache();
+        let started = Instant::now();
+        let mut row = decoder.logits_last(&tokens, &mut cache)?;
+        prefill = prefill.min(started.elapsed().as_secs_f64());
+
+        cache.truncate(1);
+        let started = Instant::now();
+        for _ in 0..DECODED {
+            row = decoder.logits_last(&[logits::statistics(&row).argmax], &mut cache)?;
+        }
+        decode = decode.min(started.elapsed().as_secs_f64());
+
+        let started = Instant::now();
+        let hidden = decoder.hidden_positions(&[&tokens], PROMPT / 2..PROMPT - 1)?;
+        let mut rows = Vec::new();
+        for start in (0..PROMPT / 2 - 1).step_by(85) {
+            decoder.logits_into(&hidden, start..(start + 85).min(PROMPT / 2 - 1), &mut rows)?;
+            std::hint::black_box(logits::row_statistics(&rows, vocabulary));
+        }
+        score = score.min(started.elapsed().as_secs_f64());
+    }
+    println!("threads                        {}", rayon::current_num_threads());
+    println!("prefill, last logits only      {:.0} tokens/s", PROMPT as f64 / prefill);
+    println!("scoring, second half's logits  {:.0} tokens/s", PROMPT as f64 / score);
+    println!("decode                         {:.1} tokens/s", DECODED as f64 / decode);
+    Ok(())
+}
+
+fn decoder(dtype: DType) -> Result<Decoder, ModelError> {
+    let config = Config {
+        architecture: "llama".into(),
+        vocab_size: 49_152,
+        hidden_size: 576,
+        intermediate_size: 1536,
+        layers: 30,
+        heads: 9,
+        kv_heads: 3,
+        head_dim: 64,
+        max_positions: 2048,
+        norm: NormKind::Rms,
+        norm_epsilon: 1e-5,
+        activation: Activation::Silu,
+        gated: true,
+        position: PositionScheme::Rope { theta: 10_000.0, rotary: 64, style: RopeStyle::HalfSplit },
+        qkv_bias: false,
+        output_bias: false,
+        mlp_bias: false,
+        tied_head: true,
+        bos: None,
+        eos: Vec::new(),
+    };
+    let mut state = 1_u32;
+    let weights: BTreeMap<String, Weight> = expected_tensors(&config)
+        .map(|spec| {
+            let values: Vec<f32> = (0..spec.rows * spec.cols)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    ((state >> 8) as f32 / (1 << 23) as f32 - 1.0) * 0.06
+                })
+                .collect();
+            (spec.name.clone(), Weight::rounded(spec.rows, spec.cols, &values, dtype))
+        })
+        .collect();
+    Decoder::from_weights(&config, &weights)
+}
