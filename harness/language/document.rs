@@ -141,7 +141,7 @@ pub(crate) mod tests {
             }
         }
         let hash: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hash, "6a37cb16f60fd443a4648f8cd969a1ad4d021e837f30d86b41a8738a378fd021");
+        assert_eq!(hash, "afd67d962dab1cea8509507eb8ff7786f533fdec4adc120954502cf09c15ef03");
     }
 
     #[test]
