@@ -1,1 +1,26 @@
-//! Tables of results: journal to parquet, runs, history, comparison, queries for figures.
+//! Tables of results: journal to parquet, runs, comparison, queries for figures and tables.
+//!
+//! A run is a folder. While it goes on it holds `run.json` (the stamp), `suite.toml` and `journal.jsonl`; [`seal`]
+//! adds `cells.parquet`, `records.parquet` and `samples.parquet`, and `sealed.json` with the hash of each file. From
+//! then on the folder does not change.
+
+mod compare;
+mod error;
+mod files;
+mod frames;
+mod listing;
+mod query;
+mod run;
+mod seal;
+mod table;
+
+pub use compare::{CompareOptions, Comparison, ComparisonRow, Selection, compare};
+pub use error::{QueryError, StoreError};
+pub use listing::{RunSummary, list_runs};
+pub use query::query;
+pub use run::{MetricInfo, Record, Run, exact_records_bytes};
+pub use seal::{Layout, Seal, create, is_sealed, seal, write_stamp};
+pub use table::{comparison_table, failures, main_table, requested_table};
+
+#[cfg(test)]
+mod fixture;

@@ -1,0 +1,109 @@
+//! A small run for tests.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use harness_core::cell::Coordinate;
+use harness_core::journal::Journal;
+use harness_core::stamp::SuiteStamp;
+use harness_core::{
+    Arm, Axis, Cell, CellId, CellRecord, Direction, Failure, Noise, Observation, Reduction, Stamp, Value,
+};
+
+use crate::run::{MetricInfo, Run};
+
+pub fn metric(id: &str, direction: Direction, noise: Noise, reduction: Reduction, unit: &str) -> MetricInfo {
+    MetricInfo { id: id.into(), about: "a test".into(), unit: unit.into(), direction, noise, reduction, version: 1 }
+}
+
+pub fn metrics() -> Vec<MetricInfo> {
+    vec![
+        metric("ppl", Direction::Lower, Noise::Sampled, Reduction::ExpRatio, "1"),
+        metric("sparsity", Direction::Neutral, Noise::Exact, Reduction::Single, "1"),
+        metric("bytes", Direction::Lower, Noise::Exact, Reduction::Single, "bytes"),
+        metric("decode_tps", Direction::Higher, Noise::Timed, Reduction::Median, "tokens/s"),
+    ]
+}
+
+/// A cell of `tiny` with the arm; its windows are harder by `cost` than the dense ones.
+pub fn record(model: &str, arm: &str, sparsity: f64, cost: f64) -> CellRecord {
+    let parsed: Arm = arm.parse().unwrap();
+    let mut parameters = parsed.parameters.clone();
+    if parsed.id != "none" {
+        for name in ["sparsity", "pattern"] {
+            if parsed.get(name).is_none() {
+                parameters.push((name.into(), Value::Unset));
+            }
+        }
+    }
+    let coordinates = BTreeMap::from([
+        (Axis::Model, Coordinate::plain(model)),
+        (Axis::Prune, Coordinate { label: arm.into(), id: parsed.id, parameters }),
+        (Axis::Data, Coordinate::plain("fables/test")),
+    ]);
+    let cell = Cell { bench: "one-shot".into(), coordinates };
+    let hardness = |i: u32| 255.0 * (2.0 + 0.02 * f64::from(i * i % 23));
+    let ppl = Observation {
+        samples: (0..24).map(|i| hardness(i) + 255.0 * cost * (1.0 + 0.01 * f64::from(i * 7 % 5))).collect(),
+        weights: vec![255.0; 24],
+        clusters: (0..24).map(|i| i / 3).collect(),
+        protocol: Some("fables/test window=256".into()),
+        ..Observation::absent("ppl", Reduction::ExpRatio, None)
+    };
+    let speed = Observation {
+        samples: (0..9).map(|i| 500.0 + f64::from(i)).collect(),
+        ..Observation::absent("decode_tps", Reduction::Median, None)
+    };
+    CellRecord {
+        id: CellId::of(&[("cell", cell.to_string())]),
+        cell,
+        observations: vec![speed, ppl, Observation::single("sparsity", sparsity), Observation::single("bytes", 4e6)],
+        failure: None,
+        warnings: vec!["calibration is short".into()],
+        seconds: 1.5,
+    }
+}
+
+pub fn failed(model: &str, arm: &str) -> CellRecord {
+    let failure = Failure { stage: "apply".into(), reason: "the Hessian of layer 3 is singular".into() };
+    CellRecord { observations: Vec::new(), failure: Some(failure), ..record(model, arm, 0.0, 0.0) }
+}
+
+pub fn journal() -> Vec<CellRecord> {
+    vec![
+        record("tiny", "none", 0.0, 0.0),
+        record("tiny", "magnitude(sparsity=0.3)", 0.3, 0.05),
+        record("tiny", "magnitude(sparsity=0.5)", 0.5, 0.4),
+        record("tiny", "wanda(sparsity=0.5)", 0.5, 0.2),
+        record("tiny", "wanda(sparsity=0.3)", 0.3, 0.02),
+        record("tiny", "wanda(pattern=2:4)", 0.5, 0.5),
+        failed("tiny", "magnitude(sparsity=0.7)"),
+    ]
+}
+
+pub fn stamp() -> Stamp {
+    Stamp {
+        version: "0.1.0".into(),
+        profile: "release".into(),
+        cpu: "Zen".into(),
+        started: "2026-01-02T03:04:05Z".into(),
+        suite: SuiteStamp { path: "suites/x.toml".into(), hash: "00".into(), text: "[suite]\n".into() },
+        ..Stamp::default()
+    }
+}
+
+/// Writes the records to a new run folder.
+pub fn write(dir: &Path, records: impl IntoIterator<Item = CellRecord>) {
+    crate::create(dir, &stamp()).unwrap();
+    let mut journal = Journal::open(&dir.join("journal.jsonl")).unwrap();
+    records.into_iter().for_each(|record| journal.append(record).unwrap());
+}
+
+pub fn order() -> Vec<CellId> {
+    journal().into_iter().map(|record| record.id).collect()
+}
+
+pub fn run() -> Run {
+    Run::from_records(Path::new("runs/test"), stamp(), &metrics(), &order(), journal())
+}
