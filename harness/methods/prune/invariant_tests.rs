@@ -140,9 +140,20 @@ fn wanda_on_the_toy_layer() {
 fn wanda_scores_weigh_by_the_norm_of_the_input() {
     let statistics = gather(&TOY_INPUTS, 4);
     let norms: Vec<f64> = statistics.column_sum_squares().iter().map(|sum| sum.sqrt()).collect();
+    let root = std::f64::consts::SQRT_2;
     let expected = [
-        5.656_854, 2.236_068, 1.870_829, 1.414_214, 1.414_214, 6.708_204, 0.748_331, 0.565_685, 0.848_528, 0.894_427,
-        7.483_315, 3.535_534,
+        4.0 * root,
+        2.236_068,
+        1.870_829,
+        root,
+        root,
+        6.708_204,
+        0.748_331,
+        0.565_685,
+        0.848_528,
+        0.894_427,
+        7.483_315,
+        3.535_534,
     ];
     for (at, expected) in expected.iter().enumerate() {
         assert!((f64::from(TOY_WEIGHT[at].abs()) * norms[at % 4] - expected).abs() < 1e-6);

@@ -80,8 +80,12 @@ pub fn nm_mask(scores: &[f64], pattern: Pattern, pruned: &mut [bool]) {
         order.extend(0..pattern.group);
         order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
         let (lowest, kept) = order.split_at(pattern.group - pattern.keep);
-        lowest.iter().for_each(|&at| pruned[at] = true);
-        kept.iter().for_each(|&at| pruned[at] = false);
+        for &at in lowest {
+            pruned[at] = true;
+        }
+        for &at in kept {
+            pruned[at] = false;
+        }
     }
 }
 

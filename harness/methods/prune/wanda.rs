@@ -142,9 +142,9 @@ fn by_mass(site: &Site, scores: &[f64], sparsity: f64) -> Result<Vec<bool>, Prun
             break;
         }
         if reached > sparsity {
-            high = alpha
+            high = alpha;
         } else {
-            low = alpha
+            low = alpha;
         }
         alpha = f64::midpoint(low, high);
     }
