@@ -1,1 +1,88 @@
-fn main() {}
+//! `harness`: which sampler, pruning, quantization or length-extrapolation method to use, with numbers one can defend.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
+
+mod apply;
+mod check;
+mod compare;
+mod completions;
+mod document;
+mod exit;
+mod fetch;
+mod generate;
+mod list;
+mod model;
+mod plan;
+mod report;
+mod run;
+mod schema;
+mod score;
+mod suite;
+mod terminal;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures samplers, pruning, quantization and length extrapolation of language models: quality, speed, memory and
+/// bytes of each arm in one row.
+#[derive(Parser)]
+#[command(name = "harness", version, propagate_version = true, after_help = "\
+Examples:
+  harness run suites/pruning.toml           compare pruning methods on the embedded models, offline
+  harness plan suites/pruning.toml          say what that would do and cost
+  harness fetch smollm2-135m-instruct       bring a real checkpoint
+  harness apply --model smollm2-135m-instruct --prune 'wanda(sparsity=0.5)' --calib enwik8/train --out pruned
+
+Exit codes:
+  0 done · 1 internal error · 2 bad suite or command line · 3 some cells failed · 4 nothing selected
+  5 input missing or wrong hash · 10 expectation violated · 11 undecided · 110 results not written · 130 interrupted")]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Run(run::Arguments),
+    Check(check::Arguments),
+    Plan(plan::Arguments),
+    Report(report::Arguments),
+    Compare(compare::Arguments),
+    Fetch(fetch::Arguments),
+    List(list::Arguments),
+    Score(score::Arguments),
+    Generate(generate::Arguments),
+    Apply(apply::Arguments),
+    Train(train::Arguments),
+    Schema(schema::Arguments),
+    Completions(completions::Arguments),
+    Man(completions::ManArguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().verb {
+        Verb::Run(arguments) => run::main(&arguments),
+        Verb::Check(arguments) => check::main(&arguments),
+        Verb::Plan(arguments) => plan::main(&arguments),
+        Verb::Report(arguments) => report::main(&arguments),
+        Verb::Compare(arguments) => compare::main(&arguments),
+        Verb::Fetch(arguments) => fetch::main(&arguments),
+        Verb::List(arguments) => list::main(&arguments),
+        Verb::Score(arguments) => score::main(&arguments),
+        Verb::Generate(arguments) => generate::main(&arguments),
+        Verb::Apply(arguments) => apply::main(&arguments),
+        Verb::Train(arguments) => train::main(&arguments),
+        Verb::Schema(arguments) => schema::main(&arguments),
+        Verb::Completions(arguments) => completions::main(&arguments),
+        Verb::Man(arguments) => completions::man(&arguments),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(refusal) => {
+            eprintln!("error: {}", refusal.message);
+            ExitCode::from(refusal.code)
+        }
+    }
+}

@@ -337,7 +337,7 @@ impl Setup {
         let settings = arm_from("settings", &bench.settings);
         let settings = Settings::resolve(&settings).map_err(|error| failed("settings")(&error))?;
         let tokenizer = model.tokenizer().map_err(|error| failed("tokenizer")(&error))?;
-        let mut cut = |parameters: &[(String, Value)], stage: &'static str| {
+        let cut = |parameters: &[(String, Value)], stage: &'static str| {
             let selection = TextSelection::resolve(&arm_from(stage, parameters)).map_err(|error| failed(stage)(&error))?;
             let source = inputs.text(&selection, model, seed).map_err(|error| failed(stage)(&error))?;
             let mut cut = windows(&source, tokenizer, &selection).map_err(|error| failed(stage)(&error))?;
@@ -401,3 +401,7 @@ fn arm_of(cell: &Cell, axis: Axis) -> Arm {
 fn seed_of(cell: &Cell) -> u64 {
     cell.label(Axis::Seed).and_then(|label| label.parse().ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+#[path = "runner_tests.rs"]
+mod tests;

@@ -1,0 +1,158 @@
+//! `harness apply`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use harness_core::{Arm, Axis};
+use harness_methods::registry::{self, Method};
+use harness_model::load::{self, TensorSpec, expected_tensors};
+use harness_model::weight::DType;
+use harness_model::write::{DEFAULT_SHARD_BYTES, FolderWriter};
+use harness_run::calibrate::{CalibrationOrder, PruneArm, prune_streaming};
+use harness_run::inputs::{Inputs, LoadedModel};
+use harness_run::text::{Select, TextSelection, windows};
+
+use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, NOT_WRITTEN, OrExit, Outcome, Refusal, refuse};
+use crate::model::{ModelArguments, token_windows};
+use crate::terminal::Progress;
+
+/// Apply a method to a checkpoint and write it as a Hugging Face folder.
+#[derive(Args)]
+#[command(after_help = "\
+The model is walked block by block, so one block's changed weights are held at a time.
+
+Examples:
+  harness apply --model smollm2-135m-instruct --prune 'wanda(sparsity=0.5)' --calib enwik8/train --out pruned
+  harness apply --model model.gguf --prune none --dtype bf16 --out converted")]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// The pruning method, as in suites.
+    #[arg(long, default_value = "none")]
+    prune: String,
+    /// The calibration text: a corpus and split, or a text file.
+    #[arg(long, conflicts_with = "token_ids")]
+    calib: Option<String>,
+    /// A JSON file with an array of windows of token ids to calibrate on, instead of text.
+    #[arg(long)]
+    token_ids: Option<PathBuf>,
+    /// Tokens in a calibration window.
+    #[arg(long)]
+    window: Option<usize>,
+    /// Calibration windows.
+    #[arg(long, default_value_t = 32)]
+    windows: usize,
+    /// Whose activations a block is calibrated on.
+    #[arg(long, value_enum, default_value = "sequential")]
+    calibration_order: Order,
+    /// Element type of the written weights; by default as the checkpoint stores them.
+    #[arg(long, value_enum)]
+    dtype: Option<Element>,
+    /// Seed of random methods.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// The folder to write; must not exist.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Order {
+    DenseOnce,
+    Sequential,
+    TrueSequential,
+}
+
+impl From<Order> for CalibrationOrder {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::DenseOnce => Self::DenseOnce,
+            Order::Sequential => Self::Sequential,
+            Order::TrueSequential => Self::TrueSequential,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Element {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<Element> for DType {
+    fn from(element: Element) -> Self {
+        match element {
+            Element::F32 => Self::F32,
+            Element::F16 => Self::F16,
+            Element::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+pub fn main(arguments: &Arguments) -> Outcome {
+    let arm: Arm = arguments.prune.parse().or_exit(BAD_INPUT)?;
+    let Method::Pruner(pruner) = registry::build(Axis::Prune, &arm).or_exit(BAD_INPUT)?;
+    let inputs = crate::fetch::inputs()?;
+    let corpora: Vec<&str> = arguments.calib.as_deref().into_iter().collect();
+    arguments.model.ensure(&inputs, &corpora)?;
+    let model = arguments.model.open(&inputs)?;
+    let calibration = calibration(arguments, &inputs, &model)?;
+    if pruner.needs().any() && calibration.is_none() {
+        return refuse(BAD_INPUT, format!("`{arm}` needs calibration text; give --calib CORPUS or --token-ids FILE"));
+    }
+    let path = inputs.model_path(&arguments.model.model).map_err(crate::fetch::from_fetch)?;
+    let checkpoint = load::load(&path).or_exit(INPUT_MISSING)?;
+    let specs: Vec<TensorSpec> = expected_tensors(&checkpoint.config).collect();
+    let stored = checkpoint.tensors.values().find(|weight| weight.rows() > 1).map_or(DType::F32, harness_model::weight::Weight::dtype);
+    let dtype = arguments.dtype.map_or(stored, DType::from);
+    let mut writer =
+        FolderWriter::create(&arguments.out, &checkpoint.config, &specs, dtype, DEFAULT_SHARD_BYTES).or_exit(NOT_WRITTEN)?;
+    if let Some(tokenizer) = &checkpoint.tokenizer {
+        writer.tokenizer(tokenizer, checkpoint.chat_template.as_deref()).or_exit(NOT_WRITTEN)?;
+    }
+    let mut progress = Progress::new(false);
+    let mut written: Vec<String> = Vec::new();
+    let arm_walk = PruneArm { pruner: &*pruner, seed: arguments.seed };
+    prune_streaming(
+        &model.decoder,
+        &arm_walk,
+        calibration.as_deref(),
+        arguments.calibration_order.into(),
+        &mut |name, weight| {
+            written.push(name.to_owned());
+            writer.write(name, weight).map_err(|error| error.to_string())
+        },
+        &mut |done, total| progress.update(&format!("apply {arm}"), done as u64, total as u64),
+    )
+    .or_exit(CELLS_FAILED)?;
+    for spec in specs.iter().filter(|spec| !written.contains(&spec.name)) {
+        let weight = checkpoint.tensor(&spec.name).or_exit(INPUT_MISSING)?;
+        writer.write(&spec.name, weight).or_exit(NOT_WRITTEN)?;
+    }
+    let folder = writer.finish().or_exit(NOT_WRITTEN)?;
+    progress.finish();
+    println!("{}", folder.display());
+    Ok(DONE)
+}
+
+/// Calibration windows from text or ids; none when neither is given.
+fn calibration(arguments: &Arguments, inputs: &Inputs, model: &LoadedModel) -> Result<Option<Vec<Vec<u32>>>, Refusal> {
+    if let Some(path) = &arguments.token_ids {
+        return token_windows(path, arguments.window, model.decoder.config().vocab_size).map(Some);
+    }
+    let Some(corpus) = &arguments.calib else { return Ok(None) };
+    let longest = model.decoder.config().max_positions;
+    let selection = TextSelection {
+        corpus: corpus.clone(),
+        window: arguments.window.unwrap_or(512.min(longest)),
+        windows: arguments.windows,
+        select: Select::Spread,
+        bos: None,
+        skip_first: 0,
+    };
+    let fail = |error: harness_run::inputs::InputError| Refusal { code: error.exit_code(), message: error.to_string() };
+    let source = inputs.text(&selection, model, arguments.seed).map_err(fail)?;
+    let cut = windows(&source, model.tokenizer().map_err(fail)?, &selection).or_exit(INPUT_MISSING)?;
+    Ok(Some(cut.tokens))
+}

@@ -1,0 +1,150 @@
+//! From a run and its suite to a report.
+
+use std::path::Path;
+
+use harness_core::metric::Noise;
+use harness_report::{Document, Outcome as Expected, render};
+use harness_store::{MetricInfo, Record, Run, StoreError};
+use harness_suite::{Expectation, Suite};
+
+use crate::exit::{INPUT_MISSING, INTERNAL, NOT_WRITTEN, OrExit, Refusal};
+use crate::suite::Opened;
+
+/// A report with its expectations at hand.
+pub struct Report(pub Document);
+
+impl Report {
+    /// Expectations that do not hold.
+    pub fn violated(&self) -> Vec<String> {
+        self.texts(Some(false))
+    }
+
+    /// Expectations that could not be decided.
+    pub fn undecided(&self) -> Vec<String> {
+        self.texts(None)
+    }
+
+    fn texts(&self, held: Option<bool>) -> Vec<String> {
+        let chosen = self.0.expectations.iter().filter(|expected| expected.held == held);
+        chosen.map(|expected| format!("{} ({})", expected.text, expected.detail)).collect()
+    }
+}
+
+/// The metrics of a suite's benches, in the order reports show them.
+pub fn metrics(opened: &Opened) -> Vec<MetricInfo> {
+    let wanted = |id: &str| opened.suite.benches.iter().any(|bench| bench.metrics.iter().any(|metric| metric == id));
+    opened.catalog.metrics.iter().filter(|metric| wanted(metric.id)).map(MetricInfo::from).collect()
+}
+
+/// The report of a run.
+pub fn of(run: &Run, suite: &Suite) -> Result<Report, Refusal> {
+    let mut warnings: Vec<String> = suite.notes.clone();
+    let mut tables = Vec::new();
+    for bench in run.benches() {
+        tables.push(harness_store::main_table(run, bench).or_exit(INTERNAL)?);
+    }
+    for request in &suite.tables {
+        match harness_store::requested_table(run, request) {
+            Ok(table) => tables.push(table),
+            Err(error) => warnings.push(format!("table `{}` is left out: {error}", request.name)),
+        }
+    }
+    let mut charts = Vec::new();
+    for figure in &suite.figures {
+        match harness_store::query(run, figure) {
+            Ok(chart) => charts.push(chart),
+            Err(error) => warnings.push(format!("figure `{}` is left out: {error}", figure.name)),
+        }
+    }
+    for record in &run.records {
+        for warning in &record.cell.warnings {
+            if !warnings.contains(warning) {
+                warnings.push(warning.clone());
+            }
+        }
+    }
+    if !run.stamp.is_release() && run.metrics.iter().any(|metric| metric.noise == Noise::Timed) {
+        warnings.push("this build is not a release build; its times mean nothing".to_owned());
+    }
+    let expectations: Vec<Expected> = suite.benches.iter().flat_map(|bench| bench.expect.iter().map(|expect| judge(expect, &bench.name, run))).collect();
+    let failures: Vec<(String, String)> =
+        run.failed().map(|(record, failure)| (record.cell.to_string(), format!("{}: {}", failure.stage, failure.reason))).collect();
+    let summary = summary(run, &expectations, failures.len());
+    let title = Path::new(&suite.source_path).file_stem().map_or_else(|| run.name(), |stem| stem.to_string_lossy().into_owned());
+    Ok(Report(Document {
+        title,
+        about: suite.about.clone(),
+        run: run.name(),
+        stamp: run.stamp.clone(),
+        summary,
+        expectations,
+        tables,
+        charts,
+        failures,
+        warnings,
+    }))
+}
+
+/// What came out, in a few sentences.
+fn summary(run: &Run, expectations: &[Expected], failed: usize) -> Vec<String> {
+    let mut lines = vec![match failed {
+        0 => format!("{} cells measured, none failed.", run.records.len()),
+        _ => format!("{} cells, {failed} of them failed; their reasons stand below.", run.records.len()),
+    }];
+    if !expectations.is_empty() {
+        let held = expectations.iter().filter(|expected| expected.held == Some(true)).count();
+        lines.push(format!("{held} of {} expectations held.", expectations.len()));
+    }
+    lines
+}
+
+/// What became of an expectation over all pairs of cells it speaks of.
+fn judge(expectation: &Expectation, bench: &str, run: &Run) -> Expected {
+    let records: Vec<&Record> = run.records.iter().filter(|record| record.cell.cell.bench == bench).collect();
+    let cells: Vec<_> = records.iter().map(|record| record.cell.cell.clone()).collect();
+    let right_metric = match &expectation.right {
+        harness_suite::Right::Term(term) => Some(term.metric.as_str()),
+        _ => None,
+    };
+    let pairs = expectation.pairs(&cells);
+    let mut missing = 0_usize;
+    let mut broken = Vec::new();
+    for (left, right) in &pairs {
+        let a = records[*left].value(&expectation.left.metric);
+        let b = right.zip(right_metric).map(|(right, metric)| records[right].value(metric));
+        match (a, b) {
+            (Some(a), None) if !expectation.holds(a, None) => broken.push(format!("{a:.6} in {}", cells[*left])),
+            (Some(a), Some(Some(b))) if !expectation.holds(a, Some(b)) => broken.push(format!("{a:.6} against {b:.6} in {}", cells[*left])),
+            (Some(_), None | Some(Some(_))) => {}
+            _ => missing += 1,
+        }
+    }
+    let (held, detail) = match (pairs.len(), missing, broken.len()) {
+        (0, ..) => (None, "no cell of this run is meant".to_owned()),
+        (all, _, count @ 1..) => (Some(false), format!("{count} of {all}: {}", broken.join("; "))),
+        (all, 1.., 0) => (None, format!("{missing} of {all} pairs have no number")),
+        (all, 0, 0) => (Some(true), format!("{all} of {all}")),
+    };
+    Expected { text: expectation.text.clone(), held, detail }
+}
+
+/// Writes the files of a report into a folder.
+pub fn write(report: &Report, folder: &Path) -> Result<(), Refusal> {
+    for file in render(&report.0).or_exit(INTERNAL)? {
+        let path = folder.join(&file.path);
+        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, &file.bytes));
+        written.map_err(|error| format!("results could not be written: {}: {error}", path.display())).or_exit(NOT_WRITTEN)?;
+    }
+    Ok(())
+}
+
+/// The tables of a report for a terminal.
+pub fn terminal(report: &Report) -> String {
+    report.0.tables.iter().map(|table| format!("\n{}\n{}\n", table.title, harness_report::markdown_table(table))).collect()
+}
+
+/// A store error with its own exit code.
+pub fn from_store(error: StoreError) -> Refusal {
+    let code = if error.is_write() { NOT_WRITTEN } else { INPUT_MISSING };
+    Refusal { code, message: error.to_string() }
+}

@@ -1,0 +1,66 @@
+//! `harness report`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser};
+use harness_store::Run;
+
+use crate::document;
+use crate::exit::{BAD_INPUT, DONE, OrExit, Outcome, Refusal};
+use crate::run::RUNS;
+use crate::suite::SuiteArguments;
+
+/// Render the report of a run again.
+#[derive(Args)]
+#[command(after_help = "\
+Renders report.html, report.md and the figures from the rows of the run; nothing is measured.
+
+Examples:
+  harness report pruning-1a2b3c4d
+  harness report reports/runs/pruning-1a2b3c4d --out /tmp/report")]
+pub struct Arguments {
+    /// A run folder, or its name below reports/runs.
+    run: PathBuf,
+    /// Where to write; by default into the run folder.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+pub fn main(arguments: &Arguments) -> Outcome {
+    let folder = find(&arguments.run);
+    let run = Run::open(&folder).map_err(document::from_store)?;
+    let inputs = crate::fetch::inputs()?;
+    let suite = overrides(&run).resolve(run.stamp.suite.text.clone(), Path::new(&run.stamp.suite.path), &inputs)?;
+    let report = document::of(&run, &suite.suite)?;
+    let out = arguments.out.clone().unwrap_or(folder);
+    document::write(&report, &out)?;
+    println!("{}", out.join("report.html").display());
+    Ok(DONE)
+}
+
+/// A run by path or name.
+pub fn find(run: &Path) -> PathBuf {
+    if run.exists() { run.to_owned() } else { Path::new(RUNS).join(run) }
+}
+
+/// The changes that the run's own command line made to its suite.
+fn overrides(run: &Run) -> SuiteArguments {
+    #[derive(Parser)]
+    struct Recorded {
+        #[command(subcommand)]
+        verb: Verb,
+    }
+    #[derive(clap::Subcommand)]
+    enum Verb {
+        Run(crate::run::Arguments),
+    }
+    match Recorded::try_parse_from(&run.stamp.command) {
+        Ok(Recorded { verb: Verb::Run(arguments) }) => arguments.suite,
+        Err(_) => SuiteArguments { suite: PathBuf::from(&run.stamp.suite.path), set: Vec::new(), filters: Vec::new(), limit: None, quick: false },
+    }
+}
+
+/// Opens a run by path or name.
+pub fn open(run: &Path) -> Result<Run, Refusal> {
+    Run::open(&find(run)).or_exit(BAD_INPUT)
+}

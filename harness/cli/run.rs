@@ -1,0 +1,230 @@
+//! `harness run`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use clap::Args;
+use harness_core::journal::{Journal, JournalError};
+use harness_core::stamp::{Stamp, SuiteStamp};
+use harness_core::{Axis, CellRecord};
+use harness_run::runner::{self, Event, Outcome as RunOutcome};
+use harness_run::{inputs::Inputs, stamp};
+use harness_suite::Plan;
+use serde_json::json;
+
+use crate::document;
+use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, GATE_UNDECIDED, GATE_VIOLATED, INTERNAL, INTERRUPTED, NOT_WRITTEN, OrExit, Outcome, Refusal, refuse};
+use crate::plan::{costs, duration, refuse_too_large};
+use crate::suite::{Opened, SuiteArguments};
+use crate::terminal::Progress;
+
+/// Where runs are kept.
+pub const RUNS: &str = "reports/runs";
+
+/// Run a suite: measure every cell, keep the rows, render the report.
+#[derive(Args, Clone)]
+#[command(after_help = "\
+A run that was interrupted goes on where it was when the same command is given again.
+
+Examples:
+  harness run suites/pruning.toml
+  harness run suites/real/pruning.toml --yes
+  harness run suites/pruning.toml --set 'one-shot.data.windows=16' --filter wanda --out /tmp/try")]
+pub struct Arguments {
+    #[command(flatten)]
+    pub suite: SuiteArguments,
+    /// The run folder; by default one below reports/runs named after the suite and its content.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Fetch what is missing without asking.
+    #[arg(long, short)]
+    yes: bool,
+    /// Fetch nothing.
+    #[arg(long)]
+    offline: bool,
+    /// An expectation that cannot be decided counts as failure (exit 11).
+    #[arg(long)]
+    strict: bool,
+    /// Print a summary as JSON on standard output, and no progress.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(arguments: &Arguments) -> Outcome {
+    let started = Instant::now();
+    let mut inputs = crate::fetch::inputs()?;
+    let opened = arguments.suite.open(&inputs)?;
+    let plan = arguments.suite.plan(&opened.suite)?;
+    ensure(&opened, &plan, &inputs, arguments)?;
+    let (estimates, _) = costs(&opened, &plan, &inputs);
+    refuse_too_large(&estimates)?;
+    let folder = folder(arguments, &opened)?;
+    let mut progress = Progress::new(arguments.json);
+    let expected = duration(estimates.iter().map(|cost| cost.seconds).sum());
+    progress.line(&format!("{}: {} cells, about {expected}; writing {}", opened.suite.source_path, plan.cells().len(), folder.display()));
+    let mut journal = open_journal(&folder)?;
+    let finished = Arc::new(AtomicUsize::new(journal.records().len()));
+    on_interrupt(&finished, &folder);
+    let mut run_stamp = begin(&opened, &plan);
+    harness_store::create(&folder, &run_stamp).map_err(document::from_store)?;
+    let outcome = runner::run(&opened.suite, &plan, &opened.catalog, &mut inputs, &mut journal, &mut |event| {
+        show(&mut progress, &finished, event);
+    })
+    .or_exit(NOT_WRITTEN)?;
+    progress.finish();
+    drop(journal);
+    run_stamp.inputs.clone_from(&outcome.hashes);
+    run_stamp.finished = stamp::now();
+    harness_store::write_stamp(&folder, &run_stamp).map_err(document::from_store)?;
+    let run = harness_store::seal(&folder, &document::metrics(&opened), &outcome.ids).map_err(document::from_store)?;
+    let document = document::of(&run, &opened.suite)?;
+    document::write(&document, &folder)?;
+    let code = code(&outcome, &document, arguments.strict);
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&summary(&outcome, &document, &folder, code)).or_exit(INTERNAL)?);
+    } else {
+        print!("{}", document::terminal(&document));
+        println!("\n{} cells measured, {} kept, {} failed, in {}", outcome.measured, outcome.kept, outcome.failed, duration(started.elapsed().as_secs_f64()));
+        println!("report: {}", folder.join("report.html").display());
+    }
+    match code {
+        CELLS_FAILED => refuse(code, format!("{} cells failed; the report says which and why", outcome.failed)),
+        GATE_VIOLATED => refuse(code, format!("expectation violated: {}", document.violated().join("; "))),
+        GATE_UNDECIDED => refuse(code, format!("expectation undecided: {}", document.undecided().join("; "))),
+        _ => Ok(code),
+    }
+}
+
+/// Fetches the models and texts of the planned cells.
+fn ensure(opened: &Opened, plan: &Plan, inputs: &Inputs, arguments: &Arguments) -> Result<(), Refusal> {
+    let mut models: Vec<&str> = Vec::new();
+    let mut corpora: Vec<&str> = Vec::new();
+    let corpus = |coordinate: &harness_core::cell::Coordinate| {
+        coordinate.parameters.iter().find_map(|(name, value)| match value {
+            harness_core::Value::Text(text) if name == "corpus" => Some(text.clone()),
+            _ => None,
+        })
+    };
+    let mut named: Vec<String> = Vec::new();
+    for planned in plan.cells() {
+        models.extend(planned.cell.label(Axis::Model).filter(|model| !models.contains(model)).into_iter().collect::<Vec<_>>());
+        let bench = &opened.suite.benches[planned.bench];
+        for coordinate in planned.cell.coordinates.get(&Axis::Data).into_iter().chain(bench.tables.values()) {
+            named.extend(corpus(coordinate).filter(|name| !named.contains(name)));
+        }
+    }
+    corpora.extend(named.iter().map(String::as_str));
+    crate::fetch::ensure(inputs, &models, &corpora, arguments.yes, arguments.offline)
+}
+
+/// The run folder. An unfinished one of the same suite is gone on with; a finished one is never touched.
+fn folder(arguments: &Arguments, opened: &Opened) -> Result<PathBuf, Refusal> {
+    if let Some(out) = &arguments.out {
+        if harness_store::is_sealed(out) {
+            return refuse(BAD_INPUT, format!("{} holds a finished run; choose another --out, or render it again with `harness report {}`", out.display(), out.display()));
+        }
+        return Ok(out.clone());
+    }
+    let stem = opened.suite.source_path.trim_start_matches("./").trim_start_matches("suites/").trim_end_matches(".toml").replace(['/', '\\'], "-");
+    let selection = &arguments.suite;
+    let mut facts = vec![("suite", opened.suite.hash.clone())];
+    facts.extend(selection.filters.iter().map(|filter| ("filter", filter.clone())));
+    facts.extend(selection.limit.map(|limit| ("limit", limit.to_string())));
+    let name = format!("{stem}-{}", &harness_core::CellId::of(&facts).as_str()[..8]);
+    let mut folder = Path::new(RUNS).join(&name);
+    let mut repetition = 1;
+    while harness_store::is_sealed(&folder) {
+        repetition += 1;
+        folder = Path::new(RUNS).join(format!("{name}-{repetition}"));
+    }
+    Ok(folder)
+}
+
+fn open_journal(folder: &Path) -> Result<Journal, Refusal> {
+    std::fs::create_dir_all(folder).map_err(|error| format!("cannot make the run folder {}: {error}", folder.display())).or_exit(NOT_WRITTEN)?;
+    Journal::open(&folder.join("journal.jsonl")).map_err(|error| {
+        let code = match error {
+            JournalError::Busy { .. } | JournalError::Corrupt { .. } => BAD_INPUT,
+            JournalError::Io { .. } => NOT_WRITTEN,
+        };
+        Refusal { code, message: error.to_string() }
+    })
+}
+
+/// Every finished cell is on disk already, so an interrupt needs no more than a word.
+fn on_interrupt(finished: &Arc<AtomicUsize>, folder: &Path) {
+    let finished = Arc::clone(finished);
+    let folder = folder.to_owned();
+    // A second handler in one process is refused; the first then stays.
+    let _ = ctrlc::set_handler(move || {
+        eprintln!();
+        eprintln!("error: interrupted; {} finished cells are kept in {}; run the same command again to go on", finished.load(Ordering::Relaxed), folder.display());
+        std::process::exit(i32::from(INTERRUPTED));
+    });
+}
+
+/// The stamp as far as it is known when a run begins.
+fn begin(opened: &Opened, plan: &Plan) -> Stamp {
+    let mut made = Stamp {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: env!("HARNESS_COMMIT").to_owned(),
+        dirty: env!("HARNESS_DIRTY") == "true",
+        profile: env!("HARNESS_PROFILE").to_owned(),
+        rustc: env!("HARNESS_RUSTC").to_owned(),
+        target: env!("HARNESS_TARGET").to_owned(),
+        suite: SuiteStamp { path: opened.suite.source_path.clone(), hash: opened.suite.hash.clone(), text: opened.text.clone() },
+        started: stamp::now(),
+        command: std::env::args().collect(),
+        ..stamp::machine()
+    };
+    made.seeds.insert("suite".to_owned(), opened.suite.seed);
+    for planned in plan.cells() {
+        for (axis, coordinate) in &planned.cell.coordinates {
+            if let Some(method) = opened.catalog.method(*axis, &coordinate.id) {
+                made.versions.insert(format!("{axis}/{}", method.id), method.version);
+            }
+        }
+    }
+    for metric in opened.suite.benches.iter().flat_map(|bench| &bench.metrics).filter_map(|id| opened.catalog.metric(id)) {
+        made.versions.insert(format!("metric/{}", metric.id), metric.version);
+    }
+    made
+}
+
+fn show(progress: &mut Progress, finished: &AtomicUsize, event: Event<'_>) {
+    match event {
+        Event::Planned { cells, kept } if kept > 0 => progress.line(&format!("{kept} of {cells} cells are kept from before")),
+        Event::Planned { .. } => {}
+        Event::Loading { model } => progress.update(&format!("load {model}"), 0, 1),
+        Event::Progress { step, done, total } => progress.update(step, done as u64, total as u64),
+        Event::Finished(record) => {
+            finished.fetch_add(1, Ordering::Relaxed);
+            if let Some(line) = failure(record) {
+                progress.line(&line);
+            }
+        }
+    }
+}
+
+fn failure(record: &CellRecord) -> Option<String> {
+    record.failure.as_ref().map(|failure| format!("failed: {} ({}): {}", record.cell, failure.stage, failure.reason))
+}
+
+fn code(outcome: &RunOutcome, document: &document::Report, strict: bool) -> u8 {
+    if outcome.failed > 0 {
+        CELLS_FAILED
+    } else if !document.violated().is_empty() {
+        GATE_VIOLATED
+    } else if strict && !document.undecided().is_empty() {
+        GATE_UNDECIDED
+    } else {
+        DONE
+    }
+}
+
+fn summary(outcome: &RunOutcome, document: &document::Report, folder: &Path, code: u8) -> serde_json::Value {
+    json!({"folder": folder, "report": folder.join("report.html"), "measured": outcome.measured, "kept": outcome.kept,
+        "failed": outcome.failed, "model_loads": outcome.loads, "violated": document.violated(), "undecided": document.undecided(), "exit": code})
+}

@@ -1,0 +1,109 @@
+//! `harness score`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use harness_run::score::score;
+use harness_run::text::{Select, TextSelection, TextSource, windows};
+use serde_json::json;
+
+use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, OrExit, Outcome, refuse};
+use crate::model::{ModelArguments, ids_protocol, token_windows};
+use crate::terminal::Progress;
+
+/// Perplexity of one model on a text, window by window.
+#[derive(Args)]
+#[command(after_help = "\
+Windows are consecutive and do not overlap; a trailing partial window is dropped and counted. A window of N tokens has
+N-1 scored targets; --skip-first K counts only predictions made at positions >= K.
+
+Examples:
+  harness score --model smollm2-135m-instruct --text book.txt --window 512 --json
+  harness score --model model.gguf --text wiki.txt --window 512 --skip-first 256    (llama-perplexity's rule, 255 targets)
+  harness score --model my-folder --token-ids windows.json --json")]
+pub struct Arguments {
+    #[command(flatten)]
+    model: ModelArguments,
+    /// A UTF-8 text file.
+    #[arg(long, required_unless_present = "token_ids", conflicts_with = "token_ids")]
+    text: Option<PathBuf>,
+    /// A JSON file with an array of windows of token ids, instead of text.
+    #[arg(long)]
+    token_ids: Option<PathBuf>,
+    /// Tokens in a window.
+    #[arg(long, default_value = None)]
+    window: Option<usize>,
+    /// Put the beginning-of-sequence token in front of every window, which then holds one text token less.
+    #[arg(long)]
+    bos: bool,
+    /// Count only predictions made at this position and later.
+    #[arg(long, default_value_t = 0)]
+    skip_first: usize,
+    /// Score at most this many windows.
+    #[arg(long)]
+    windows: Option<usize>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn main(arguments: &Arguments) -> Outcome {
+    let inputs = crate::fetch::inputs()?;
+    let model = arguments.model.open(&inputs)?;
+    let (tokens, protocol, dropped) = match (&arguments.token_ids, &arguments.text) {
+        (Some(path), _) => {
+            let mut tokens = token_windows(path, arguments.window, model.decoder.config().vocab_size)?;
+            tokens.truncate(arguments.windows.unwrap_or(usize::MAX));
+            let protocol = ids_protocol(path, &tokens, arguments.skip_first);
+            (tokens, protocol, 0)
+        }
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display())).or_exit(INPUT_MISSING)?;
+            let tokenizer = model.tokenizer().or_exit(INPUT_MISSING)?;
+            let window = arguments.window.unwrap_or(512);
+            if window < 2 {
+                return refuse(BAD_INPUT, "--window must be at least 2");
+            }
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let source = TextSource::Documents { name, documents: vec![text.clone()] };
+            let body = window - usize::from(arguments.bos);
+            let available = tokenizer.encode(&text, false).or_exit(INPUT_MISSING)?.len() / body;
+            let selection = TextSelection {
+                corpus: path.display().to_string(),
+                window,
+                windows: arguments.windows.map_or(available, |most| most.min(available)).max(1),
+                select: Select::Consecutive,
+                bos: Some(arguments.bos),
+                skip_first: arguments.skip_first,
+            };
+            let cut = windows(&source, tokenizer, &selection).or_exit(INPUT_MISSING)?;
+            (cut.tokens, cut.protocol, cut.dropped)
+        }
+        (None, None) => return refuse(BAD_INPUT, "give --text or --token-ids"),
+    };
+    let length = tokens.first().map_or(0, Vec::len);
+    if arguments.skip_first + 1 >= length {
+        return refuse(BAD_INPUT, format!("--skip-first {} leaves nothing to score in windows of {length} tokens", arguments.skip_first));
+    }
+    let mut progress = Progress::new(arguments.json);
+    let started = Instant::now();
+    let scores = score(&model.decoder, &tokens, arguments.skip_first, &mut |done, total| {
+        progress.update("score", done as u64, total as u64);
+    })
+    .or_exit(CELLS_FAILED)?;
+    progress.finish();
+    let seconds = started.elapsed().as_secs_f64();
+    let speed = (tokens.len() * length) as f64 / seconds;
+    let (nll, count) = scores.iter().fold((0.0, 0), |(nll, count), window| (nll + window.nll, count + window.tokens));
+    let perplexity = (nll / count as f64).exp();
+    if arguments.json {
+        let windows: Vec<_> = scores.iter().map(|window| json!({"nll": window.nll, "tokens": window.tokens})).collect();
+        let value = json!({"protocol": protocol, "ppl": perplexity, "dropped": dropped, "windows": windows, "seconds": seconds, "tokens_per_second": speed});
+        println!("{}", serde_json::to_string(&value).or_exit(INTERNAL)?);
+    } else {
+        println!("perplexity {perplexity:.6} over {} windows, {count} targets ({dropped} trailing tokens dropped), {speed:.0} tokens/s", scores.len());
+        println!("{protocol}");
+    }
+    Ok(DONE)
+}

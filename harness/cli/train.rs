@@ -1,0 +1,59 @@
+//! `harness train`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use harness_model::train::{Event, Recipe, train};
+use harness_run::generated::Generated;
+
+use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, OrExit, Outcome};
+use crate::terminal::Progress;
+
+/// Train a small decoder from a recipe; a run that was interrupted goes on.
+#[derive(Args)]
+#[command(after_help = "Example:\n  harness train datasets/models/tiny-100k/recipe.toml --out /tmp/tiny-100k")]
+pub struct Arguments {
+    /// The recipe.
+    recipe: PathBuf,
+    /// Where checkpoints, the loss curve and the model go; by default beside the recipe, in `training`.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+pub fn main(arguments: &Arguments) -> Outcome {
+    let path = &arguments.recipe;
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read the recipe {}: {error}", path.display())).or_exit(BAD_INPUT)?;
+    let recipe = Recipe::parse(&text).map_err(|error| format!("{}: {error}", path.display())).or_exit(BAD_INPUT)?;
+    let corpus = recipe.data.corpus.split('/').next().unwrap_or_default();
+    let inputs = crate::fetch::inputs()?;
+    let manifest = inputs.catalog.entry(corpus).map_err(crate::fetch::from_fetch)?;
+    let description = manifest.folder.join("dataset.toml");
+    let text = std::fs::read_to_string(&description)
+        .map_err(|error| format!("{corpus} is not a generated data set: cannot read {}: {error}", description.display()))
+        .or_exit(INPUT_MISSING)?;
+    let source = Generated::parse(&text).map_err(|error| format!("{}: {error}", description.display())).or_exit(INPUT_MISSING)?;
+    let out = arguments.out.clone().unwrap_or_else(|| path.with_file_name("training"));
+    let steps = recipe.steps() as u64;
+    let mut progress = Progress::new(false);
+    let trained = train(&recipe, &source, &out, &mut |event| show(&mut progress, steps, &event)).or_exit(CELLS_FAILED)?;
+    progress.finish();
+    let loss = trained.curve.last().map_or(f64::NAN, |point| point.valid);
+    let speed = trained.tokens_per_second.map_or_else(String::new, |speed| format!(", {speed:.0} tokens/s"));
+    println!("{} parameters, {} tokens, validation loss {loss:.4} nats{speed}", trained.parameters, trained.tokens);
+    println!("{}", out.join("model").display());
+    Ok(DONE)
+}
+
+fn show(progress: &mut Progress, steps: u64, event: &Event) {
+    match event {
+        Event::Started { step, parameters, .. } => {
+            progress.line(&format!("{parameters} parameters, {steps} steps{}", if *step > 0 { format!(", going on behind step {step}") } else { String::new() }));
+        }
+        Event::Step { step, loss, tokens_per_second, .. } => {
+            let text = format!("loss {loss:.3}, {tokens_per_second:.0} tokens/s");
+            progress.update_beside("train", &text, *step as u64, steps);
+        }
+        Event::Evaluated { step, loss } => progress.line(&format!("step {step}: validation loss {loss:.4} nats")),
+        Event::Saved { .. } => {}
+    }
+}

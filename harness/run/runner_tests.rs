@@ -1,0 +1,203 @@
+//! A whole run on a small model of random weights: what is written, what is kept, what fails alone.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use harness_core::journal::Journal;
+use harness_core::{CellRecord, seed};
+use harness_language::{Dataset, Language};
+use harness_model::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
+use harness_model::load::{Checkpoint, expected_tensors};
+use harness_model::tokenizer::Tokenizer;
+use harness_model::weight::{DType, Weight};
+use harness_model::write::{DEFAULT_SHARD_BYTES, write_folder};
+use harness_suite::{AnyName, Plan, Selection, Suite};
+use rand_chacha::rand_core::Rng;
+
+use super::*;
+use crate::catalog::catalog;
+
+fn language() -> Language {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/corpora/fables/dataset.toml");
+    Language::from_parameters(&Dataset::parse(&std::fs::read_to_string(path).unwrap()).unwrap().language).unwrap()
+}
+
+/// Writes a model of random weights and two texts; `scale` is the size of the weights.
+fn fixture(folder: &Path, scale: f32) -> (PathBuf, PathBuf, PathBuf) {
+    let language = language();
+    let lexicon = language.lexicon();
+    let config = Config {
+        architecture: "llama".to_owned(),
+        vocab_size: lexicon.len(),
+        hidden_size: 32,
+        intermediate_size: 64,
+        layers: 2,
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 16,
+        max_positions: 64,
+        norm: NormKind::Rms,
+        norm_epsilon: 1e-5,
+        activation: Activation::Silu,
+        gated: true,
+        position: PositionScheme::Rope { theta: 10_000.0, rotary: 16, style: RopeStyle::HalfSplit },
+        qkv_bias: false,
+        output_bias: false,
+        mlp_bias: false,
+        tied_head: true,
+        bos: Some(harness_language::BEGIN),
+        eos: vec![harness_language::END],
+    };
+    let tensors: BTreeMap<String, Weight> = expected_tensors(&config)
+        .map(|spec| {
+            let mut random = seed::stream(3, &["weights", &spec.name]);
+            let mut values: Vec<f32> =
+                (0..spec.len()).map(|_| ((random.next_u32() >> 8) as f32 / (1 << 23) as f32 - 1.0) * scale).collect();
+            if spec.vector {
+                values.fill(1.0);
+            }
+            (spec.name.clone(), Weight::from_f32(spec.rows, spec.cols, values))
+        })
+        .collect();
+    let tokenizer = Tokenizer::from_json(lexicon.tokenizer_json().as_bytes(), config.bos, config.eos.first().copied()).unwrap();
+    let checkpoint = Checkpoint::new(config, tensors, Some(tokenizer)).unwrap();
+    let model = folder.join("model");
+    write_folder(&model, &checkpoint, DType::F32, DEFAULT_SHARD_BYTES).unwrap();
+    let write = |split: &str| {
+        let path = folder.join(format!("{split}.txt"));
+        let lines: Vec<String> = (0..60).map(|index| lexicon.spell(&language.document(split, index)).unwrap()).collect();
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        path
+    };
+    (model, write("scored"), write("calibration"))
+}
+
+fn suite(paths: &(PathBuf, PathBuf, PathBuf), arms: &str) -> Suite {
+    let (model, scored, calibration) = paths;
+    let text = format!(
+        r#"
+[suite]
+seed = 1
+[[bench]]
+name = "small"
+model = "{}"
+data = {{ corpus = "{}", window = 32, windows = 6, bos = false }}
+calib = {{ corpus = "{}", window = 32, windows = 4, bos = false }}
+metrics = ["ppl", "kl", "top1", "sparsity", "bytes", "prefill_tps", "decode_tps", "apply_s", "peak_rss"]
+rounds = 1
+prefill_tokens = 16
+decode_tokens = 2
+prune = [{arms}]
+"#,
+        model.display(),
+        scored.display(),
+        calibration.display()
+    );
+    Suite::parse(&text, "small.toml", &catalog(), &AnyName).unwrap_or_else(|errors| panic!("{}", errors.render(false)))
+}
+
+fn execute(suite: &Suite, journal: &Path) -> (Outcome, Vec<CellRecord>) {
+    let plan = Plan::of(suite, &Selection::default()).unwrap();
+    let mut inputs = Inputs::from_environment().unwrap();
+    let mut journal = Journal::open(journal).unwrap();
+    let outcome = run(suite, &plan, &catalog(), &mut inputs, &mut journal, &mut |_| {}).unwrap();
+    (outcome, journal.records().to_vec())
+}
+
+fn value(records: &[CellRecord], arm: &str, metric: &str) -> f64 {
+    let record = records.iter().find(|record| record.cell.label(Axis::Prune) == Some(arm)).unwrap();
+    record.observation(metric).unwrap().value().unwrap()
+}
+
+#[test]
+fn arms_are_measured_beside_the_dense_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = suite(
+        &fixture(folder.path(), 0.2),
+        r#""none", "magnitude(sparsity=0)", "magnitude(sparsity=0.5)", "wanda(pattern=2:4)", "sparsegpt(sparsity=0.5)""#,
+    );
+    let (outcome, records) = execute(&suite, &folder.path().join("journal.jsonl"));
+    assert_eq!((outcome.measured, outcome.kept, outcome.failed, outcome.loads), (5, 0, 0, 1));
+    // The identity that walks through every step reproduces the dense numbers to the bit.
+    assert_eq!(value(&records, "none", "ppl"), value(&records, "magnitude(sparsity=0)", "ppl"));
+    assert_eq!((value(&records, "magnitude(sparsity=0)", "kl"), value(&records, "magnitude(sparsity=0)", "top1")), (0.0, 1.0));
+    assert_eq!(value(&records, "none", "sparsity"), 0.0);
+    for arm in ["magnitude(sparsity=0.5)", "wanda(pattern=2:4)", "sparsegpt(sparsity=0.5)"] {
+        assert_eq!(value(&records, arm, "sparsity"), 0.5, "{arm}");
+        assert!(value(&records, arm, "kl") > 0.0 && value(&records, arm, "decode_tps") > 0.0, "{arm}");
+    }
+    let windows = &records[0].observation("ppl").unwrap().weights;
+    assert_eq!(windows, &[31.0; 6], "a window of 32 tokens has 31 targets");
+}
+
+#[test]
+fn what_the_journal_holds_is_not_measured_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = fixture(folder.path(), 0.2);
+    let journal = folder.path().join("journal.jsonl");
+    execute(&suite(&paths, r#""none", "wanda(sparsity=0.5)""#), &journal);
+    let (outcome, records) = execute(&suite(&paths, r#""none", "wanda(sparsity=0.5)", "wanda(sparsity=0.25)""#), &journal);
+    assert_eq!((outcome.measured, outcome.kept, records.len()), (1, 2, 3));
+    let weights = paths.0.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last..].copy_from_slice(&0.125_f32.to_le_bytes());
+    std::fs::write(&weights, bytes).unwrap();
+    let (outcome, _) = execute(&suite(&paths, r#""none", "wanda(sparsity=0.5)""#), &journal);
+    assert_eq!((outcome.measured, outcome.kept), (2, 0), "other weights are other cells");
+}
+
+#[test]
+fn an_arm_that_fails_leaves_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = suite(&fixture(folder.path(), 0.2), r#""none", "wanda(pattern=2:5)", "magnitude(sparsity=0.5)""#);
+    let (outcome, records) = execute(&suite, &folder.path().join("journal.jsonl"));
+    assert_eq!((outcome.measured, outcome.failed), (3, 1));
+    let failed = records.iter().find(|record| record.failure.is_some()).unwrap();
+    assert_eq!(failed.cell.label(Axis::Prune), Some("wanda(pattern=2:5)"));
+    assert!(failed.failure.as_ref().unwrap().reason.contains("model.layers.0.self_attn.q_proj"), "{failed:?}");
+}
+
+#[test]
+fn a_model_that_overflows_fails_with_the_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = suite(&fixture(folder.path(), f32::MAX), r#""none", "wanda(sparsity=0.5)""#);
+    let (outcome, records) = execute(&suite, &folder.path().join("journal.jsonl"));
+    assert_eq!(outcome.failed, 2);
+    let reasons: Vec<&str> = records.iter().map(|record| record.failure.as_ref().unwrap().stage.as_str()).collect();
+    assert!(reasons.contains(&"score") && reasons.contains(&"apply"), "{records:?}");
+}
+
+#[test]
+fn a_damaged_checkpoint_fails_its_cells_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = fixture(folder.path(), 0.2);
+    let weights = paths.0.join("model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+    let (outcome, records) = execute(&suite(&paths, r#""none""#), &folder.path().join("journal.jsonl"));
+    assert_eq!((outcome.measured, outcome.failed), (1, 1));
+    let failure = records[0].failure.as_ref().unwrap();
+    assert!(failure.stage == "load" && failure.reason.contains("model.safetensors"), "{failure:?}");
+}
+
+#[test]
+fn orders_of_calibration_differ_only_behind_the_first_block() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = fixture(folder.path(), 0.2);
+    let perplexity = |order: &str| {
+        let mut suite = suite(&paths, r#""sparsegpt(sparsity=0.5)""#);
+        for (name, value) in &mut suite.benches[0].settings {
+            if name == "calibration_order" {
+                *value = Value::Text(order.to_owned());
+            }
+        }
+        let (_, records) = execute(&suite, &folder.path().join(format!("{order}.jsonl")));
+        value(&records, "sparsegpt(sparsity=0.5)", "ppl")
+    };
+    let all = ["dense-once", "sequential", "true-sequential"].map(perplexity);
+    assert!(all[0] != all[1] && all[1] != all[2], "{all:?}");
+    assert!(all.iter().all(|value| (value / all[0] - 1.0).abs() < 0.5), "{all:?}");
+}

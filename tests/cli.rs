@@ -1,0 +1,232 @@
+//! The program as a person or a script meets it: help, exit codes, resuming, and what it leaves on disk.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::{Ran, harness, root, run, scratch};
+
+const VERBS: [&str; 14] = [
+    "run", "check", "plan", "report", "compare", "fetch", "list", "score", "generate", "apply", "train", "schema", "completions", "man",
+];
+
+/// A suite of a few small cells, written into a folder.
+fn small_suite(folder: &Path, arms: &str) -> String {
+    let path = folder.join("small.toml");
+    let text = format!(
+        r#"
+[suite]
+about = "a few cells"
+seed = 7
+
+[[bench]]
+name = "small"
+model = "tiny-100k"
+data = {{ corpus = "fables/test", window = 64, windows = 8 }}
+calib = {{ corpus = "fables/train", window = 64, windows = 4 }}
+metrics = ["ppl", "kl", "top1", "sparsity", "bytes"]
+prune = [{arms}]
+"#
+    );
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+const ARMS: &str = r#""none", "magnitude(sparsity=0.5)", "wanda(sparsity=0.5)", "sparsegpt(sparsity=0.5)", "random(sparsity=0.5)""#;
+
+fn run_to(suite: &str, out: &Path) -> Ran {
+    run(&["run", suite, "--out", &out.display().to_string()])
+}
+
+/// The rows that must be the same in every repetition: everything but times.
+fn exact_rows(out: &Path) -> Vec<u8> {
+    let run = harness_store::Run::open(out).unwrap();
+    harness_store::exact_records_bytes(&run).unwrap()
+}
+
+#[test]
+fn every_verb_has_help_with_an_example() {
+    for verb in VERBS {
+        let ran = run(&[verb, "--help"]);
+        assert_eq!(ran.code, 0, "{verb}");
+        assert!(ran.out.contains("Example"), "{verb} shows no example");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = run(&["completions", shell]);
+        assert!(ran.code == 0 && ran.out.contains("harness"), "{shell}");
+    }
+    assert!(run(&["man"]).out.starts_with(".ie"));
+}
+
+#[test]
+fn a_bad_command_line_exits_2_and_says_why() {
+    assert_eq!(run(&["run"]).code, 2);
+    let missing = run(&["run", "no-such-suite.toml"]);
+    assert_eq!(missing.code, 2);
+    assert!(missing.reason().contains("no-such-suite.toml"), "{}", missing.reason());
+    let folder = scratch();
+    let suite = small_suite(folder.path(), "\"none\"");
+    let nothing = run(&["run", &suite, "--filter", "no such cell"]);
+    assert_eq!(nothing.code, 4, "{}", nothing.err);
+    let model = run(&["generate", "--model", "no-such-model", "--prompt", "x"]);
+    assert_eq!(model.code, 2);
+    assert!(model.reason().contains("no-such-model"), "{}", model.reason());
+}
+
+#[test]
+fn what_is_not_fetched_exits_5_offline_and_names_the_command() {
+    let folder = scratch();
+    let ran: Ran = harness(&["generate", "--offline", "--model", "stories15m", "--prompt", "x"])
+        .env("HARNESS_CACHE", folder.path())
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(ran.code, 5);
+    assert!(ran.reason().contains("harness fetch stories15m"), "{}", ran.reason());
+}
+
+#[test]
+fn a_run_leaves_a_complete_folder_and_its_repetition_gives_the_same_rows() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), ARMS);
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    let ran = run_to(&suite, &first);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    for file in ["run.json", "journal.jsonl", "cells.parquet", "records.parquet", "samples.parquet", "report.html", "report.md"] {
+        assert!(first.join(file).metadata().unwrap().len() > 0, "{file}");
+    }
+    assert_eq!(run_to(&suite, &second).code, 0);
+    assert_eq!(exact_rows(&first), exact_rows(&second));
+    let again = run_to(&suite, &first);
+    assert_eq!(again.code, 2, "a finished run is never overwritten");
+    assert_eq!(run(&["report", &first.display().to_string()]).code, 0);
+    let compared = run(&["compare", &format!("{}#magnitude", first.display()), &format!("{}#sparsegpt", first.display()), "--json"]);
+    assert_eq!(compared.code, 0, "{}", compared.err);
+    assert!(compared.out.contains("\"ppl\""));
+}
+
+#[test]
+fn threads_do_not_change_the_rows() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), ARMS);
+    let outs = [1, 2].map(|threads| {
+        let out = folder.path().join(format!("threads-{threads}"));
+        let status = harness(&["run", &suite, "--out", &out.display().to_string()])
+            .env("RAYON_NUM_THREADS", threads.to_string())
+            .output()
+            .unwrap()
+            .status;
+        assert!(status.success());
+        exact_rows(&out)
+    });
+    assert_eq!(outs[0], outs[1]);
+}
+
+#[test]
+fn a_killed_run_goes_on_and_ends_with_the_same_rows() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), ARMS);
+    let (whole, torn) = (folder.path().join("whole"), folder.path().join("torn"));
+    assert_eq!(run_to(&suite, &whole).code, 0);
+    for pause in [40, 90, 160, 250, 400] {
+        let mut child = harness(&["run", &suite, "--out", &torn.display().to_string()]).stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(pause));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if harness_store::is_sealed(&torn) {
+            break;
+        }
+    }
+    if !harness_store::is_sealed(&torn) {
+        let ran = run_to(&suite, &torn);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+    }
+    assert_eq!(exact_rows(&whole), exact_rows(&torn));
+}
+
+#[test]
+fn a_cell_that_fails_is_a_row_and_the_others_go_on() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), r#""none", "wanda(pattern=2:5)", "magnitude(sparsity=0.5)""#);
+    let out = folder.path().join("run");
+    let ran = run_to(&suite, &out);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(ran.reason().contains("1 cells failed"), "{}", ran.reason());
+    let markdown = std::fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(markdown.contains("2:5") && markdown.contains("failed"), "{markdown}");
+}
+
+#[test]
+fn a_violated_expectation_exits_10() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), r#""none", "magnitude(sparsity=0.5)""#);
+    let text = std::fs::read_to_string(&suite).unwrap();
+    std::fs::write(&suite, format!("{text}expect = [\"ppl(magnitude) <= 1\"]\n")).unwrap();
+    let ran = run_to(&suite, &folder.path().join("run"));
+    assert_eq!(ran.code, 10, "{}", ran.err);
+    assert!(ran.reason().contains("ppl(magnitude) <= 1"), "{}", ran.reason());
+}
+
+#[test]
+fn calibrating_on_the_scored_text_is_refused() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), "\"wanda(sparsity=0.5)\"");
+    let text = std::fs::read_to_string(&suite).unwrap().replace("fables/train", "fables/test");
+    std::fs::write(&suite, text).unwrap();
+    let ran = run_to(&suite, &folder.path().join("run"));
+    assert_eq!(ran.code, 3);
+    assert!(ran.err.contains("calibrate on another corpus or split"), "{}", ran.err);
+}
+
+#[test]
+fn two_runs_on_one_folder_do_not_mix() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), ARMS);
+    let out = folder.path().join("run");
+    std::fs::create_dir(&out).unwrap();
+    let journal = harness_core::journal::Journal::open(&out.join("journal.jsonl")).unwrap();
+    let ran = run_to(&suite, &out);
+    assert_eq!(ran.code, 2);
+    assert!(ran.reason().contains("another run is writing"), "{}", ran.reason());
+    drop(journal);
+    assert_eq!(run_to(&suite, &out).code, 0);
+}
+
+/// Runs a command in a mount namespace of its own with a small file system at `at`; `None` where that is not allowed.
+fn with_mount(options: &str, at: &Path, arguments: &[&str]) -> Option<Ran> {
+    let allowed = std::process::Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
+    let script = format!("mount -t tmpfs -o {options} tmpfs {} && exec \"$@\"", at.display());
+    allowed.then(|| {
+        let mut command = std::process::Command::new("unshare");
+        command.args(["-m", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_harness")]).args(arguments);
+        command.current_dir(root()).output().unwrap().into()
+    })
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_exits_110() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), ARMS);
+    let disk = folder.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    for options in ["ro", "size=4k"] {
+        let out = disk.join("run").display().to_string();
+        let Some(ran) = with_mount(options, &disk, &["run", &suite, "--out", &out]) else { return };
+        assert_eq!(ran.code, 110, "{options}: {}", ran.err);
+        assert!(ran.reason().contains("disk"), "{}", ran.reason());
+    }
+}
+
+#[test]
+fn an_interrupt_exits_130_and_says_how_to_go_on() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), ARMS);
+    let text = std::fs::read_to_string(&suite).unwrap().replace("windows = 8", "windows = 4000");
+    std::fs::write(&suite, text).unwrap();
+    let out = folder.path().join("run");
+    let child = harness(&["run", &suite, "--out", &out.display().to_string()]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    assert_eq!(ran.code, 130, "{}", ran.err);
+    assert!(ran.reason().contains("run the same command again"), "{}", ran.reason());
+}
