@@ -141,7 +141,7 @@ pub(crate) mod tests {
             }
         }
         let hash: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hash, "afd67d962dab1cea8509507eb8ff7786f533fdec4adc120954502cf09c15ef03");
+        assert_eq!(hash, "37992dfbc24e2c8e17c6edb2044d5738dd281a2cf22f7be021839cb38061854d");
     }
 
     #[test]

@@ -144,7 +144,7 @@ mod tests {
         let floor = language.floor("test", 60, Protocol::Documents(256)).unwrap();
         let row = |recall| floor.contexts.iter().find(|r| r.slot == Slot::RoleName && r.recall == recall).unwrap();
         assert!(row(true).entropy < 1e-12 && row(true).tokens > 200);
-        assert!(row(false).entropy > 3.0);
+        assert!(row(false).entropy > 2.5);
         // Contexts range from nearly certain to wide open.
         let entropy = |slot| floor.contexts.iter().find(|row| row.slot == slot).unwrap().entropy;
         assert!(entropy(Slot::PlaceDeterminer) < 1.0 && entropy(Slot::Verb) > 3.5);

@@ -156,7 +156,7 @@ pub(crate) const ROLES_PER_CAST: f64 = 1.8;
 
 /// The openings of a clause.
 const OPENINGS: [(State, f64); 3] =
-    [(State::SubjectDeterminer, 0.44), (State::SubjectRole, 0.36), (State::SubjectCast, 0.20)];
+    [(State::SubjectDeterminer, 0.30), (State::SubjectRole, 0.45), (State::SubjectCast, 0.25)];
 
 fn moves(state: State, parameters: &Parameters) -> Moves {
     use State as S;
@@ -174,13 +174,13 @@ fn moves(state: State, parameters: &Parameters) -> Moves {
         S::SubjectRole => keep(&[(S::SubjectRoleName, 1.0)]),
         S::SubjectNoun | S::SubjectRoleName | S::SubjectCast => keep(&[(S::Verb, 1.0)]),
         S::Verb => keep(&[
-            (S::ObjectDeterminer, 0.36),
-            (S::ObjectRole, 0.162),
-            (S::ObjectCast, 0.09),
+            (S::ObjectDeterminer, 0.28),
+            (S::ObjectRole, 0.216),
+            (S::ObjectCast, 0.12),
             (S::Numeral, 0.08),
             (S::Preposition, 0.16),
             (S::Adverb, 0.10),
-            (S::Stop, 0.048),
+            (S::Stop, 0.044),
         ]),
         S::Numeral => keep(&[(S::ObjectNoun, 1.0)]),
         S::ObjectDeterminer => keep(&[(S::ObjectAdjective, 0.3), (S::ObjectNoun, 0.7)]),

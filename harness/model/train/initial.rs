@@ -8,13 +8,12 @@ use rand_chacha::rand_core::Rng;
 use crate::config::Config;
 use crate::load::expected_tensors;
 
-/// Standard deviation of embeddings.
-const EMBEDDING: f64 = 0.02;
-/// Maps that write into the residual stream begin smaller, so that blocks begin close to the identity.
-const RESIDUAL: f64 = 0.5;
+/// Maps that write into the residual stream begin this much smaller, divided further by the root of their number, so
+/// that blocks begin close to the identity and do not drown the embeddings, which copying heads must read.
+const RESIDUAL: f64 = 0.25;
 
-/// Normal values from streams keyed by seed and tensor name: `0.02` for embeddings, `cols^-1/2` for matrices (half of
-/// it for attention output and feed-forward down maps); norms are one, biases zero.
+/// Normal values from streams keyed by seed and tensor name, of standard deviation `cols^-1/2` (smaller for attention
+/// output and feed-forward down maps); norms are one, biases zero.
 pub(crate) fn initial(config: &Config, seed: u64) -> BTreeMap<String, Vec<f32>> {
     expected_tensors(config)
         .map(|spec| {
@@ -23,11 +22,9 @@ pub(crate) fn initial(config: &Config, seed: u64) -> BTreeMap<String, Vec<f32>> 
                 vec![0.0; count]
             } else if is_norm(&spec.name) {
                 vec![1.0; count]
-            } else if is_embedding(&spec.name) {
-                normal(seed, &spec.name, count, EMBEDDING)
             } else {
                 let residual = spec.name.ends_with("o_proj.weight") || spec.name.ends_with("down_proj.weight");
-                let factor = if residual { RESIDUAL } else { 1.0 };
+                let factor = if residual { RESIDUAL / (2.0 * config.layers as f64).sqrt() } else { 1.0 };
                 normal(seed, &spec.name, count, factor / (spec.cols as f64).sqrt())
             };
             (spec.name, values)
