@@ -415,11 +415,11 @@ impl<'a> Points<'a> {
             match &key {
                 Key::Series(name, look) => {
                     let Some(series) = facet.series.iter().find(|series| series.name == *name) else { continue };
-                    let last = series.points.iter().filter_map(|point| {
+                    let mut spots = series.points.iter().filter_map(|point| {
                         let x = plot.left + self.x_share(&point.x)? * plot.width();
                         Some((x, plot.bottom - self.y.share(point.y) * plot.height()))
                     });
-                    let spot = last.last().unwrap_or((plot.right - 8.0, plot.bottom - 9.0));
+                    let spot = spots.next_back().unwrap_or((plot.right - 8.0, plot.bottom - 9.0));
                     labels.push((name.clone(), spot, Some(*look)));
                 }
                 Key::Reference(label) => {
@@ -429,7 +429,7 @@ impl<'a> Points<'a> {
                     }
                 }
                 Key::Failed(_) => {
-                    labels.push((format!("× {}", key.text()), (plot.right - 6.0, plot.bottom - 9.0), None))
+                    labels.push((format!("× {}", key.text()), (plot.right - 6.0, plot.bottom - 9.0), None));
                 }
             }
         }

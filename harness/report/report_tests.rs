@@ -94,15 +94,16 @@ fn hostile_names_are_only_text() {
     }
     for file in render(&document).unwrap() {
         assert!(!file.path.contains(['<', '"', '\n']), "{}", file.path);
-        if Path::new(&file.path).extension().is_some_and(|kind| kind == "png") {
+        let kind = file.path.rsplit('.').next().unwrap().to_owned();
+        if kind == "png" {
             continue;
         }
         let text = String::from_utf8(file.bytes).unwrap();
         assert!(!text.contains("<script>alert"), "{}", file.path);
-        if file.path.ends_with(".md") {
+        if kind == "md" {
             assert!(!text.contains("**x**"), "{text}");
         }
-        if file.path.ends_with(".svg") {
+        if kind == "svg" {
             assert!(!text.contains('\u{0}') && !text.contains("aria-label=\"<"), "{}", file.path);
         }
     }

@@ -83,8 +83,8 @@ impl StoreError {
         |source| Self::Read { path: path.to_owned(), source }
     }
 
-    pub(crate) fn damaged(path: &Path, reason: impl ToString) -> Self {
-        Self::Damaged { path: path.to_owned(), reason: reason.to_string() }
+    pub(crate) fn damaged(path: &Path, reason: impl Into<Box<dyn std::error::Error>>) -> Self {
+        Self::Damaged { path: path.to_owned(), reason: reason.into().to_string() }
     }
 }
 

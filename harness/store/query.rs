@@ -30,14 +30,7 @@ pub fn query(run: &Run, figure: &Figure) -> Result<Chart, QueryError> {
         let name = group(figure.series.as_ref(), figure, record);
         let place = place(&figure.x, record, figure.kind);
         let facet = facet(&mut facets, title);
-        let series = match facet.series.iter().position(|series| series.name == name) {
-            Some(index) => &mut facet.series[index],
-            None => {
-                facet.series.push(Series { name, points: Vec::new(), failed: Vec::new() });
-                let last = facet.series.len() - 1;
-                &mut facet.series[last]
-            }
-        };
+        let series = series(&mut facet.series, name);
         if let Some(failure) = &record.cell.failure {
             let reason = format!("{}: {}", failure.stage, failure.reason);
             series.failed.push(FailedPoint { x: place, reason });
@@ -54,9 +47,9 @@ pub fn query(run: &Run, figure: &Figure) -> Result<Chart, QueryError> {
             _ => left_out += 1,
         }
     }
-    facets
-        .iter_mut()
-        .for_each(|facet| facet.series.retain(|series| !series.points.is_empty() || !series.failed.is_empty()));
+    for facet in &mut facets {
+        facet.series.retain(|series| !series.points.is_empty() || !series.failed.is_empty());
+    }
     facets.retain(|facet| !facet.series.is_empty());
     if facets.is_empty() {
         return Err(QueryError::Nothing { what: describe(figure) });
@@ -118,6 +111,14 @@ fn facet(facets: &mut Vec<Facet>, title: String) -> &mut Facet {
         facets.len() - 1
     });
     &mut facets[index]
+}
+
+fn series(all: &mut Vec<Series>, name: String) -> &mut Series {
+    let index = all.iter().position(|series| series.name == name).unwrap_or_else(|| {
+        all.push(Series { name, points: Vec::new(), failed: Vec::new() });
+        all.len() - 1
+    });
+    &mut all[index]
 }
 
 /// Where a cell stands along x. A parameter that the arm leaves unset falls back on the measured metric of its name.

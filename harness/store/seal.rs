@@ -72,10 +72,6 @@ impl Seal {
     pub fn read(dir: &Path) -> Result<Self, StoreError> {
         let path = Layout::new(dir).seal();
         let bytes = fs::read(&path).map_err(StoreError::read(&path))?;
-        #[derive(Deserialize)]
-        struct Version {
-            schema: u32,
-        }
         let damaged = |error: serde_json::Error| StoreError::damaged(&path, error);
         let Version { schema } = serde_json::from_slice(&bytes).map_err(damaged)?;
         if schema > stamp::SCHEMA {
@@ -83,6 +79,12 @@ impl Seal {
         }
         serde_json::from_slice(&bytes).map_err(damaged)
     }
+}
+
+/// What every layout of a seal has.
+#[derive(Deserialize)]
+struct Version {
+    schema: u32,
 }
 
 /// Whether a folder is sealed.

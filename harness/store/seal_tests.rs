@@ -43,7 +43,9 @@ fn the_order_in_which_cells_finish_changes_neither_tables_nor_exact_records() {
 fn timings_do_not_touch_the_exact_records() {
     let run = |seconds: f64, speed: f64| {
         let mut records = fixture::journal();
-        records.iter_mut().for_each(|record| record.seconds = seconds);
+        for record in &mut records {
+            record.seconds = seconds;
+        }
         records[0].observations[0].samples = vec![speed];
         exact_records_bytes(&Run::from_records(
             Path::new("x"),

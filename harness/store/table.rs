@@ -128,7 +128,7 @@ pub fn requested_table(run: &Run, request: &TableRequest) -> Result<Table, Query
 pub fn comparison_table(comparison: &Comparison) -> Table {
     let mut columns: Vec<Heading> =
         ["cell", "metric", "a", "b", "difference", "relative", "verdict", "how"].map(Heading::text).to_vec();
-    columns[5].unit = "%".to_owned();
+    "%".clone_into(&mut columns[5].unit);
     let pair = |interval: Option<harness_core::statistics::Interval>, scale: f64| {
         interval.map(|interval| (interval.low * scale, interval.high * scale))
     };
