@@ -50,12 +50,10 @@ impl Language {
         let (mut topic, mut frame, mut state) = (0, 0, State::Begin);
         loop {
             let pair = topic * frames + frame;
-            let token = match self.emissions.table(state.slot()) {
-                Some(table) => table.words[pick(&mut rng, table.distribution(pair).iter().copied())],
-                None => {
-                    let choice = pick(&mut rng, memory.names(state.slot()));
-                    self.emissions.names.start + choice as u32
-                }
+            let token = if let Some(table) = self.emissions.table(state.slot()) {
+                table.words[pick(&mut rng, table.distribution(pair).iter().copied())]
+            } else {
+                self.emissions.names.start + pick(&mut rng, memory.names(state.slot())) as u32
             };
             memory.push(token);
             tokens.push(token);
@@ -140,7 +138,7 @@ pub(crate) mod tests {
                 hasher.update(language.lexicon().spell(&document).unwrap().as_bytes());
             }
         }
-        let hash: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = hasher.finalize().iter().fold(String::new(), |hash, byte| hash + &format!("{byte:02x}"));
         assert_eq!(hash, "37992dfbc24e2c8e17c6edb2044d5738dd281a2cf22f7be021839cb38061854d");
     }
 

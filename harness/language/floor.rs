@@ -30,12 +30,12 @@ pub struct ContextRow {
     pub entropy: f64,
 }
 
-/// Mean −log p_true over a text, the first token of every sequence left out.
+/// Mean −log `p_true` over a text, the first token of every sequence left out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Floor {
     /// Tokens scored.
     pub tokens: u64,
-    /// Mean −log p_true, nats a token.
+    /// Mean −log `p_true`, nats a token.
     pub nats: f64,
     /// Half width of its 95 % interval, sequences being the unit (ratio estimator).
     pub half_width: f64,
@@ -64,7 +64,7 @@ impl Language {
         }
     }
 
-    /// −log p_true of every token of a sequence but the first, in nats.
+    /// −log `p_true` of every token of a sequence but the first, in nats.
     ///
     /// # Errors
     /// A token outside the vocabulary, or one that the language cannot produce there.

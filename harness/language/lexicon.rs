@@ -101,7 +101,7 @@ impl Lexicon {
                 Category::Preposition => lexicon.words.extend(PREPOSITIONS.map(str::to_owned)),
                 Category::Numeral => lexicon.words.extend((2..parameters.numerals + 2).map(|n| n.to_string())),
                 Category::Role => lexicon.words.extend(ROLES[..parameters.roles].iter().map(|&word| word.to_owned())),
-                Category::Name => lexicon.coined(&mut coin, parameters.names, "names", capitalised)?,
+                Category::Name => lexicon.coined(&mut coin, parameters.names, "names", |word| capitalised(&word))?,
                 Category::Noun => lexicon.coined(&mut coin, parameters.nouns, "nouns", |word| word)?,
                 Category::Verb => lexicon.coined(&mut coin, parameters.verbs, "verbs", |word| word + "s")?,
                 Category::Adjective => lexicon.coined(&mut coin, parameters.adjectives, "adjectives", |word| word)?,
@@ -234,7 +234,7 @@ impl Lexicon {
     }
 }
 
-fn capitalised(word: String) -> String {
+fn capitalised(word: &str) -> String {
     let mut letters = word.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

@@ -52,7 +52,7 @@ pub struct Parameters {
 
 impl Parameters {
     pub(crate) fn check(&self) -> Result<(), LanguageError> {
-        fn within<T: PartialOrd + std::fmt::Display>(
+        fn within<T: PartialOrd + Copy + std::fmt::Display>(
             key: &'static str,
             value: T,
             low: T,
@@ -109,7 +109,8 @@ struct Heading {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
-    dataset: Heading,
+    #[serde(rename = "dataset")]
+    heading: Heading,
     /// The language.
     pub language: Parameters,
     /// The splits.
@@ -124,10 +125,10 @@ impl Dataset {
     /// A text that is not TOML, an unknown or missing key, another format number, a parameter out of its range.
     pub fn parse(text: &str) -> Result<Self, LanguageError> {
         let dataset: Self = toml::from_str(text).map_err(|error| LanguageError::Parse(error.to_string()))?;
-        if dataset.dataset.format != 1 {
+        if dataset.heading.format != 1 {
             return Err(LanguageError::Parameter {
                 key: "format",
-                value: dataset.dataset.format.to_string(),
+                value: dataset.heading.format.to_string(),
                 allowed: "1, the only format this version reads".to_owned(),
             });
         }
@@ -137,22 +138,22 @@ impl Dataset {
 
     /// Name of the data set.
     pub fn name(&self) -> &str {
-        &self.dataset.name
+        &self.heading.name
     }
 
     /// Version of the text; it changes whenever the same index gives another document.
     pub fn version(&self) -> u32 {
-        self.dataset.version
+        self.heading.version
     }
 
     /// One sentence about it.
     pub fn about(&self) -> &str {
-        &self.dataset.about
+        &self.heading.about
     }
 
     /// Licence of the generated text.
     pub fn licence(&self) -> &str {
-        &self.dataset.licence
+        &self.heading.licence
     }
 
     /// The split of that name.

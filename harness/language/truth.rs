@@ -78,19 +78,16 @@ impl<'a> TruthState<'a> {
         let emissions = &self.language.emissions;
         for state in self.places() {
             let mass = self.mass(state);
-            match emissions.table(state.slot()) {
-                Some(table) => {
-                    for (pair, &weight) in mass.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
-                        for (&word, p) in table.words.iter().zip(table.distribution(pair)) {
-                            distribution[word as usize] += weight * p;
-                        }
-                    }
-                }
-                None => {
-                    let weight: f64 = mass.iter().sum();
-                    for (word, p) in emissions.names.clone().zip(self.memory.names(state.slot())) {
+            if let Some(table) = emissions.table(state.slot()) {
+                for (pair, &weight) in mass.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+                    for (&word, p) in table.words.iter().zip(table.distribution(pair)) {
                         distribution[word as usize] += weight * p;
                     }
+                }
+            } else {
+                let weight: f64 = mass.iter().sum();
+                for (word, p) in emissions.names.clone().zip(self.memory.names(state.slot())) {
+                    distribution[word as usize] += weight * p;
                 }
             }
         }
@@ -113,11 +110,10 @@ impl<'a> TruthState<'a> {
         let slot = state.slot();
         let column = emissions.speakers(token).iter().find(|(speaker, _)| *speaker == slot).map(|&(_, column)| column);
         let name = match emissions.table(slot) {
-            Some(_) => 0.0,
             None if emissions.names.contains(&token) => {
                 self.memory.name(slot, (token - emissions.names.start) as usize)
             }
-            None => 0.0,
+            _ => 0.0,
         };
         (0..self.pairs()).map(move |pair| match (emissions.table(slot), column) {
             (Some(table), Some(column)) => table.distribution(pair)[column],
@@ -170,7 +166,9 @@ impl<'a> TruthState<'a> {
             let word = self.language.lexicon.word(token).unwrap_or_default().to_owned();
             return Err(LanguageError::Impossible { token, word, position: self.position });
         }
-        posterior.iter_mut().for_each(|value| *value /= total);
+        for value in &mut posterior {
+            *value /= total;
+        }
         self.predict(&posterior);
         if self.position == 0 && self.start == Start::Anywhere {
             self.memory.push_first(token, &self.language.emissions);

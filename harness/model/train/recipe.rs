@@ -112,7 +112,7 @@ impl Recipe {
     /// # Errors
     /// [`TrainError::Recipe`] with the range.
     pub fn check(&self) -> Result<(), TrainError> {
-        fn within<T: PartialOrd + std::fmt::Display>(
+        fn within<T: PartialOrd + Copy + std::fmt::Display>(
             key: &'static str,
             value: T,
             low: T,
