@@ -138,9 +138,10 @@ pub fn write(report: &Report, folder: &Path) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The tables of a report for a terminal.
+/// The tables of a report for a terminal: Markdown without its escapes.
 pub fn terminal(report: &Report) -> String {
-    report.0.tables.iter().map(|table| format!("\n{}\n{}\n", table.title, harness_report::markdown_table(table))).collect()
+    let table = |table| harness_report::markdown_table(table).replace('\\', "");
+    report.0.tables.iter().map(|value| format!("\n{}\n{}\n", value.title, table(value))).collect()
 }
 
 /// A store error with its own exit code.

@@ -393,9 +393,10 @@ fn arm_from(id: &str, parameters: &[(String, Value)]) -> Arm {
     Arm { id: id.to_owned(), parameters: parameters.iter().filter(|(_, value)| *value != Value::Unset).cloned().collect() }
 }
 
-/// The arm of a cell on a method axis; the identity where the bench has no such axis.
+/// The arm of a cell on a method axis as it was written, so that a method can tell what was set from what was left
+/// alone; the identity where the bench has no such axis.
 fn arm_of(cell: &Cell, axis: Axis) -> Arm {
-    cell.coordinates.get(&axis).map_or_else(|| Arm::new("none"), |coordinate| arm_from(&coordinate.id, &coordinate.parameters))
+    cell.label(axis).and_then(|label| label.parse().ok()).unwrap_or_else(|| Arm::new("none"))
 }
 
 fn seed_of(cell: &Cell) -> u64 {

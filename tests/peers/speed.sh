@@ -33,11 +33,16 @@ work, rounds = sys.argv[1], int(sys.argv[2])
 ours = {"prefill 512": [], "decode 64": [], "score 512/256": []}
 theirs = {name: [] for name in ours}
 perplexity = {}
+def clock(log, word):
+    """Seconds at which llama.cpp logged a line: minutes.seconds.milliseconds.microseconds stand in front of it."""
+    line = next(line for line in log.splitlines() if word in line)
+    minutes, seconds, milli, micro = (int(part) for part in line.split()[0].split("."))
+    return 60 * minutes + seconds + milli / 1e3 + micro / 1e6
 for r in range(1, rounds + 1):
     for row in json.load(open(f"{work}/bench-{r}.json")):
         theirs["prefill 512" if row["n_prompt"] else "decode 64"].append(row["avg_ts"])
     log = open(f"{work}/perplexity-{r}.txt").read()
-    theirs["score 512/256"].append(float(re.findall(r"prompt eval time.*?([0-9.]+) tokens per second", log)[-1]))
+    theirs["score 512/256"].append(16 * 512 / (clock(log, "Final estimate") - clock(log, "calculating perplexity")))
     perplexity["llama.cpp"] = float(re.findall(r"Final estimate: PPL = ([0-9.]+)", log)[-1])
     for observation in json.loads(open(f"{work}/journal-{r}.jsonl").readline())["observations"]:
         name = {"prefill_tps": "prefill 512", "decode_tps": "decode 64"}[observation["metric"]]

@@ -1,0 +1,105 @@
+//! The embedded models against the floor of their language, and the smallest of them made anew.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use harness_model::load::load;
+use harness_model::train::{Recipe, train};
+use serde::Deserialize;
+
+use super::*;
+
+const MODELS: [&str; 3] = ["tiny-100k", "tiny-300k", "tiny-1m"];
+
+/// What stands in a model's `quality.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Quality {
+    corpus: String,
+    documents: u64,
+    document_starts: Stated,
+    stream_windows: Stated,
+    seeds: Option<Seeds>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stated {
+    floor: f64,
+    model: f64,
+    gap: f64,
+    gap_percent: f64,
+    half_width: f64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seeds {
+    seed: Vec<u64>,
+    gap: Vec<f64>,
+    tolerance: f64,
+}
+
+fn datasets() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets")
+}
+
+fn fables() -> Generated {
+    Generated::parse(&std::fs::read_to_string(datasets().join("corpora/fables/dataset.toml")).unwrap()).unwrap()
+}
+
+fn quality(name: &str) -> Quality {
+    toml::from_str(&std::fs::read_to_string(datasets().join("models").join(name).join("quality.toml")).unwrap())
+        .unwrap()
+}
+
+fn decoder(folder: &Path) -> Decoder {
+    Decoder::from_checkpoint(&load(folder).unwrap()).unwrap()
+}
+
+#[test]
+fn the_embedded_models_have_the_gaps_they_state_in_order_of_size() {
+    let fables = fables();
+    let mut shares = Vec::new();
+    for name in MODELS {
+        let (decoder, stated) = (decoder(&datasets().join("models").join(name)), quality(name));
+        assert_eq!((stated.corpus.as_str(), stated.documents), ("fables/test", 512));
+        let both =
+            [(Protocol::Documents(256), &stated.document_starts), (Protocol::Windows(256), &stated.stream_windows)];
+        for (protocol, stated) in both {
+            let measured = gap(&fables, &decoder, "test", 512, protocol).unwrap();
+            let near = |a: f64, b: f64| assert!((a - b).abs() < 2e-4, "{name} {protocol:?}: {a} is stated as {b}");
+            near(measured.floor, stated.floor);
+            near(measured.model, stated.model);
+            near(measured.nats(), stated.gap);
+            near(measured.half_width, stated.half_width);
+            assert!((100.0 * measured.share() - stated.gap_percent).abs() < 0.02, "{name}: {}", measured.share());
+            shares.push(measured.share());
+        }
+    }
+    let [small, small_stream, middle, middle_stream, large, large_stream] = shares[..] else { panic!("{shares:?}") };
+    assert!(small > 1.1 * middle && middle > 1.1 * large && large > 0.0, "{shares:?}");
+    assert!(small_stream > 1.1 * middle_stream && middle_stream > 1.1 * large_stream, "{shares:?}");
+    assert!(large < 0.05 && large_stream < 0.05, "{shares:?}");
+}
+
+#[test]
+fn a_split_too_short_for_a_window_is_an_error() {
+    let decoder = decoder(&datasets().join("models/tiny-100k"));
+    let error = gap(&fables(), &decoder, "test", 3, Protocol::Documents(1_000_000)).unwrap_err();
+    assert_eq!(error.to_string(), "split `test` has no window of 1000000 tokens in its first 3 documents");
+}
+
+#[test]
+#[ignore = "trains for minutes; the checks before a release run it"]
+fn training_the_smallest_anew_gives_the_stated_quality() {
+    let (fables, stated) = (fables(), quality("tiny-100k"));
+    let seeds = stated.seeds.unwrap();
+    let text = std::fs::read_to_string(datasets().join("models/tiny-100k/recipe.toml")).unwrap();
+    let recipe = Recipe::parse(&text).unwrap();
+    assert_eq!((seeds.seed[0], seeds.seed.len()), (recipe.training.seed, seeds.gap.len()));
+    let out = tempfile::tempdir().unwrap();
+    train(&recipe, &fables, out.path(), &mut |_| {}).unwrap();
+    let anew = gap(&fables, &decoder(&out.path().join("model")), "test", 512, Protocol::Documents(256)).unwrap();
+    assert!((anew.nats() - seeds.gap[0]).abs() <= seeds.tolerance, "{anew:?} against {seeds:?}");
+}
