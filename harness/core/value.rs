@@ -126,6 +126,9 @@ impl FromStr for Pattern {
         if keep == 0 {
             return Err(format!("pattern {text} keeps nothing; keep at least 1 weight of every {group}"));
         }
+        if group == 0 {
+            return Err(format!("pattern {text} has groups of 0; a group holds at least 1 weight"));
+        }
         if keep > group {
             return Err(format!("pattern {text} keeps {keep} of {group}; keep at most {group}"));
         }

@@ -89,13 +89,14 @@ pub(crate) fn expectation(
     let expectation = match read(text, bench, vocabulary, &mut |range, fault| {
         faults.push(Diagnostic { span: place(range), ..fault });
     }) {
-        Ok(expectation) => expectation,
+        Ok(Some(expectation)) => expectation,
+        Ok(None) => return None,
         Err((range, message, help)) => {
             faults.push(Diagnostic::new(place(range), message).maybe_help(help));
             return None;
         }
     };
-    if faults.len() > before {
+    if faults.len() > before || vocabulary.open {
         return None;
     }
     let combinations = bench.combinations();
@@ -118,7 +119,7 @@ fn read(
     bench: &Bench,
     vocabulary: &Vocabulary,
     report: &mut dyn FnMut(Range<usize>, Diagnostic),
-) -> Result<Expectation, Fault> {
+) -> Result<Option<Expectation>, Fault> {
     let whole = Piece::whole(text);
     let (body, conditions) = match whole.find(" where ") {
         Some(at) => (whole.part(0..at), Some(whole.part(at + " where ".len()..whole.text.len()))),
@@ -137,21 +138,20 @@ fn read(
         }
         sides.push(term(&right)?);
     }
-    let axes = axes_of(&sides, bench)?;
+    let axes = axes_of(&sides, bench, vocabulary)?;
     let mut terms = Vec::new();
     for (side, axis) in sides.iter().zip(axes) {
-        if !bench.metrics.iter().any(|metric| metric == side.metric.text) {
-            let known: Vec<&str> = bench.metrics.iter().map(String::as_str).collect();
+        if !vocabulary.metrics().contains(&side.metric.text) {
             let message = match vocabulary.catalog.metric(side.metric.text) {
                 Some(metric) => format!("bench `{}` does not measure `{}`", bench.name, metric.id),
                 None => format!("`{}` is no metric", side.metric.text),
             };
             report(
                 side.metric.range(),
-                Diagnostic::new(ANYWHERE, message).help(did_you_mean(side.metric.text, &known)),
+                Diagnostic::new(ANYWHERE, message).help(did_you_mean(side.metric.text, vocabulary.metrics())),
             );
         }
-        if let Some(method) = vocabulary.catalog.method(axis, &side.arm.id) {
+        if let Some(method) = axis.and_then(|axis| vocabulary.catalog.method(axis, &side.arm.id)) {
             for (name, value) in &side.arm.parameters {
                 match method.parameters.iter().find(|spec| spec.name == name) {
                     None => {
@@ -165,7 +165,7 @@ fn read(
                 }
             }
         }
-        terms.push(Term { metric: side.metric.text.to_owned(), arm: side.arm.clone(), axis });
+        terms.extend(axis.map(|axis| Term { metric: side.metric.text.to_owned(), arm: side.arm.clone(), axis }));
     }
     let mut read_conditions = Vec::new();
     for piece in conditions.iter().flat_map(|piece| piece.split(" and ")) {
@@ -174,14 +174,13 @@ fn read(
             Err((range, message, help)) => report(range, Diagnostic::new(ANYWHERE, message).maybe_help(help)),
         }
     }
+    if terms.len() < sides.len() {
+        return Ok(None);
+    }
     let mut terms = terms.into_iter();
-    let (Some(left), second) = (terms.next(), terms.next()) else { return fault(&body, "nothing is compared", SHAPE) };
-    let right = match (number, second) {
-        (Some(number), _) => number,
-        (None, Some(term)) => Right::Term(term),
-        (None, None) => return fault(&body, "nothing is compared with", SHAPE),
-    };
-    Ok(Expectation { text: text.trim().to_owned(), left, operator, right, conditions: read_conditions })
+    let (Some(left), second) = (terms.next(), terms.next()) else { return Ok(None) };
+    let Some(right) = number.or_else(|| second.map(Right::Term)) else { return Ok(None) };
+    Ok(Some(Expectation { text: text.trim().to_owned(), left, operator, right, conditions: read_conditions }))
 }
 
 /// Replaced by the caller, who knows where the text stands.
@@ -229,22 +228,17 @@ fn number(piece: &Piece, operator: Operator) -> Result<Option<Right>, Fault> {
     }
 }
 
-/// The axis each side's arm stands on: one that both share where there is one, else the first in staging order.
-fn axes_of(sides: &[Side], bench: &Bench) -> Result<Vec<Axis>, Fault> {
-    let mut candidates: Vec<Vec<Axis>> = Vec::new();
-    for side in sides {
-        let holds = |arms: &[harness_core::cell::Coordinate]| arms.iter().any(|at| at.id == side.arm.id);
-        let axes: Vec<Axis> = bench.axes.iter().filter(|(_, arms)| holds(arms)).map(|(axis, _)| *axis).collect();
-        if axes.is_empty() {
-            let mut known: Vec<&str> = bench.axes.values().flatten().map(|at| at.id.as_str()).collect();
-            known.dedup();
-            let message = format!("no arm of bench `{}` is `{}`", bench.name, side.arm.id);
-            return fault(&side.place, message, did_you_mean(&side.arm.id, &known));
-        }
-        candidates.push(axes);
+/// The axis each side's arm stands on: one that both share where there is one, else the first in staging order. `None`
+/// for an arm that nobody knows while some arms could not be read.
+fn axes_of(sides: &[Side], bench: &Bench, vocabulary: &Vocabulary) -> Result<Vec<Option<Axis>>, Fault> {
+    let candidates: Vec<Vec<Axis>> = sides.iter().map(|side| vocabulary.axes_with(&side.arm.id)).collect();
+    let unknown = sides.iter().zip(&candidates).find(|(_, axes)| axes.is_empty());
+    if let Some((side, _)) = unknown.filter(|_| !vocabulary.open) {
+        let message = format!("no arm of bench `{}` is `{}`", bench.name, side.arm.id);
+        return fault(&side.place, message, did_you_mean(&side.arm.id, &vocabulary.ids()));
     }
     let shared = candidates[0].iter().find(|axis| candidates.iter().all(|axes| axes.contains(axis)));
-    Ok(candidates.iter().map(|axes| shared.copied().unwrap_or(axes[0])).collect())
+    Ok(candidates.iter().map(|axes| shared.or(axes.first()).copied()).collect())
 }
 
 fn condition(piece: &Piece, vocabulary: &Vocabulary) -> Result<Condition, Fault> {

@@ -9,7 +9,7 @@ use crate::arms::{Arms, check_arm, check_table, expand_methods, expand_tables};
 use crate::diagnostics::{Diagnostic, Span};
 use crate::names::Names;
 use crate::node::{Data, Node};
-use crate::section::{Faults, check_name, did_you_mean, refuse_unknown, refused, text, texts, wrong_kind};
+use crate::section::{Faults, check_name, did_you_mean, grouped, refuse_unknown, refused, text, texts, wrong_kind};
 use crate::suite::Bench;
 use crate::sweep::{Template, Values};
 
@@ -243,7 +243,8 @@ impl<'a> Draft<'a> {
 
     /// `3 model × 10 prune`, for messages.
     pub fn factors(&self) -> String {
-        let parts: Vec<String> = self.axes.iter().map(|draft| format!("{} {}", draft.count(), draft.axis)).collect();
+        let parts: Vec<String> =
+            self.axes.iter().map(|draft| format!("{} {}", grouped(draft.count()), draft.axis)).collect();
         parts.join(" × ")
     }
 

@@ -162,6 +162,9 @@ fn reference(word: &str, span: Span, vocabulary: &Vocabulary, faults: &mut Fault
         }
     };
     let Some(axis) = vocabulary.axes_with(&arm.id).first().copied() else {
+        if vocabulary.open {
+            return None;
+        }
         let message = format!("no arm of the suite is `{}`", arm.id);
         return fault(faults, Diagnostic::new(span, message).help(did_you_mean(&arm.id, &vocabulary.ids())));
     };

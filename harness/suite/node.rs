@@ -37,8 +37,15 @@ impl Node {
     /// Reads all of a text that is meant to be TOML; every syntax error becomes a fault.
     pub fn document(text: &str, source: usize, faults: &mut Vec<Diagnostic>) -> Self {
         let (table, errors) = DeTable::parse_recoverable(text);
+        let mut last_line = None;
         for error in &errors {
             let span = Span::new(source, &error.span().unwrap_or(0..0));
+            // One slip makes several faults on its line; the first says it best. What was never closed is always said.
+            let before = &text.as_bytes()[..span.start.min(text.len())];
+            let line = before.iter().rposition(|byte| *byte == b'\n');
+            if last_line.replace(line) == Some(line) && !error.message().contains("unclosed") {
+                continue;
+            }
             let message = error.message().lines().collect::<Vec<_>>().join("; ");
             faults.push(Diagnostic::new(span, format!("not TOML: {message}")));
         }

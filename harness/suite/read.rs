@@ -12,7 +12,7 @@ use crate::diagnostics::{Diagnostic, Diagnostics, Source, Span};
 use crate::names::Names;
 use crate::node::{Data, Node};
 use crate::overrides::Overrides;
-use crate::section::{Faults, refuse_unknown, tables, text, texts, wrong_kind};
+use crate::section::{Faults, grouped, refuse_unknown, tables, text, texts, wrong_kind};
 use crate::suite::{Bench, MOST_CELLS, Suite};
 use crate::vocabulary::Vocabulary;
 
@@ -88,11 +88,13 @@ impl Reader<'_> {
         let (about, seed) = self.head();
         let benches = self.benches();
         let known: Vec<&Bench> = benches.iter().collect();
-        let vocabulary = Vocabulary::of(&known, self.catalog);
-        // Where a bench could not be read, nobody can say which columns there would be.
-        let readable = self.faults.is_empty();
-        let figures = self.charts("figure", readable, |node, taken, faults| figure(node, &vocabulary, taken, faults));
-        let tables = self.charts("table", readable, |node, taken, faults| table(node, &vocabulary, taken, faults));
+        let vocabulary = if self.faults.is_empty() {
+            Vocabulary::of(&known, self.catalog)
+        } else {
+            Vocabulary::open(&known, self.catalog)
+        };
+        let figures = self.charts("figure", |node, taken, faults| figure(node, &vocabulary, taken, faults));
+        let tables = self.charts("table", |node, taken, faults| table(node, &vocabulary, taken, faults));
         Suite {
             about,
             seed,
@@ -146,13 +148,8 @@ impl Reader<'_> {
         }
         let mut benches = Vec::new();
         for draft in &drafts {
-            let before = self.faults.len();
-            let whole = before == 0;
             let mut bench = draft.expand(self.catalog, &mut self.faults);
-            // Arms that could not be read would make true expectations look empty.
-            if whole && self.faults.len() == before {
-                self.expectations(draft.node, &mut bench);
-            }
+            self.expectations(draft.node, &mut bench);
             benches.push(bench);
         }
         benches
@@ -174,7 +171,12 @@ impl Reader<'_> {
     }
 
     fn expectations(&mut self, node: &Node, bench: &mut Bench) {
-        let vocabulary = Vocabulary::of(&[bench], self.catalog);
+        // Arms that could not be read would make true expectations look empty.
+        let vocabulary = if self.faults.is_empty() {
+            Vocabulary::of(&[bench], self.catalog)
+        } else {
+            Vocabulary::open(&[bench], self.catalog)
+        };
         let mut expect = Vec::new();
         for (line, span) in texts(node, "expect", &mut self.faults) {
             let mut faults = Faults::new();
@@ -187,7 +189,6 @@ impl Reader<'_> {
     fn charts<T>(
         &mut self,
         key: &str,
-        readable: bool,
         mut read: impl FnMut(&Node, &mut HashSet<String>, &mut Faults) -> Option<T>,
     ) -> Vec<T> {
         let mut taken = HashSet::new();
@@ -195,9 +196,6 @@ impl Reader<'_> {
         for (index, node) in tables(self.document, key, &mut self.faults).into_iter().enumerate() {
             let mut faults = Faults::new();
             charts.extend(read(node, &mut taken, &mut faults));
-            if !readable {
-                faults.clear();
-            }
             self.keep(faults, &format!("{key} {}", index + 1));
         }
         charts
@@ -211,17 +209,4 @@ impl Reader<'_> {
             _ => self.faults.extend(faults),
         }
     }
-}
-
-/// A whole number with its digits in groups of three.
-fn grouped(number: u128) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -131,3 +131,16 @@ pub(crate) fn unknown_parameter(owner: &str, name: &str, span: Span, specs: &[Pa
     };
     Diagnostic::new(span, format!("`{owner}` has no parameter `{name}`")).label("not known").help(help)
 }
+
+/// A whole number with its digits in groups of three.
+pub(crate) fn grouped(number: u128) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

@@ -15,8 +15,10 @@ pub(crate) struct Vocabulary<'a> {
     metrics: Vec<&'static str>,
     axes: BTreeSet<Axis>,
     parameters: BTreeSet<(Axis, String)>,
-    /// Every id and label on every axis.
+    /// Every id on every axis.
     arms: BTreeSet<(Axis, String)>,
+    /// Whether some bench could not be read, so that whatever the catalog has may be there.
+    pub open: bool,
 }
 
 impl<'a> Vocabulary<'a> {
@@ -28,6 +30,7 @@ impl<'a> Vocabulary<'a> {
             axes: BTreeSet::new(),
             parameters: BTreeSet::new(),
             arms: BTreeSet::new(),
+            open: false,
         };
         for (axis, at) in
             benches.iter().flat_map(|bench| &bench.axes).flat_map(|(axis, arms)| arms.iter().map(|at| (*axis, at)))
@@ -37,6 +40,25 @@ impl<'a> Vocabulary<'a> {
                 // Every arm of an id has the same parameter names.
                 vocabulary.parameters.extend(at.parameters.iter().map(|(name, _)| (axis, name.clone())));
             }
+        }
+        vocabulary
+    }
+
+    /// The columns of benches of which some could not be read: all that the catalog could give them. Words that mean
+    /// nothing anywhere are still found.
+    pub fn open(benches: &[&Bench], catalog: &'a Catalog) -> Self {
+        let mut vocabulary = Self::of(benches, catalog);
+        vocabulary.open = true;
+        vocabulary.metrics = catalog.metrics.iter().map(|metric| metric.id).collect();
+        for kind in &catalog.kinds {
+            vocabulary.axes.extend(&kind.axes);
+            for (axis, table) in kind.tables.iter().filter_map(|table| Some((table.axis?, table))) {
+                vocabulary.parameters.extend(table.parameters.iter().map(|spec| (axis, spec.name.to_owned())));
+            }
+        }
+        for method in &catalog.methods {
+            vocabulary.arms.insert((method.axis, method.id.to_owned()));
+            vocabulary.parameters.extend(method.parameters.iter().map(|spec| (method.axis, spec.name.to_owned())));
         }
         vocabulary
     }

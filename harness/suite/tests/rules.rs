@@ -367,6 +367,17 @@ fn the_hash_is_of_the_content() {
     assert_eq!(hash(&text).len(), 64);
 }
 
+fn check_branches(branches: &[harness_suite::Branch], plan: &Plan) {
+    for branch in branches {
+        for cell in &plan.cells()[branch.cells.clone()] {
+            assert_eq!(cell.cell.coordinates[&branch.axis], branch.coordinate);
+        }
+        let inner: usize = branch.branches.iter().map(|inner| inner.cells.len()).sum();
+        assert!(branch.branches.is_empty() && branch.cells.len() == 1 || inner == branch.cells.len());
+        check_branches(&branch.branches, plan);
+    }
+}
+
 #[test]
 fn the_plan_is_a_tree_over_contiguous_cells() {
     let lines = "prune = { method = \"sparsegpt\", sparsity = { from = 0.1, to = 0.9, step = 0.1 }, block = { from = 1, to = 50, step = 1 } }\nseed = { from = 1, to = 11, step = 1 }";
@@ -378,18 +389,8 @@ fn the_plan_is_a_tree_over_contiguous_cells() {
         (counts[&Axis::Model], counts[&Axis::Prune], counts[&Axis::Data], counts[&Axis::Seed]),
         (2, 900, 900, 9900)
     );
-    fn check(branches: &[harness_suite::Branch], plan: &Plan) {
-        for branch in branches {
-            for cell in &plan.cells()[branch.cells.clone()] {
-                assert_eq!(cell.cell.coordinates[&branch.axis], branch.coordinate);
-            }
-            let inner: usize = branch.branches.iter().map(|inner| inner.cells.len()).sum();
-            assert!(branch.branches.is_empty() && branch.cells.len() == 1 || inner == branch.cells.len());
-            check(&branch.branches, plan);
-        }
-    }
     assert_eq!(plan.tree()[0].cells, 0..9900);
-    check(&plan.tree()[0].branches, &plan);
+    check_branches(&plan.tree()[0].branches, &plan);
 }
 
 #[test]
