@@ -62,12 +62,13 @@ impl Tokenizer {
     /// When the bytes are not a tokenizer description or it contradicts itself.
     pub fn from_json(bytes: &[u8], bos: Option<u32>, eos: Option<u32>) -> Result<Self, TokenizerError> {
         check_json(bytes)?;
-        // The crate indexes without checking in places; a hostile file must not end the program.
-        let parsed = std::panic::catch_unwind(|| Inner::from_bytes(bytes));
-        let inner = parsed
-            .map_err(|_| TokenizerError::Malformed("the tokenizer description contradicts itself".to_owned()))?
-            .map_err(TokenizerError::malformed)?;
-        Ok(Self::from_inner(inner, bos, eos))
+        let contradiction = || TokenizerError::Malformed("the tokenizer description contradicts itself".to_owned());
+        let inner =
+            guarded(|| Inner::from_bytes(bytes)).ok_or_else(contradiction)?.map_err(TokenizerError::malformed)?;
+        let tokenizer = Self::from_inner(inner, bos, eos);
+        // Some contradictions show only in use, whatever the text is.
+        let _ = guarded(|| tokenizer.inner.encode_fast("a", true)).ok_or_else(contradiction)?;
+        Ok(tokenizer)
     }
 
     /// Reads a `tokenizer.json` file.
@@ -93,10 +94,12 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer has no way to express a part of the text.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self
-            .inner
-            .encode_fast(text, add_special)
-            .map_err(|e| TokenizerError::Text(format!("a text of {} bytes cannot be tokenized: {e}", text.len())))?;
+        let fault = |why: &dyn std::fmt::Display| {
+            TokenizerError::Text(format!("a text of {} bytes cannot be tokenized: {why}", text.len()))
+        };
+        let encoding = guarded(|| self.inner.encode_fast(text, add_special))
+            .ok_or_else(|| fault(&"the tokenizer contradicts itself"))?
+            .map_err(|e| fault(&e))?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -105,9 +108,12 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer's decoder refuses.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        self.inner
-            .decode(ids, true)
-            .map_err(|e| TokenizerError::Text(format!("{} ids cannot be turned into text: {e}", ids.len())))
+        let fault = |why: &dyn std::fmt::Display| {
+            TokenizerError::Text(format!("{} ids cannot be turned into text: {why}", ids.len()))
+        };
+        guarded(|| self.inner.decode(ids, true))
+            .ok_or_else(|| fault(&"the tokenizer contradicts itself"))?
+            .map_err(|e| fault(&e))
     }
 
     /// The largest id plus one: the rows an embedding matrix needs.
@@ -150,6 +156,12 @@ impl Tokenizer {
     pub fn save(&self, path: &Path) -> Result<(), TokenizerError> {
         std::fs::write(path, self.to_json()?).map_err(|source| TokenizerError::Io { path: path.to_owned(), source })
     }
+}
+
+/// Runs a part of the tokenizers crate, which indexes without checking in places: a hostile tokenizer.json must not end the
+/// program. `None` when it panicked.
+fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
 }
 
 /// Refuses what the crate would index out of range on: merges whose result is not a token.

@@ -69,7 +69,8 @@ def load_model(path):
 
 def tokenize(model_path, texts):
     """Ids by run.c's rule: a space in front, characters (else their bytes), then the pair whose union scores highest, again
-    and again. The byte tokens 3..258 print like ordinary pieces, so they are left out of the look-up."""
+    and again. The byte tokens 3..258 print like ordinary pieces, so they are left out of the look-up. The sign U+2581 in a text
+    is a space, as in SentencePiece (run.c takes it for three bytes)."""
     data = open(os.path.join(os.path.dirname(model_path), "tokenizer.bin"), "rb").read()
     pieces, scores, at = [], [], 4
     while at < len(data):
@@ -83,7 +84,7 @@ def tokenize(model_path, texts):
         if not text:
             return []
         ids = []
-        for character in " " + text:
+        for character in " " + text.replace("\u2581", " "):
             raw = character.encode()
             ids += [index[raw]] if raw in index else [byte + 3 for byte in raw]
         while True:

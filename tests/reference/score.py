@@ -25,6 +25,8 @@ import sys
 
 import llama2c
 import torch
+from gguf import GGUFReader
+from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 
@@ -71,12 +73,23 @@ def greedy(model, prompts, count):
     return {"prompts": results}
 
 
+def restore_words(name, tokenizer):
+    """SmolLM's own tokenizer.json cuts out every numeric character before the GPT-2 words; transformers' reader of GGUF
+    forgets that, which shows on characters like \u00bd and \u00b2."""
+    field = GGUFReader(name).fields.get("tokenizer.ggml.pre")
+    if field is not None and field.contents() == "smollm":
+        words = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(words)
+
+
 def tokenize(name, texts):
     if name.endswith(".bin"):
         ids = llama2c.tokenize(name, texts)
     else:
         folder, extra = place(name)
         tokenizer = AutoTokenizer.from_pretrained(folder, **extra)
+        if extra:
+            restore_words(name, tokenizer)
         ids = [tokenizer.encode(text, add_special_tokens=False) for text in texts]
     return {"texts": [{"text": text, "ids": found} for text, found in zip(texts, ids)]}
 

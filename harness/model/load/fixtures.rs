@@ -208,6 +208,7 @@ pub fn gguf_pieces() -> Gguf {
     gguf.number("tokenizer.ggml.bos_token_id", 1);
     gguf.number("tokenizer.ggml.eos_token_id", 2);
     gguf.number("tokenizer.ggml.unknown_token_id", 0);
+    gguf.flag("tokenizer.ggml.add_space_prefix", true);
     gguf
 }
 
@@ -298,10 +299,8 @@ pub fn safetensors(tensors: &[(String, Vec<usize>)]) -> Vec<u8> {
         let start = data.len();
         data.extend(f32_bytes(&values(shape.iter().product(), salt)));
         let comma = if salt == 0 { "" } else { "," };
-        header += &format!(
-            r#"{comma}"{name}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{start},{}]}}"#,
-            data.len()
-        );
+        header +=
+            &format!(r#"{comma}"{name}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[{start},{}]}}"#, data.len());
     }
     header.push('}');
     with_header(&header, &data)

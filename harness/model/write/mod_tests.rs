@@ -60,7 +60,9 @@ fn variants_without_a_name_in_transformers_come_back() {
     for config in variants {
         let tensors = expected_tensors(&config)
             .enumerate()
-            .map(|(i, spec)| (spec.name.clone(), Weight::from_f32(spec.rows, spec.cols, fixtures::values(spec.len(), i))))
+            .map(|(i, spec)| {
+                (spec.name.clone(), Weight::from_f32(spec.rows, spec.cols, fixtures::values(spec.len(), i)))
+            })
             .collect();
         let checkpoint = Checkpoint::new(config, tensors, None).unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -102,7 +104,9 @@ fn tensors_may_come_in_any_order_but_all_must_come() {
 
     let mut writer = start();
     assert!(writer.write_f32("x", &[]).unwrap_err().to_string().contains("was not announced"));
-    assert!(writer.write_f32("model.norm.weight", &[0.0]).unwrap_err().to_string().contains("shape (32) was announced"));
+    assert!(
+        writer.write_f32("model.norm.weight", &[0.0]).unwrap_err().to_string().contains("shape (32) was announced")
+    );
     writer.write_f32("model.norm.weight", &[0.0; 32]).unwrap();
     assert!(writer.write_f32("model.norm.weight", &[0.0; 32]).unwrap_err().to_string().contains("twice"));
     let error = writer.finish().unwrap_err().to_string();
