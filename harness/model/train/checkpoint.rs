@@ -7,6 +7,7 @@ use std::path::Path;
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
 
 use super::adamw::Moments;
 use super::{CurvePoint, TrainError};
@@ -26,6 +27,19 @@ pub(crate) struct State {
 }
 
 const KINDS: [&str; 3] = ["weight", "first", "second"];
+const PROGRESS: &str = "progress";
+
+/// Everything but the tensors, as the file's metadata holds it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Progress {
+    run: String,
+    step: usize,
+    /// The bits of the sum, not its decimal form: resuming must be exact.
+    pending_bits: u64,
+    pending_steps: usize,
+    curve: Vec<CurvePoint>,
+}
 
 impl State {
     /// Writes the file beside its place, flushes it to the disk, and moves it there, so that no crash leaves half of one.
@@ -45,15 +59,16 @@ impl State {
             .map(|(name, count, bytes)| Ok((name, TensorView::new(Dtype::F32, vec![*count], bytes)?)))
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(|error| bad(error.to_string()))?;
-        let curve = serde_json::to_string(&self.curve).map_err(|error| bad(error.to_string()))?;
-        // The bits of the sum, not its decimal form: resuming must be exact.
-        let pending = format!("{} {}", self.pending.0.to_bits(), self.pending.1);
-        let metadata = HashMap::from([
-            ("run".to_owned(), self.run.clone()),
-            ("step".to_owned(), self.step.to_string()),
-            ("pending".to_owned(), pending),
-            ("curve".to_owned(), curve),
-        ]);
+        let progress = Progress {
+            run: self.run.clone(),
+            step: self.step,
+            pending_bits: self.pending.0.to_bits(),
+            pending_steps: self.pending.1,
+            curve: self.curve.clone(),
+        };
+        let progress = serde_json::to_string(&progress).map_err(|error| bad(error.to_string()))?;
+        // One key only: the order of several would not be the same in every file.
+        let metadata = HashMap::from([(PROGRESS.to_owned(), progress)]);
         let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| bad(error.to_string()))?;
         write_atomically(path, &bytes)
     }
@@ -69,13 +84,14 @@ impl State {
         let damaged = |error: safetensors::SafeTensorError| bad(format!("is not a checkpoint ({error})"));
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
         let metadata = header.metadata().clone().unwrap_or_default();
-        let text = |key: &str| metadata.get(key).cloned().ok_or_else(|| bad(format!("does not say its {key}")));
+        let text = metadata.get(PROGRESS).ok_or_else(|| bad("does not say how far it is".to_owned()))?;
+        let progress: Progress =
+            serde_json::from_str(text).map_err(|error| bad(format!("does not say how far it is ({error})")))?;
         let mut state = Self {
-            run: text("run")?,
-            step: text("step")?.parse().map_err(|_| bad("does not say its step".to_owned()))?,
-            pending: pending(&text("pending")?).ok_or_else(|| bad("does not say its losses".to_owned()))?,
-            curve: serde_json::from_str(&text("curve")?)
-                .map_err(|error| bad(format!("has no readable curve ({error})")))?,
+            run: progress.run,
+            step: progress.step,
+            pending: (f64::from_bits(progress.pending_bits), progress.pending_steps),
+            curve: progress.curve,
             weights: BTreeMap::new(),
             moments: BTreeMap::new(),
         };
@@ -91,11 +107,6 @@ impl State {
         }
         Ok(Some(state))
     }
-}
-
-fn pending(text: &str) -> Option<(f64, usize)> {
-    let (sum, count) = text.split_once(' ')?;
-    Some((f64::from_bits(sum.parse().ok()?), count.parse().ok()?))
 }
 
 /// Writes a file whole or not at all.
