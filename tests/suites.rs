@@ -67,7 +67,9 @@ fn the_plan_loads_each_model_once_and_scores_the_dense_model_once() {
     assert_eq!(ran.code, 0, "{}", ran.err);
     let plan: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     let estimates = plan["estimates"].as_array().unwrap();
-    assert_eq!(estimates.len(), 3, "one row a model");
+    let mut models: Vec<&str> = estimates.iter().map(|estimate| estimate["model"].as_str().unwrap()).collect();
+    models.dedup();
+    assert_eq!(models.len(), estimates.len(), "one row a model");
     for estimate in estimates {
         assert_eq!(estimate["dense_passes"], 1, "{estimate}");
         assert!(estimate["cells"].as_u64().unwrap() >= 10);
