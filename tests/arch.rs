@@ -69,11 +69,17 @@ fn unsafe_code_stays_where_it_belongs() {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|end| end == "rs") && std::fs::read_to_string(&path).unwrap().contains("allow(unsafe_code)") {
+            } else if path.extension().is_some_and(|end| end == "rs")
+                && std::fs::read_to_string(&path).unwrap().contains("allow(unsafe_code)")
+            {
                 found.push(path.strip_prefix(root()).unwrap().display().to_string());
             }
         }
     }
     found.retain(|path| !path.starts_with("harness/kernels/") && !path.ends_with("/tests/fuzz.rs"));
-    assert_eq!(found, ["harness/model/weight.rs"], "unsafe code belongs into the kernels; the one memory-map call is the exception");
+    assert_eq!(
+        found,
+        ["harness/model/weight.rs"],
+        "unsafe code belongs into the kernels; the one memory-map call is the exception"
+    );
 }

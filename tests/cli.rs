@@ -6,7 +6,20 @@ use std::time::Duration;
 use crate::support::{Ran, harness, root, run, scratch};
 
 const VERBS: [&str; 14] = [
-    "run", "check", "plan", "report", "compare", "fetch", "list", "score", "generate", "apply", "train", "schema", "completions", "man",
+    "run",
+    "check",
+    "plan",
+    "report",
+    "compare",
+    "fetch",
+    "list",
+    "score",
+    "generate",
+    "apply",
+    "train",
+    "schema",
+    "completions",
+    "man",
 ];
 
 /// A suite of a few small cells, written into a folder.
@@ -31,7 +44,8 @@ prune = [{arms}]
     path.display().to_string()
 }
 
-const ARMS: &str = r#""none", "magnitude(sparsity=0.5)", "wanda(sparsity=0.5)", "sparsegpt(sparsity=0.5)", "random(sparsity=0.5)""#;
+const ARMS: &str =
+    r#""none", "magnitude(sparsity=0.5)", "wanda(sparsity=0.5)", "sparsegpt(sparsity=0.5)", "random(sparsity=0.5)""#;
 
 fn run_to(suite: &str, out: &Path) -> Ran {
     run(&["run", suite, "--out", &out.display().to_string()])
@@ -91,7 +105,9 @@ fn a_run_leaves_a_complete_folder_and_its_repetition_gives_the_same_rows() {
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     let ran = run_to(&suite, &first);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    for file in ["run.json", "journal.jsonl", "cells.parquet", "records.parquet", "samples.parquet", "report.html", "report.md"] {
+    for file in
+        ["run.json", "journal.jsonl", "cells.parquet", "records.parquet", "samples.parquet", "report.html", "report.md"]
+    {
         assert!(first.join(file).metadata().unwrap().len() > 0, "{file}");
     }
     assert_eq!(run_to(&suite, &second).code, 0);
@@ -99,7 +115,12 @@ fn a_run_leaves_a_complete_folder_and_its_repetition_gives_the_same_rows() {
     let again = run_to(&suite, &first);
     assert_eq!(again.code, 2, "a finished run is never overwritten");
     assert_eq!(run(&["report", &first.display().to_string()]).code, 0);
-    let compared = run(&["compare", &format!("{}#magnitude", first.display()), &format!("{}#sparsegpt", first.display()), "--json"]);
+    let compared = run(&[
+        "compare",
+        &format!("{}#magnitude", first.display()),
+        &format!("{}#sparsegpt", first.display()),
+        "--json",
+    ]);
     assert_eq!(compared.code, 0, "{}", compared.err);
     assert!(compared.out.contains("\"ppl\""));
 }
@@ -128,7 +149,10 @@ fn a_killed_run_goes_on_and_ends_with_the_same_rows() {
     let (whole, torn) = (folder.path().join("whole"), folder.path().join("torn"));
     assert_eq!(run_to(&suite, &whole).code, 0);
     for pause in [40, 90, 160, 250, 400] {
-        let mut child = harness(&["run", &suite, "--out", &torn.display().to_string()]).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut child = harness(&["run", &suite, "--out", &torn.display().to_string()])
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_millis(pause));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -193,7 +217,8 @@ fn two_runs_on_one_folder_do_not_mix() {
 
 /// Runs a command in a mount namespace of its own with a small file system at `at`; `None` where that is not allowed.
 fn with_mount(options: &str, at: &Path, arguments: &[&str]) -> Option<Ran> {
-    let allowed = std::process::Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
+    let allowed =
+        std::process::Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
     let script = format!("mount -t tmpfs -o {options} tmpfs {} && exec \"$@\"", at.display());
     allowed.then(|| {
         let mut command = std::process::Command::new("unshare");
@@ -223,7 +248,10 @@ fn an_interrupt_exits_130_and_says_how_to_go_on() {
     let text = std::fs::read_to_string(&suite).unwrap().replace("windows = 8", "windows = 4000");
     std::fs::write(&suite, text).unwrap();
     let out = folder.path().join("run");
-    let child = harness(&["run", &suite, "--out", &out.display().to_string()]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child = harness(&["run", &suite, "--out", &out.display().to_string()])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     std::thread::sleep(Duration::from_millis(700));
     assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let ran: Ran = child.wait_with_output().unwrap().into();

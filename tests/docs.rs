@@ -59,7 +59,8 @@ fn paths_in_the_map_exist() {
         let text = std::fs::read_to_string(root().join(document)).unwrap();
         for word in text.split('`').skip(1).step_by(2) {
             let path = word.trim_end_matches('/');
-            let looks = ["harness/", "suites/", "datasets/", "reports/", "tests/"].iter().any(|start| path.starts_with(start));
+            let looks =
+                ["harness/", "suites/", "datasets/", "reports/", "tests/"].iter().any(|start| path.starts_with(start));
             if looks && !path.contains(['*', ' ', '{']) && !path.contains("NAME") {
                 assert!(root().join(path).exists(), "{document} names {path}");
             }

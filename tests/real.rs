@@ -13,7 +13,10 @@ use serde_json::Value;
 use crate::support::{real, reference, run, scratch};
 
 fn open(name: &str) -> LoadedModel {
-    Inputs::from_environment().unwrap().model(name).unwrap_or_else(|error| panic!("{error}; run `harness fetch {name}`"))
+    Inputs::from_environment()
+        .unwrap()
+        .model(name)
+        .unwrap_or_else(|error| panic!("{error}; run `harness fetch {name}`"))
 }
 
 fn ids(value: &Value) -> Vec<u32> {
@@ -23,7 +26,8 @@ fn ids(value: &Value) -> Vec<u32> {
 /// Scores the windows of a reference with the program and compares each window's sum.
 fn compare_scores(model: &str, reference: &Value, tolerance: f64) {
     let folder = scratch();
-    let windows: Vec<Vec<u32>> = reference["windows"].as_array().unwrap().iter().map(|window| ids(&window["ids"])).collect();
+    let windows: Vec<Vec<u32>> =
+        reference["windows"].as_array().unwrap().iter().map(|window| ids(&window["ids"])).collect();
     let path = folder.path().join("windows.json");
     std::fs::write(&path, serde_json::to_string(&windows).unwrap()).unwrap();
     let ran = run(&["score", "--offline", "--model", model, "--token-ids", &path.display().to_string(), "--json"]);
@@ -59,7 +63,18 @@ fn greedy_continuations_are_those_of_transformers() {
             let wanted = ids(&prompt["continuation"]);
             let count = wanted.len().to_string();
             let path = path.display().to_string();
-            let ran = run(&["generate", "--offline", "--model", model, "--prompt-ids", &path, "--max-tokens", &count, "--ignore-eos", "--json"]);
+            let ran = run(&[
+                "generate",
+                "--offline",
+                "--model",
+                model,
+                "--prompt-ids",
+                &path,
+                "--max-tokens",
+                &count,
+                "--ignore-eos",
+                "--json",
+            ]);
             assert_eq!(ran.code, 0, "{}", ran.err);
             let value: Value = serde_json::from_str(&ran.out).unwrap();
             assert_eq!(ids(&value["ids"]), wanted, "{model}");
@@ -69,7 +84,9 @@ fn greedy_continuations_are_those_of_transformers() {
 
 #[test]
 fn texts_are_tokenized_as_transformers_does() {
-    for (model, file) in [("smollm2-135m-instruct", "smollm2_tokenize.json"), ("stories15m", "stories15m_tokenize.json")] {
+    for (model, file) in
+        [("smollm2-135m-instruct", "smollm2_tokenize.json"), ("stories15m", "stories15m_tokenize.json")]
+    {
         if !real() {
             return;
         }
@@ -98,7 +115,10 @@ impl Tap for Inspect {
 /// The inputs of one projection of the dense model, summed over windows.
 fn inspect(model: &LoadedModel, windows: &[Vec<u32>], layer: usize, projection: Projection) -> LinearStatistics {
     let columns = model.decoder.linear(layer, projection).unwrap().cols();
-    let mut tap = Inspect { projection, statistics: LinearStatistics::new(columns, Needs::SECOND_MOMENT.union(Needs::COLUMN_NORMS)) };
+    let mut tap = Inspect {
+        projection,
+        statistics: LinearStatistics::new(columns, Needs::SECOND_MOMENT.union(Needs::COLUMN_NORMS)),
+    };
     for window in windows {
         let mut hidden = model.decoder.embed(&[window]).unwrap();
         for block in 0..=layer {
@@ -139,10 +159,18 @@ fn wanda_and_sparsegpt_match_an_independent_computation_on_real_layers() {
             let site = Site { name: tensor, layer: index, rows: dense.rows(), cols: dense.cols() };
             pruner.prune(&site, &mut weight, Some(&statistics), None, &mut seed::stream(0, &["test"])).unwrap();
             let near = ids(&arm["near"]);
-            let zeros: Vec<u64> = weight.chunks(dense.cols()).map(|row| row.iter().filter(|value| **value == 0.0).count() as u64).collect();
-            let counts: Vec<u64> = arm["row_counts"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).collect();
+            let zeros: Vec<u64> = weight
+                .chunks(dense.cols())
+                .map(|row| row.iter().filter(|value| **value == 0.0).count() as u64)
+                .collect();
+            let counts: Vec<u64> =
+                arm["row_counts"].as_array().unwrap().iter().map(|count| count.as_u64().unwrap()).collect();
             let moved: u64 = zeros.iter().zip(&counts).map(|(ours, theirs)| ours.abs_diff(*theirs)).sum();
-            assert!(moved <= 2 * near.len() as u64, "{tensor} {name}: {moved} counts differ, {} decisions are near", near.len());
+            assert!(
+                moved <= 2 * near.len() as u64,
+                "{tensor} {name}: {moved} counts differ, {} decisions are near",
+                near.len()
+            );
             let differing = sample
                 .iter()
                 .zip(arm["values"].as_array().unwrap())
@@ -150,7 +178,11 @@ fn wanda_and_sparsegpt_match_an_independent_computation_on_real_layers() {
                 .count();
             // A near decision that falls otherwise moves weights of its own row only.
             let allowed = sample.len() * near.len() / dense.rows();
-            assert!(differing <= allowed, "{tensor} {name}: {differing} of {} sampled weights differ, {allowed} may", sample.len());
+            assert!(
+                differing <= allowed,
+                "{tensor} {name}: {differing} of {} sampled weights differ, {allowed} may",
+                sample.len()
+            );
             close(weight.iter().map(|value| f64::from(*value).powi(2)).sum(), &arm["sum_squares"], 1e-4, name);
         }
     }
@@ -171,8 +203,18 @@ fn a_pruned_folder_scores_as_transformers_scores_it() {
     let folder = scratch();
     let out = folder.path().join("pruned").display().to_string();
     let ran = run(&[
-        "apply", "--offline", "--model", "smollm2-135m-instruct", "--prune", "wanda(sparsity=0.5)", "--token-ids", &calibration(folder.path()),
-        "--dtype", "f32", "--out", &out,
+        "apply",
+        "--offline",
+        "--model",
+        "smollm2-135m-instruct",
+        "--prune",
+        "wanda(sparsity=0.5)",
+        "--token-ids",
+        &calibration(folder.path()),
+        "--dtype",
+        "f32",
+        "--out",
+        &out,
     ]);
     assert_eq!(ran.code, 0, "{}", ran.err);
     compare_scores(&out, &reference("smollm2_wanda_score.json"), 1e-3);

@@ -11,7 +11,12 @@ pub fn root() -> &'static Path {
 /// The program, run from the repository, without colours and with nobody at the terminal.
 pub fn harness(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_harness"));
-    command.args(arguments).current_dir(root()).env("NO_COLOR", "1").env_remove("HARNESS_CACHE").stdin(std::process::Stdio::null());
+    command
+        .args(arguments)
+        .current_dir(root())
+        .env("NO_COLOR", "1")
+        .env_remove("HARNESS_CACHE")
+        .stdin(std::process::Stdio::null());
     command
 }
 
@@ -57,5 +62,6 @@ pub fn scratch() -> tempfile::TempDir {
 /// Reads a committed reference.
 pub fn reference(name: &str) -> serde_json::Value {
     let path: PathBuf = root().join("tests/reference").join(name);
-    serde_json::from_str(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))).unwrap()
+    serde_json::from_str(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+        .unwrap()
 }

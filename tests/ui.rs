@@ -29,7 +29,7 @@ fn bad_suites_get_their_exact_message() {
         }
         let wanted = std::fs::read_to_string(&golden).unwrap_or_default();
         if printed != wanted {
-            wrong.push(format!("{suite} printed\n{}\ninstead of\n{wanted}", printed));
+            wrong.push(format!("{suite} printed\n{printed}\ninstead of\n{wanted}"));
         }
     }
     assert!(wrong.is_empty(), "{}\nHARNESS_BLESS=1 accepts what is printed", wrong.join("\n"));

@@ -104,10 +104,14 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let path = inputs.model_path(&arguments.model.model).map_err(crate::fetch::from_fetch)?;
     let checkpoint = load::load(&path).or_exit(INPUT_MISSING)?;
     let specs: Vec<TensorSpec> = expected_tensors(&checkpoint.config).collect();
-    let stored = checkpoint.tensors.values().find(|weight| weight.rows() > 1).map_or(DType::F32, harness_model::weight::Weight::dtype);
+    let stored = checkpoint
+        .tensors
+        .values()
+        .find(|weight| weight.rows() > 1)
+        .map_or(DType::F32, harness_model::weight::Weight::dtype);
     let dtype = arguments.dtype.map_or(stored, DType::from);
-    let mut writer =
-        FolderWriter::create(&arguments.out, &checkpoint.config, &specs, dtype, DEFAULT_SHARD_BYTES).or_exit(NOT_WRITTEN)?;
+    let mut writer = FolderWriter::create(&arguments.out, &checkpoint.config, &specs, dtype, DEFAULT_SHARD_BYTES)
+        .or_exit(NOT_WRITTEN)?;
     if let Some(tokenizer) = &checkpoint.tokenizer {
         writer.tokenizer(tokenizer, checkpoint.chat_template.as_deref()).or_exit(NOT_WRITTEN)?;
     }

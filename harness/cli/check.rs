@@ -17,6 +17,11 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let inputs = crate::fetch::inputs()?;
     let opened = arguments.suite.open(&inputs)?;
     let plan = arguments.suite.plan(&opened.suite)?;
-    println!("{}: {} benches, {} cells, no errors", opened.suite.source_path, opened.suite.benches.len(), plan.cells().len());
+    println!(
+        "{}: {} benches, {} cells, no errors",
+        opened.suite.source_path,
+        opened.suite.benches.len(),
+        plan.cells().len()
+    );
     Ok(DONE)
 }

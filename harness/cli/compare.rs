@@ -40,7 +40,11 @@ pub fn main(arguments: &Arguments) -> Outcome {
             .rows
             .iter()
             .map(|row| {
-                let interval = row.effect.as_ref().and_then(|effect| effect.interval).map(|interval| [interval.low, interval.high]);
+                let interval = row
+                    .effect
+                    .as_ref()
+                    .and_then(|effect| effect.interval)
+                    .map(|interval| [interval.low, interval.high]);
                 json!({"cell": row.cell, "metric": row.metric, "unit": row.unit, "a": row.a, "b": row.b,
                     "difference": row.effect.as_ref().map(|effect| effect.difference), "interval": interval,
                     "verdict": row.verdict.words(), "reason": row.reason})
@@ -51,7 +55,13 @@ pub fn main(arguments: &Arguments) -> Outcome {
     } else {
         println!("{}", harness_report::markdown_table(&comparison_table(&comparison)));
         println!("{}", comparison.about());
-        println!("{} better, {} worse, {} same, {} cannot tell", comparison.count(Verdict::Better), comparison.count(Verdict::Worse), comparison.count(Verdict::Same), comparison.count(Verdict::CannotTell));
+        println!(
+            "{} better, {} worse, {} same, {} cannot tell",
+            comparison.count(Verdict::Better),
+            comparison.count(Verdict::Worse),
+            comparison.count(Verdict::Same),
+            comparison.count(Verdict::CannotTell)
+        );
     }
     Ok(DONE)
 }
@@ -84,8 +94,16 @@ fn find(run: &Run, text: &str) -> Result<(Axis, String), Refusal> {
                 wanted.id == arm.id && wanted.parameters.iter().all(|(name, value)| arm.get(name) == Some(value))
             })
     };
-    let found: Vec<(Axis, String)> =
-        Axis::ALL.into_iter().flat_map(|axis| run.labels(axis).into_iter().filter(|label| means(label)).map(move |label| (axis, label.to_owned())).collect::<Vec<_>>()).collect();
+    let found: Vec<(Axis, String)> = Axis::ALL
+        .into_iter()
+        .flat_map(|axis| {
+            run.labels(axis)
+                .into_iter()
+                .filter(|label| means(label))
+                .map(move |label| (axis, label.to_owned()))
+                .collect::<Vec<_>>()
+        })
+        .collect();
     match found.as_slice() {
         [one] => Ok(one.clone()),
         [] => {

@@ -66,11 +66,19 @@ pub fn of(run: &Run, suite: &Suite) -> Result<Report, Refusal> {
     if !run.stamp.is_release() && run.metrics.iter().any(|metric| metric.noise == Noise::Timed) {
         warnings.push("this build is not a release build; its times mean nothing".to_owned());
     }
-    let expectations: Vec<Expected> = suite.benches.iter().flat_map(|bench| bench.expect.iter().map(|expect| judge(expect, &bench.name, run))).collect();
-    let failures: Vec<(String, String)> =
-        run.failed().map(|(record, failure)| (record.cell.to_string(), format!("{}: {}", failure.stage, failure.reason))).collect();
+    let expectations: Vec<Expected> = suite
+        .benches
+        .iter()
+        .flat_map(|bench| bench.expect.iter().map(|expect| judge(expect, &bench.name, run)))
+        .collect();
+    let failures: Vec<(String, String)> = run
+        .failed()
+        .map(|(record, failure)| (record.cell.to_string(), format!("{}: {}", failure.stage, failure.reason)))
+        .collect();
     let summary = summary(run, &expectations, failures.len());
-    let title = Path::new(&suite.source_path).file_stem().map_or_else(|| run.name(), |stem| stem.to_string_lossy().into_owned());
+    let title = Path::new(&suite.source_path)
+        .file_stem()
+        .map_or_else(|| run.name(), |stem| stem.to_string_lossy().into_owned());
     Ok(Report(Document {
         title,
         about: suite.about.clone(),
@@ -114,7 +122,9 @@ fn judge(expectation: &Expectation, bench: &str, run: &Run) -> Expected {
         let b = right.zip(right_metric).map(|(right, metric)| records[right].value(metric));
         match (a, b) {
             (Some(a), None) if !expectation.holds(a, None) => broken.push(format!("{a:.6} in {}", cells[*left])),
-            (Some(a), Some(Some(b))) if !expectation.holds(a, Some(b)) => broken.push(format!("{a:.6} against {b:.6} in {}", cells[*left])),
+            (Some(a), Some(Some(b))) if !expectation.holds(a, Some(b)) => {
+                broken.push(format!("{a:.6} against {b:.6} in {}", cells[*left]))
+            }
             (Some(_), None | Some(Some(_))) => {}
             _ => missing += 1,
         }
@@ -132,8 +142,11 @@ fn judge(expectation: &Expectation, bench: &str, run: &Run) -> Expected {
 pub fn write(report: &Report, folder: &Path) -> Result<(), Refusal> {
     for file in render(&report.0).or_exit(INTERNAL)? {
         let path = folder.join(&file.path);
-        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, &file.bytes));
-        written.map_err(|error| format!("results could not be written: {}: {error}", path.display())).or_exit(NOT_WRITTEN)?;
+        let written =
+            path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, &file.bytes));
+        written
+            .map_err(|error| format!("results could not be written: {}: {error}", path.display()))
+            .or_exit(NOT_WRITTEN)?;
     }
     Ok(())
 }

@@ -11,7 +11,9 @@ use crate::terminal::{self, Progress};
 
 /// Bring models and corpora into the cache, checked by hash.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  harness fetch smollm2-135m-instruct gutenberg\n  harness fetch --yes stories15m    (asks nothing)")]
+#[command(
+    after_help = "Examples:\n  harness fetch smollm2-135m-instruct gutenberg\n  harness fetch --yes stories15m    (asks nothing)"
+)]
 pub struct Arguments {
     /// Names as `harness list models` and `harness list datasets` show them.
     #[arg(required = true)]
@@ -31,7 +33,8 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let inputs = Inputs::from_environment().map_err(from_fetch)?;
     let manifests: Vec<Manifest> =
         arguments.names.iter().map(|name| inputs.catalog.entry(name)).collect::<Result<_, _>>().map_err(from_fetch)?;
-    let wanted: Vec<&Manifest> = manifests.iter().filter(|manifest| arguments.force || inputs.absent(manifest).unwrap_or(true)).collect();
+    let wanted: Vec<&Manifest> =
+        manifests.iter().filter(|manifest| arguments.force || inputs.absent(manifest).unwrap_or(true)).collect();
     if !arguments.offline {
         consent(&wanted, arguments.yes)?;
     }
@@ -59,7 +62,10 @@ pub fn consent(manifests: &[&Manifest], yes: bool) -> Result<(), Refusal> {
         Some(false) => refuse(INPUT_MISSING, "not fetched"),
         None => {
             let names: Vec<&str> = manifests.iter().map(|manifest| manifest.name.as_str()).collect();
-            refuse(INPUT_MISSING, format!("{} not there; run `harness fetch --yes {}`, or pass --yes", names.join(", "), names.join(" ")))
+            refuse(
+                INPUT_MISSING,
+                format!("{} not there; run `harness fetch --yes {}`, or pass --yes", names.join(", "), names.join(" ")),
+            )
         }
     }
 }
@@ -122,5 +128,7 @@ impl FetchProgress for Shown {
 
 /// Opens the inputs of this environment.
 pub fn inputs() -> Result<Inputs, Refusal> {
-    Inputs::from_environment().map_err(from_fetch).or_else(|refusal| Err::<Inputs, _>(refusal.message).or_exit(BAD_INPUT))
+    Inputs::from_environment()
+        .map_err(from_fetch)
+        .or_else(|refusal| Err::<Inputs, _>(refusal.message).or_exit(BAD_INPUT))
 }

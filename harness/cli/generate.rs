@@ -11,7 +11,9 @@ use crate::model::ModelArguments;
 
 /// Continue a prompt greedily.
 #[derive(Args)]
-#[command(after_help = "Example:\n  harness generate --model stories15m --prompt 'Once upon a time' --max-tokens 32 --json")]
+#[command(
+    after_help = "Example:\n  harness generate --model stories15m --prompt 'Once upon a time' --max-tokens 32 --json"
+)]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
@@ -41,14 +43,20 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let mut prompt: Vec<u32> = match (&arguments.prompt, &arguments.prompt_ids) {
         (Some(text), _) => model.tokenizer().or_exit(INPUT_MISSING)?.encode(text, false).or_exit(BAD_INPUT)?,
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display())).or_exit(INPUT_MISSING)?;
-            serde_json::from_str(&text).map_err(|error| format!("{} is not an array of token ids: {error}", path.display())).or_exit(BAD_INPUT)?
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))
+                .or_exit(INPUT_MISSING)?;
+            serde_json::from_str(&text)
+                .map_err(|error| format!("{} is not an array of token ids: {error}", path.display()))
+                .or_exit(BAD_INPUT)?
         }
         (None, None) => return refuse(BAD_INPUT, "give --prompt or --prompt-ids"),
     };
     let config = model.decoder.config().clone();
     if arguments.bos {
-        let Some(bos) = config.bos else { return refuse(BAD_INPUT, "the model has no beginning-of-sequence token; leave --bos out") };
+        let Some(bos) = config.bos else {
+            return refuse(BAD_INPUT, "the model has no beginning-of-sequence token; leave --bos out");
+        };
         prompt.insert(0, bos);
     }
     if prompt.is_empty() {
@@ -70,7 +78,8 @@ pub fn main(arguments: &Arguments) -> Outcome {
             row = model.decoder.logits_last(&[token], &mut cache).or_exit(CELLS_FAILED)?;
         }
     }
-    let text = model.tokenizer().and_then(|tokenizer| Ok(tokenizer.decode(&ids))).or_exit(INPUT_MISSING)?.or_exit(INTERNAL)?;
+    let text =
+        model.tokenizer().and_then(|tokenizer| Ok(tokenizer.decode(&ids))).or_exit(INPUT_MISSING)?.or_exit(INTERNAL)?;
     if arguments.json {
         println!("{}", json!({"prompt_ids": prompt, "ids": ids, "text": text}));
     } else {

@@ -72,7 +72,8 @@ fn method(spec: &MethodSpec) -> Row {
                 Kind::Bool => "true|false".to_owned(),
                 Kind::Text => "text".to_owned(),
             };
-            let default = if parameter.default == Value::Unset { String::new() } else { format!(" = {}", parameter.default) };
+            let default =
+                if parameter.default == Value::Unset { String::new() } else { format!(" = {}", parameter.default) };
             format!("{}{default}  {kind}  {}", parameter.name, parameter.about)
         })
         .collect();
@@ -91,7 +92,8 @@ fn method(spec: &MethodSpec) -> Row {
 }
 
 fn metric(spec: &MetricSpec) -> Row {
-    let noise = serde_json::to_value(spec.noise).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+    let noise =
+        serde_json::to_value(spec.noise).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
     Row {
         name: spec.id.to_owned(),
         about: format!("[{}, {noise}] {}", spec.unit, spec.about),
@@ -139,7 +141,10 @@ fn suites(root: &Path) -> Vec<Row> {
         }
     }
     found.sort();
-    found.into_iter().map(|(name, about)| Row { json: json!({"path": name, "about": about}), name, about, details: Vec::new() }).collect()
+    found
+        .into_iter()
+        .map(|(name, about)| Row { json: json!({"path": name, "about": about}), name, about, details: Vec::new() })
+        .collect()
 }
 
 fn runs() -> Result<Vec<Row>, crate::exit::Refusal> {

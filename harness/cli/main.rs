@@ -28,7 +28,11 @@ use clap::{Parser, Subcommand};
 /// Measures samplers, pruning, quantization and length extrapolation of language models: quality, speed, memory and
 /// bytes of each arm in one row.
 #[derive(Parser)]
-#[command(name = "harness", version, propagate_version = true, after_help = "\
+#[command(
+    name = "harness",
+    version,
+    propagate_version = true,
+    after_help = "\
 Examples:
   harness run suites/pruning.toml           compare pruning methods on the embedded models, offline
   harness plan suites/pruning.toml          say what that would do and cost
@@ -37,7 +41,8 @@ Examples:
 
 Exit codes:
   0 done · 1 internal error · 2 bad suite or command line · 3 some cells failed · 4 nothing selected
-  5 input missing or wrong hash · 10 expectation violated · 11 undecided · 110 results not written · 130 interrupted")]
+  5 input missing or wrong hash · 10 expectation violated · 11 undecided · 110 results not written · 130 interrupted"
+)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,

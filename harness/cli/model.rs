@@ -38,7 +38,9 @@ impl ModelArguments {
 
 /// Reads an array of windows of token ids and checks length and range.
 pub fn token_windows(path: &Path, window: Option<usize>, vocabulary: usize) -> Result<Vec<Vec<u32>>, Refusal> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display())).or_exit(INPUT_MISSING)?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))
+        .or_exit(INPUT_MISSING)?;
     let windows: Vec<Vec<u32>> = serde_json::from_str(&text)
         .map_err(|error| format!("{} is not an array of arrays of token ids: {error}", path.display()))
         .or_exit(BAD_INPUT)?;
@@ -48,10 +50,20 @@ pub fn token_windows(path: &Path, window: Option<usize>, vocabulary: usize) -> R
     }
     for (index, ids) in windows.iter().enumerate() {
         if ids.len() != length {
-            return refuse(BAD_INPUT, format!("window {index} of {} has {} ids and window 0 has {length}; all must be equally long", path.display(), ids.len()));
+            return refuse(
+                BAD_INPUT,
+                format!(
+                    "window {index} of {} has {} ids and window 0 has {length}; all must be equally long",
+                    path.display(),
+                    ids.len()
+                ),
+            );
         }
         if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary) {
-            return refuse(BAD_INPUT, format!("window {index} of {} holds id {id}; the model has {vocabulary} tokens", path.display()));
+            return refuse(
+                BAD_INPUT,
+                format!("window {index} of {} holds id {id}; the model has {vocabulary} tokens", path.display()),
+            );
         }
     }
     match window {

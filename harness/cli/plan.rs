@@ -112,7 +112,14 @@ pub fn refuse_too_large(costs: &[Estimate]) -> Result<(), Refusal> {
 fn show(branch: &Branch, depth: usize, cells: bool) {
     let last = branch.branches.is_empty();
     if !last || cells || branch.axis == Axis::Prune {
-        println!("{:indent$}{} {}{}", "", branch.axis, branch.coordinate.label, if last { String::new() } else { format!("  ({} cells)", branch.cells.len()) }, indent = depth * 2);
+        println!(
+            "{:indent$}{} {}{}",
+            "",
+            branch.axis,
+            branch.coordinate.label,
+            if last { String::new() } else { format!("  ({} cells)", branch.cells.len()) },
+            indent = depth * 2
+        );
     }
     branch.branches.iter().for_each(|below| show(below, depth + 1, cells));
 }

@@ -56,7 +56,13 @@ fn overrides(run: &Run) -> SuiteArguments {
     }
     match Recorded::try_parse_from(&run.stamp.command) {
         Ok(Recorded { verb: Verb::Run(arguments) }) => arguments.suite,
-        Err(_) => SuiteArguments { suite: PathBuf::from(&run.stamp.suite.path), set: Vec::new(), filters: Vec::new(), limit: None, quick: false },
+        Err(_) => SuiteArguments {
+            suite: PathBuf::from(&run.stamp.suite.path),
+            set: Vec::new(),
+            filters: Vec::new(),
+            limit: None,
+            quick: false,
+        },
     }
 }
 

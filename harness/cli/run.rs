@@ -15,7 +15,10 @@ use harness_suite::Plan;
 use serde_json::json;
 
 use crate::document;
-use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, GATE_UNDECIDED, GATE_VIOLATED, INTERNAL, INTERRUPTED, NOT_WRITTEN, OrExit, Outcome, Refusal, refuse};
+use crate::exit::{
+    BAD_INPUT, CELLS_FAILED, DONE, GATE_UNDECIDED, GATE_VIOLATED, INTERNAL, INTERRUPTED, NOT_WRITTEN, OrExit, Outcome,
+    Refusal, refuse,
+};
 use crate::plan::{costs, duration, refuse_too_large};
 use crate::suite::{Opened, SuiteArguments};
 use crate::terminal::Progress;
@@ -63,7 +66,12 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let folder = folder(arguments, &opened)?;
     let mut progress = Progress::new(arguments.json);
     let expected = duration(estimates.iter().map(|cost| cost.seconds).sum());
-    progress.line(&format!("{}: {} cells, about {expected}; writing {}", opened.suite.source_path, plan.cells().len(), folder.display()));
+    progress.line(&format!(
+        "{}: {} cells, about {expected}; writing {}",
+        opened.suite.source_path,
+        plan.cells().len(),
+        folder.display()
+    ));
     let mut journal = open_journal(&folder)?;
     let finished = Arc::new(AtomicUsize::new(journal.records().len()));
     on_interrupt(&finished, &folder);
@@ -86,7 +94,13 @@ pub fn main(arguments: &Arguments) -> Outcome {
         println!("{}", serde_json::to_string_pretty(&summary(&outcome, &document, &folder, code)).or_exit(INTERNAL)?);
     } else {
         print!("{}", document::terminal(&document));
-        println!("\n{} cells measured, {} kept, {} failed, in {}", outcome.measured, outcome.kept, outcome.failed, duration(started.elapsed().as_secs_f64()));
+        println!(
+            "\n{} cells measured, {} kept, {} failed, in {}",
+            outcome.measured,
+            outcome.kept,
+            outcome.failed,
+            duration(started.elapsed().as_secs_f64())
+        );
         println!("report: {}", folder.join("report.html").display());
     }
     match code {
@@ -109,7 +123,9 @@ fn ensure(opened: &Opened, plan: &Plan, inputs: &Inputs, arguments: &Arguments) 
     };
     let mut named: Vec<String> = Vec::new();
     for planned in plan.cells() {
-        models.extend(planned.cell.label(Axis::Model).filter(|model| !models.contains(model)).into_iter().collect::<Vec<_>>());
+        models.extend(
+            planned.cell.label(Axis::Model).filter(|model| !models.contains(model)).into_iter().collect::<Vec<_>>(),
+        );
         let bench = &opened.suite.benches[planned.bench];
         for coordinate in planned.cell.coordinates.get(&Axis::Data).into_iter().chain(bench.tables.values()) {
             named.extend(corpus(coordinate).filter(|name| !named.contains(name)));
@@ -123,11 +139,24 @@ fn ensure(opened: &Opened, plan: &Plan, inputs: &Inputs, arguments: &Arguments) 
 fn folder(arguments: &Arguments, opened: &Opened) -> Result<PathBuf, Refusal> {
     if let Some(out) = &arguments.out {
         if harness_store::is_sealed(out) {
-            return refuse(BAD_INPUT, format!("{} holds a finished run; choose another --out, or render it again with `harness report {}`", out.display(), out.display()));
+            return refuse(
+                BAD_INPUT,
+                format!(
+                    "{} holds a finished run; choose another --out, or render it again with `harness report {}`",
+                    out.display(),
+                    out.display()
+                ),
+            );
         }
         return Ok(out.clone());
     }
-    let stem = opened.suite.source_path.trim_start_matches("./").trim_start_matches("suites/").trim_end_matches(".toml").replace(['/', '\\'], "-");
+    let stem = opened
+        .suite
+        .source_path
+        .trim_start_matches("./")
+        .trim_start_matches("suites/")
+        .trim_end_matches(".toml")
+        .replace(['/', '\\'], "-");
     let selection = &arguments.suite;
     let mut facts = vec![("suite", opened.suite.hash.clone())];
     facts.extend(selection.filters.iter().map(|filter| ("filter", filter.clone())));
@@ -143,7 +172,9 @@ fn folder(arguments: &Arguments, opened: &Opened) -> Result<PathBuf, Refusal> {
 }
 
 fn open_journal(folder: &Path) -> Result<Journal, Refusal> {
-    std::fs::create_dir_all(folder).map_err(|error| format!("cannot make the run folder {}: {error}", folder.display())).or_exit(NOT_WRITTEN)?;
+    std::fs::create_dir_all(folder)
+        .map_err(|error| format!("cannot make the run folder {}: {error}", folder.display()))
+        .or_exit(NOT_WRITTEN)?;
     Journal::open(&folder.join("journal.jsonl")).map_err(|error| {
         let code = match error {
             JournalError::Busy { .. } | JournalError::Corrupt { .. } => BAD_INPUT,
@@ -160,7 +191,11 @@ fn on_interrupt(finished: &Arc<AtomicUsize>, folder: &Path) {
     // A second handler in one process is refused; the first then stays.
     let _ = ctrlc::set_handler(move || {
         eprintln!();
-        eprintln!("error: interrupted; {} finished cells are kept in {}; run the same command again to go on", finished.load(Ordering::Relaxed), folder.display());
+        eprintln!(
+            "error: interrupted; {} finished cells are kept in {}; run the same command again to go on",
+            finished.load(Ordering::Relaxed),
+            folder.display()
+        );
         std::process::exit(i32::from(INTERRUPTED));
     });
 }
@@ -174,7 +209,11 @@ fn begin(opened: &Opened, plan: &Plan) -> Stamp {
         profile: env!("HARNESS_PROFILE").to_owned(),
         rustc: env!("HARNESS_RUSTC").to_owned(),
         target: env!("HARNESS_TARGET").to_owned(),
-        suite: SuiteStamp { path: opened.suite.source_path.clone(), hash: opened.suite.hash.clone(), text: opened.text.clone() },
+        suite: SuiteStamp {
+            path: opened.suite.source_path.clone(),
+            hash: opened.suite.hash.clone(),
+            text: opened.text.clone(),
+        },
         started: stamp::now(),
         command: std::env::args().collect(),
         ..stamp::machine()
@@ -187,7 +226,9 @@ fn begin(opened: &Opened, plan: &Plan) -> Stamp {
             }
         }
     }
-    for metric in opened.suite.benches.iter().flat_map(|bench| &bench.metrics).filter_map(|id| opened.catalog.metric(id)) {
+    for metric in
+        opened.suite.benches.iter().flat_map(|bench| &bench.metrics).filter_map(|id| opened.catalog.metric(id))
+    {
         made.versions.insert(format!("metric/{}", metric.id), metric.version);
     }
     made
@@ -195,7 +236,9 @@ fn begin(opened: &Opened, plan: &Plan) -> Stamp {
 
 fn show(progress: &mut Progress, finished: &AtomicUsize, event: Event<'_>) {
     match event {
-        Event::Planned { cells, kept } if kept > 0 => progress.line(&format!("{kept} of {cells} cells are kept from before")),
+        Event::Planned { cells, kept } if kept > 0 => {
+            progress.line(&format!("{kept} of {cells} cells are kept from before"))
+        }
         Event::Planned { .. } => {}
         Event::Loading { model } => progress.update(&format!("load {model}"), 0, 1),
         Event::Progress { step, done, total } => progress.update(step, done as u64, total as u64),

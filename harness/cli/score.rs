@@ -59,7 +59,9 @@ pub fn main(arguments: &Arguments) -> Outcome {
             (tokens, protocol, 0)
         }
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display())).or_exit(INPUT_MISSING)?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))
+                .or_exit(INPUT_MISSING)?;
             let tokenizer = model.tokenizer().or_exit(INPUT_MISSING)?;
             let window = arguments.window.unwrap_or(512);
             if window < 2 {
@@ -84,7 +86,10 @@ pub fn main(arguments: &Arguments) -> Outcome {
     };
     let length = tokens.first().map_or(0, Vec::len);
     if arguments.skip_first + 1 >= length {
-        return refuse(BAD_INPUT, format!("--skip-first {} leaves nothing to score in windows of {length} tokens", arguments.skip_first));
+        return refuse(
+            BAD_INPUT,
+            format!("--skip-first {} leaves nothing to score in windows of {length} tokens", arguments.skip_first),
+        );
     }
     let mut progress = Progress::new(arguments.json);
     let started = Instant::now();
@@ -102,7 +107,10 @@ pub fn main(arguments: &Arguments) -> Outcome {
         let value = json!({"protocol": protocol, "ppl": perplexity, "dropped": dropped, "windows": windows, "seconds": seconds, "tokens_per_second": speed});
         println!("{}", serde_json::to_string(&value).or_exit(INTERNAL)?);
     } else {
-        println!("perplexity {perplexity:.6} over {} windows, {count} targets ({dropped} trailing tokens dropped), {speed:.0} tokens/s", scores.len());
+        println!(
+            "perplexity {perplexity:.6} over {} windows, {count} targets ({dropped} trailing tokens dropped), {speed:.0} tokens/s",
+            scores.len()
+        );
         println!("{protocol}");
     }
     Ok(DONE)

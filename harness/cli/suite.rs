@@ -41,7 +41,12 @@ impl SuiteArguments {
     /// Reads and resolves the suite.
     pub fn open(&self, inputs: &Inputs) -> Result<Opened, Refusal> {
         let text = std::fs::read_to_string(&self.suite)
-            .map_err(|error| format!("cannot read the suite {}: {error}; `harness list suites` shows those here", self.suite.display()))
+            .map_err(|error| {
+                format!(
+                    "cannot read the suite {}: {error}; `harness list suites` shows those here",
+                    self.suite.display()
+                )
+            })
             .or_exit(BAD_INPUT)?;
         self.resolve(text, &self.suite, inputs)
     }

@@ -22,7 +22,8 @@ impl Progress {
         let bar = (terminal || quiet).then(|| {
             let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
             let style = ProgressStyle::with_template("{msg:50!} {bar:30} {pos}/{len} {eta}");
-            ProgressBar::with_draw_target(None, target).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            ProgressBar::with_draw_target(None, target)
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         Self { bar, step: String::new(), last: Instant::now() }
     }

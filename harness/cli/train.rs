@@ -22,20 +22,27 @@ pub struct Arguments {
 
 pub fn main(arguments: &Arguments) -> Outcome {
     let path = &arguments.recipe;
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read the recipe {}: {error}", path.display())).or_exit(BAD_INPUT)?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the recipe {}: {error}", path.display()))
+        .or_exit(BAD_INPUT)?;
     let recipe = Recipe::parse(&text).map_err(|error| format!("{}: {error}", path.display())).or_exit(BAD_INPUT)?;
     let corpus = recipe.data.corpus.split('/').next().unwrap_or_default();
     let inputs = crate::fetch::inputs()?;
     let manifest = inputs.catalog.entry(corpus).map_err(crate::fetch::from_fetch)?;
     let description = manifest.folder.join("dataset.toml");
     let text = std::fs::read_to_string(&description)
-        .map_err(|error| format!("{corpus} is not a generated data set: cannot read {}: {error}", description.display()))
+        .map_err(|error| {
+            format!("{corpus} is not a generated data set: cannot read {}: {error}", description.display())
+        })
         .or_exit(INPUT_MISSING)?;
-    let source = Generated::parse(&text).map_err(|error| format!("{}: {error}", description.display())).or_exit(INPUT_MISSING)?;
+    let source = Generated::parse(&text)
+        .map_err(|error| format!("{}: {error}", description.display()))
+        .or_exit(INPUT_MISSING)?;
     let out = arguments.out.clone().unwrap_or_else(|| path.with_file_name("training"));
     let steps = recipe.steps() as u64;
     let mut progress = Progress::new(false);
-    let trained = train(&recipe, &source, &out, &mut |event| show(&mut progress, steps, &event)).or_exit(CELLS_FAILED)?;
+    let trained =
+        train(&recipe, &source, &out, &mut |event| show(&mut progress, steps, &event)).or_exit(CELLS_FAILED)?;
     progress.finish();
     let loss = trained.curve.last().map_or(f64::NAN, |point| point.valid);
     let speed = trained.tokens_per_second.map_or_else(String::new, |speed| format!(", {speed:.0} tokens/s"));
@@ -47,7 +54,10 @@ pub fn main(arguments: &Arguments) -> Outcome {
 fn show(progress: &mut Progress, steps: u64, event: &Event) {
     match event {
         Event::Started { step, parameters, .. } => {
-            progress.line(&format!("{parameters} parameters, {steps} steps{}", if *step > 0 { format!(", going on behind step {step}") } else { String::new() }));
+            progress.line(&format!(
+                "{parameters} parameters, {steps} steps{}",
+                if *step > 0 { format!(", going on behind step {step}") } else { String::new() }
+            ));
         }
         Event::Step { step, loss, tokens_per_second, .. } => {
             let text = format!("loss {loss:.3}, {tokens_per_second:.0} tokens/s");

@@ -234,7 +234,15 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn start(dense: &Decoder, arm: &'a PruneArm<'a>, windows: Option<&[Vec<u32>]>, order: CalibrationOrder) -> Self {
-        let mut walk = Self { arm, decoder: dense.clone(), hidden: None, allotted: None, position: 0, seconds: 0.0, failure: None };
+        let mut walk = Self {
+            arm,
+            decoder: dense.clone(),
+            hidden: None,
+            allotted: None,
+            position: 0,
+            seconds: 0.0,
+            failure: None,
+        };
         let started = Instant::now();
         if arm.pruner.needs().any() && windows.is_none_or(<[_]>::is_empty) {
             walk.failure = Some(PrepareError::NoCalibration);
@@ -250,7 +258,9 @@ impl<'a> Walk<'a> {
             Ok(Err(error)) => walk.failure = Some(PrepareError::Allocate(error)),
             Err(panic) => walk.failure = Some(PrepareError::Panic(panic)),
         }
-        if let Some(windows) = windows.filter(|_| order != CalibrationOrder::DenseOnce && arm.pruner.needs().any() && walk.failure.is_none()) {
+        if let Some(windows) = windows
+            .filter(|_| order != CalibrationOrder::DenseOnce && arm.pruner.needs().any() && walk.failure.is_none())
+        {
             match embed(dense, windows) {
                 Ok(hidden) => walk.hidden = Some(hidden),
                 Err(error) => walk.failure = Some(error),
@@ -293,7 +303,12 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn prune(&mut self, layer: usize, projections: &[Projection], statistics: Option<&Statistics>) -> Result<(), PrepareError> {
+    fn prune(
+        &mut self,
+        layer: usize,
+        projections: &[Projection],
+        statistics: Option<&Statistics>,
+    ) -> Result<(), PrepareError> {
         for &projection in projections {
             let Some(linear) = self.decoder.linear(layer, projection) else { continue };
             let stored = linear.weight();
@@ -325,11 +340,19 @@ fn prunable(dense: &Decoder) -> Vec<(String, usize, Projection)> {
 }
 
 fn embed(decoder: &Decoder, windows: &[Vec<u32>]) -> Result<Vec<Tensor>, PrepareError> {
-    windows.iter().map(|window| decoder.embed(&[window]).map_err(|source| PrepareError::Forward { layer: 0, source })).collect()
+    windows
+        .iter()
+        .map(|window| decoder.embed(&[window]).map_err(|source| PrepareError::Forward { layer: 0, source }))
+        .collect()
 }
 
 /// Runs all sequences through one block.
-fn forward(decoder: &Decoder, layer: usize, hidden: &[Tensor], mut tap: Option<&mut Collector>) -> Result<Vec<Tensor>, PrepareError> {
+fn forward(
+    decoder: &Decoder,
+    layer: usize,
+    hidden: &[Tensor],
+    mut tap: Option<&mut Collector>,
+) -> Result<Vec<Tensor>, PrepareError> {
     hidden
         .iter()
         .map(|sequence| {

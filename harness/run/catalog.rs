@@ -49,5 +49,9 @@ pub fn catalog() -> Catalog {
             },
         ],
     };
-    Catalog { methods: methods::methods(), metrics: metrics::registry().into_iter().map(|metric| metric.spec).collect(), kinds: vec![language_model] }
+    Catalog {
+        methods: methods::methods(),
+        metrics: metrics::registry().into_iter().map(|metric| metric.spec).collect(),
+        kinds: vec![language_model],
+    }
 }

@@ -107,7 +107,13 @@ impl Machine {
 }
 
 /// Estimates every (bench, model) pair of a plan whose model's size is known.
-pub fn estimates(suite: &Suite, plan: &Plan, catalog: &Catalog, sizes: &BTreeMap<String, ModelSize>, machine: Machine) -> Vec<Estimate> {
+pub fn estimates(
+    suite: &Suite,
+    plan: &Plan,
+    catalog: &Catalog,
+    sizes: &BTreeMap<String, ModelSize>,
+    machine: Machine,
+) -> Vec<Estimate> {
     let mut grouped: BTreeMap<(usize, &str), Vec<usize>> = BTreeMap::new();
     for (place, planned) in plan.cells().iter().enumerate() {
         grouped.entry((planned.bench, planned.cell.label(Axis::Model).unwrap_or_default())).or_default().push(place);
@@ -119,8 +125,10 @@ pub fn estimates(suite: &Suite, plan: &Plan, catalog: &Catalog, sizes: &BTreeMap
             let bench = &suite.benches[index];
             let cells: Vec<_> = places.iter().map(|&place| &plan.cells()[place].cell).collect();
             let settings = Settings::resolve(&set(&bench.settings)).ok()?;
-            let mut arms: Vec<(&str, &str)> =
-                cells.iter().map(|cell| (cell.label(Axis::Prune).unwrap_or("none"), cell.label(Axis::Seed).unwrap_or(""))).collect();
+            let mut arms: Vec<(&str, &str)> = cells
+                .iter()
+                .map(|cell| (cell.label(Axis::Prune).unwrap_or("none"), cell.label(Axis::Seed).unwrap_or("")))
+                .collect();
             arms.sort_unstable();
             arms.dedup();
             let calibrated = cells
@@ -131,18 +139,25 @@ pub fn estimates(suite: &Suite, plan: &Plan, catalog: &Catalog, sizes: &BTreeMap
                 .collect::<std::collections::BTreeSet<_>>()
                 .len();
             let tokens_of = |parameters: &[(String, Value)]| {
-                TextSelection::resolve(&set(parameters)).map_or(0, |selection| (selection.window * selection.windows) as u64)
+                TextSelection::resolve(&set(parameters))
+                    .map_or(0, |selection| (selection.window * selection.windows) as u64)
             };
-            let group = ((settings.group_mib as u64 * (1 << 20)) / size.prunable_bytes.max(1)).clamp(1, arms.len().max(1) as u64) as usize;
+            let group = ((settings.group_mib as u64 * (1 << 20)) / size.prunable_bytes.max(1))
+                .clamp(1, arms.len().max(1) as u64) as usize;
             let groups = arms.len().div_ceil(group);
-            let asks = |probe| bench.metrics.iter().filter_map(|id| catalog.metric(id)).any(|metric| metric.probe == probe);
+            let asks =
+                |probe| bench.metrics.iter().filter_map(|id| catalog.metric(id)).any(|metric| metric.probe == probe);
             let data: BTreeMap<&str, u64> = cells
                 .iter()
                 .filter_map(|cell| cell.coordinates.get(&Axis::Data))
                 .map(|at| (at.label.as_str(), tokens_of(&at.parameters)))
                 .collect();
             let (dense_passes, scored_tokens) = if asks(Probe::Score) {
-                let scored: u64 = cells.iter().filter_map(|cell| cell.label(Axis::Data)).map(|label| data.get(label).copied().unwrap_or(0)).sum();
+                let scored: u64 = cells
+                    .iter()
+                    .filter_map(|cell| cell.label(Axis::Data))
+                    .map(|label| data.get(label).copied().unwrap_or(0))
+                    .sum();
                 (groups * data.len(), scored + groups as u64 * data.values().sum::<u64>())
             } else {
                 (0, 0)
@@ -159,10 +174,14 @@ pub fn estimates(suite: &Suite, plan: &Plan, catalog: &Catalog, sizes: &BTreeMap
             let mut seconds = operations / (machine.operations * EFFICIENCY);
             if asks(Probe::Time) {
                 let rounds = (settings.rounds + 1) as f64 * cells.len() as f64;
-                let prefill = 2.0 * size.parameters as f64 * settings.prefill_tokens as f64 / (machine.operations * EFFICIENCY);
+                let prefill =
+                    2.0 * size.parameters as f64 * settings.prefill_tokens as f64 / (machine.operations * EFFICIENCY);
                 seconds += rounds * (prefill + settings.decode_tokens as f64 * size.bytes as f64 / machine.bandwidth);
             }
-            let states = calibration * size.hidden * 4 * if settings.calibration_order == CalibrationOrder::DenseOnce { 1 } else { group as u64 };
+            let states = calibration
+                * size.hidden
+                * 4
+                * if settings.calibration_order == CalibrationOrder::DenseOnce { 1 } else { group as u64 };
             let moments = if calibrated > 0 { 4 * size.widest * size.widest * 8 } else { 0 };
             Some(Estimate {
                 bench: bench.name.clone(),
@@ -182,5 +201,8 @@ pub fn estimates(suite: &Suite, plan: &Plan, catalog: &Catalog, sizes: &BTreeMap
 }
 
 fn set(parameters: &[(String, Value)]) -> Arm {
-    Arm { id: "settings".to_owned(), parameters: parameters.iter().filter(|(_, value)| *value != Value::Unset).cloned().collect() }
+    Arm {
+        id: "settings".to_owned(),
+        parameters: parameters.iter().filter(|(_, value)| *value != Value::Unset).cloned().collect(),
+    }
 }

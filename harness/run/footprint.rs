@@ -24,8 +24,9 @@ pub struct Footprint {
 impl Footprint {
     /// Counts a model.
     pub fn of(decoder: &Decoder) -> Self {
-        let sites: Vec<(usize, Projection)> =
-            (0..decoder.config().layers).flat_map(|layer| Projection::ALL.map(|projection| (layer, projection))).collect();
+        let sites: Vec<(usize, Projection)> = (0..decoder.config().layers)
+            .flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)))
+            .collect();
         let prunable: Vec<Self> = sites
             .par_iter()
             .filter_map(|&(layer, projection)| {

@@ -121,8 +121,7 @@ mod tests {
         let tokenizer = fables.tokenizer().unwrap();
         assert_eq!(tokenizer.encode(&text, false).unwrap(), document);
         assert_eq!(tokenizer.decode(&document[1..40]).unwrap(), {
-            let words = fables.language().lexicon().spell(&document[1..40]).unwrap();
-            words
+            fables.language().lexicon().spell(&document[1..40]).unwrap()
         });
         assert_eq!(tokenizer.vocab_size(), fables.vocabulary());
     }

@@ -41,7 +41,8 @@ pub fn cell_id(facts: &Facts<'_>) -> CellId {
     ];
     for (axis, coordinate) in &facts.cell.coordinates {
         let Some(method) = facts.catalog.method(*axis, &coordinate.id) else { continue };
-        let parameters: Vec<String> = coordinate.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let parameters: Vec<String> =
+            coordinate.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
         named.push((axis.key(), format!("{} version {} ({})", method.id, method.version, parameters.join(", "))));
         if method.random {
             named.push(("seed", facts.seed.to_string()));
@@ -56,7 +57,10 @@ pub fn cell_id(facts: &Facts<'_>) -> CellId {
         named.push(("protocol", data.windows.protocol.clone()));
     }
     let metrics: Vec<_> = facts.metrics.iter().filter_map(|id| facts.catalog.metric(id)).collect();
-    named.push(("metrics", metrics.iter().map(|metric| format!("{}@{}", metric.id, metric.version)).collect::<Vec<_>>().join(" ")));
+    named.push((
+        "metrics",
+        metrics.iter().map(|metric| format!("{}@{}", metric.id, metric.version)).collect::<Vec<_>>().join(" "),
+    ));
     if metrics.iter().any(|metric| metric.noise == Noise::Timed) {
         let Settings { rounds, prefill_tokens, decode_tokens, .. } = facts.settings;
         named.push(("clock", format!("{rounds} {prefill_tokens} {decode_tokens}")));

@@ -8,7 +8,9 @@ use harness_model::load::{self, LoadError};
 use harness_model::tokenizer::Tokenizer;
 use sha2::{Digest, Sha256};
 
-use crate::fetch::{self, Cache, Corpus, CorpusChoice, FetchError, Folder, Kind, Located, Manifest, ModelChoice, Progress};
+use crate::fetch::{
+    self, Cache, Corpus, CorpusChoice, FetchError, Folder, Kind, Located, Manifest, ModelChoice, Progress,
+};
 use crate::language;
 use crate::selfwritten;
 use crate::text::{TextSelection, TextSource};
@@ -40,7 +42,9 @@ pub enum InputError {
         model: String,
     },
     /// The tokenizer does not fit the vocabulary.
-    #[error("{model}: its tokenizer knows {tokenizer} tokens and its embedding holds {embedding}; they do not belong together")]
+    #[error(
+        "{model}: its tokenizer knows {tokenizer} tokens and its embedding holds {embedding}; they do not belong together"
+    )]
     Vocabulary {
         /// Name or path.
         model: String,
@@ -101,8 +105,8 @@ impl LoadedModel {
         let checkpoint = load::load(path)?;
         checkpoint.check_finite()?;
         let hash = checkpoint.hash().to_owned();
-        let decoder =
-            Decoder::from_checkpoint(&checkpoint).map_err(|source| InputError::Decoder { model: name.to_owned(), source })?;
+        let decoder = Decoder::from_checkpoint(&checkpoint)
+            .map_err(|source| InputError::Decoder { model: name.to_owned(), source })?;
         if let Some(tokenizer) = &checkpoint.tokenizer
             && tokenizer.vocab_size() > decoder.config().vocab_size
         {
@@ -192,7 +196,12 @@ impl Inputs {
     ///
     /// # Errors
     /// [`FetchError`].
-    pub fn fetch(&self, manifest: &Manifest, options: &fetch::Options, progress: &mut dyn Progress) -> Result<Folder, FetchError> {
+    pub fn fetch(
+        &self,
+        manifest: &Manifest,
+        options: &fetch::Options,
+        progress: &mut dyn Progress,
+    ) -> Result<Folder, FetchError> {
         self.cache.fetch(manifest, options, progress)
     }
 
@@ -227,7 +236,9 @@ impl Inputs {
             CorpusChoice::Named { manifest, split } if manifest.kind == Kind::Generated => {
                 return language::text(&manifest, &split.name, model);
             }
-            CorpusChoice::Named { manifest, split } => Corpus::load(&self.cache.require(&manifest)?, &manifest, &split)?,
+            CorpusChoice::Named { manifest, split } => {
+                Corpus::load(&self.cache.require(&manifest)?, &manifest, &split)?
+            }
             CorpusChoice::Path(path) => Corpus::read_path(&path)?,
         };
         let documents: Vec<String> = corpus.documents.iter().map(|document| document.text.clone()).collect();

@@ -1,6 +1,6 @@
 //! Runs the probes that a bench's metrics ask for and turns what they saw into observations.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use harness_core::{Failure, Observation, Probe};
@@ -36,17 +36,19 @@ pub fn measure_group(
     data: &Data,
     settings: &Settings,
     wanted: &[String],
-    probes: &HashSet<Probe>,
+    probes: &BTreeSet<Probe>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<Vec<Observation>, Failure>> {
     let mut seen: Vec<Watched> = arms
         .iter()
-        .map(|arm| Ok(Seen {
-            apply_seconds: arm.apply_seconds,
-            documents: data.windows.documents.clone(),
-            protocol: data.windows.protocol.clone(),
-            ..Seen::default()
-        }))
+        .map(|arm| {
+            Ok(Seen {
+                apply_seconds: arm.apply_seconds,
+                documents: data.windows.documents.clone(),
+                protocol: data.windows.protocol.clone(),
+                ..Seen::default()
+            })
+        })
         .collect();
     if probes.contains(&Probe::Score) {
         score_all(dense, arms, data, &mut seen, progress);
@@ -63,13 +65,21 @@ pub fn measure_group(
     }
     let metrics = registry();
     let wanted: Vec<_> = wanted.iter().filter_map(|id| metrics.iter().find(|metric| metric.spec.id == id)).collect();
-    seen.into_iter().map(|seen| seen.map(|seen| wanted.iter().map(|metric| (metric.observe)(&metric.spec, &seen)).collect())).collect()
+    seen.into_iter()
+        .map(|seen| seen.map(|seen| wanted.iter().map(|metric| (metric.observe)(&metric.spec, &seen)).collect()))
+        .collect()
 }
 
 /// What was seen of an arm, or why it is left out.
 type Watched = Result<Seen, Failure>;
 
-fn score_all(dense: &Decoder, arms: &[&Prepared], data: &Data, seen: &mut [Watched], progress: &mut dyn FnMut(usize, usize)) {
+fn score_all(
+    dense: &Decoder,
+    arms: &[&Prepared],
+    data: &Data,
+    seen: &mut [Watched],
+    progress: &mut dyn FnMut(usize, usize),
+) {
     let changed: Vec<usize> = (0..arms.len()).filter(|&index| !arms[index].identity).collect();
     let decoders: Vec<&Decoder> = changed.iter().map(|&index| &arms[index].decoder).collect();
     let (dense_scores, scores) = score_group(dense, &decoders, &data.windows.tokens, data.skip_first, progress);

@@ -44,7 +44,8 @@ const BASE: MetricSpec = MetricSpec {
     needs_dense: false,
     version: 1,
 };
-const SCORED: MetricSpec = MetricSpec { noise: Noise::Sampled, probe: Probe::Score, reduction: Reduction::Ratio, ..BASE };
+const SCORED: MetricSpec =
+    MetricSpec { noise: Noise::Sampled, probe: Probe::Score, reduction: Reduction::Ratio, ..BASE };
 const TIMED: MetricSpec = MetricSpec { noise: Noise::Timed, probe: Probe::Time, reduction: Reduction::Median, ..BASE };
 
 /// All metrics, in the order reports show them.
@@ -83,19 +84,38 @@ pub fn registry() -> Vec<Metric> {
             observe: |spec, seen| scored(spec, seen, |window| window.agreements as f64),
         },
         Metric {
-            spec: MetricSpec { id: "sparsity", about: "share of zeros among the prunable weights, counted on the result", ..BASE },
+            spec: MetricSpec {
+                id: "sparsity",
+                about: "share of zeros among the prunable weights, counted on the result",
+                ..BASE
+            },
             observe: |spec, seen| counted(spec, seen, Footprint::sparsity),
         },
         Metric {
-            spec: MetricSpec { id: "sparsity_total", about: "share of zeros among all parameters, counted on the result", ..BASE },
+            spec: MetricSpec {
+                id: "sparsity_total",
+                about: "share of zeros among all parameters, counted on the result",
+                ..BASE
+            },
             observe: |spec, seen| counted(spec, seen, Footprint::sparsity_total),
         },
         Metric {
-            spec: MetricSpec { id: "params", about: "parameters of the model, zeros included", direction: Lower, ..BASE },
+            spec: MetricSpec {
+                id: "params",
+                about: "parameters of the model, zeros included",
+                direction: Lower,
+                ..BASE
+            },
             observe: |spec, seen| counted(spec, seen, |footprint| footprint.parameters as f64),
         },
         Metric {
-            spec: MetricSpec { id: "bytes", about: "bytes of all weights as they are held, dense", unit: "bytes", direction: Lower, ..BASE },
+            spec: MetricSpec {
+                id: "bytes",
+                about: "bytes of all weights as they are held, dense",
+                unit: "bytes",
+                direction: Lower,
+                ..BASE
+            },
             observe: |spec, seen| counted(spec, seen, |footprint| footprint.bytes as f64),
         },
         Metric {
@@ -179,7 +199,9 @@ fn timed(spec: &MetricSpec, rounds: &[f64]) -> Observation {
 }
 
 fn counted(spec: &MetricSpec, seen: &Seen, value: fn(&Footprint) -> f64) -> Observation {
-    seen.footprint.as_ref().map_or_else(|| absent(spec, "not counted"), |footprint| Observation::single(spec.id, value(footprint)))
+    seen.footprint
+        .as_ref()
+        .map_or_else(|| absent(spec, "not counted"), |footprint| Observation::single(spec.id, value(footprint)))
 }
 
 #[cfg(test)]
@@ -198,7 +220,10 @@ mod tests {
     #[test]
     fn scored_metrics_have_known_answers() {
         let window = |nll, kl, agreements| WindowScore { nll, tokens: 4, kl, agreements };
-        let seen = Seen { scores: vec![window(4.0 * 2.0_f64.ln(), 0.4, 4), window(4.0 * 8.0_f64.ln(), 0.0, 2)], ..Seen::default() };
+        let seen = Seen {
+            scores: vec![window(4.0 * 2.0_f64.ln(), 0.4, 4), window(4.0 * 8.0_f64.ln(), 0.0, 2)],
+            ..Seen::default()
+        };
         let value = |id: &str| {
             let all = registry();
             let metric = all.iter().find(|metric| metric.spec.id == id);

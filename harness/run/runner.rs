@@ -1,6 +1,6 @@
 //! Walks a plan model by model: load once, prepare the arms, measure, and write every finished cell to the journal.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use harness_core::journal::{Journal, JournalError};
@@ -100,7 +100,9 @@ pub fn run(
     };
     let mut ids: HashMap<usize, CellId> = HashMap::new();
     for model in models {
-        let places: Vec<usize> = (0..plan.cells().len()).filter(|&place| plan.cells()[place].cell.label(Axis::Model) == Some(model)).collect();
+        let places: Vec<usize> = (0..plan.cells().len())
+            .filter(|&place| plan.cells()[place].cell.label(Axis::Model) == Some(model))
+            .collect();
         (session.events)(Event::Loading { model });
         let loaded = session.inputs.model(model);
         session.outcome.loads += 1;
@@ -151,7 +153,14 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn write_failed(&mut self, id: CellId, cell: &Cell, stage: &str, reason: &str, seconds: f64) -> Result<(), RunError> {
+    fn write_failed(
+        &mut self,
+        id: CellId,
+        cell: &Cell,
+        stage: &str,
+        reason: &str,
+        seconds: f64,
+    ) -> Result<(), RunError> {
         self.write(CellRecord {
             id,
             cell: cell.clone(),
@@ -167,7 +176,8 @@ impl Session<'_> {
     fn all_failed(&mut self, cells: &[&Cell], stage: &str, reason: &str) -> Result<Vec<CellId>, RunError> {
         let mut ids = Vec::new();
         for cell in cells {
-            let id = CellId::of(&[("cell", cell.to_string()), ("stage", stage.to_owned()), ("reason", reason.to_owned())]);
+            let id =
+                CellId::of(&[("cell", cell.to_string()), ("stage", stage.to_owned()), ("reason", reason.to_owned())]);
             if self.known.contains_key(&id) {
                 self.outcome.kept += 1;
                 self.outcome.failed += 1;
@@ -179,7 +189,13 @@ impl Session<'_> {
         Ok(ids)
     }
 
-    fn bench(&mut self, suite_seed: u64, bench: &Bench, model: &LoadedModel, cells: &[&Cell]) -> Result<Vec<CellId>, RunError> {
+    fn bench(
+        &mut self,
+        suite_seed: u64,
+        bench: &Bench,
+        model: &LoadedModel,
+        cells: &[&Cell],
+    ) -> Result<Vec<CellId>, RunError> {
         let setup = match Setup::of(bench, model, cells, self.inputs, suite_seed) {
             Ok(setup) => setup,
             Err(error) => return self.all_failed(cells, error.stage, &error.reason),
@@ -227,7 +243,13 @@ impl Session<'_> {
     }
 
     /// Prepares and measures arms that are held in memory together.
-    fn group(&mut self, bench: &Bench, model: &LoadedModel, setup: &Setup, works: Vec<ArmWork>) -> Result<(), RunError> {
+    fn group(
+        &mut self,
+        bench: &Bench,
+        model: &LoadedModel,
+        setup: &Setup,
+        works: Vec<ArmWork>,
+    ) -> Result<(), RunError> {
         let started = Instant::now();
         let mut built: Vec<(ArmWork, Box<dyn Pruner>)> = Vec::new();
         for work in works {
@@ -240,13 +262,15 @@ impl Session<'_> {
                 }
             }
         }
-        let arms: Vec<PruneArm> = built.iter().map(|(work, pruner)| PruneArm { pruner: &**pruner, seed: work.seed }).collect();
+        let arms: Vec<PruneArm> =
+            built.iter().map(|(work, pruner)| PruneArm { pruner: &**pruner, seed: work.seed }).collect();
         let calibration = setup.calibration.as_ref().map(|windows| windows.tokens.as_slice());
         let step = format!("{}: apply {} arms to {}", bench.name, arms.len(), model.name);
         let events = &mut *self.events;
-        let results = prune_all(&model.decoder, &arms, calibration, setup.settings.calibration_order, &mut |done, total| {
-            events(Event::Progress { step: &step, done, total });
-        });
+        let results =
+            prune_all(&model.decoder, &arms, calibration, setup.settings.calibration_order, &mut |done, total| {
+                events(Event::Progress { step: &step, done, total });
+            });
         drop(arms);
         let mut ready: Vec<(ArmWork, Prepared)> = Vec::new();
         for ((work, pruner), result) in built.into_iter().zip(results) {
@@ -257,17 +281,27 @@ impl Session<'_> {
                 }
                 Err(error) => {
                     for (id, cell) in &work.cells {
-                        self.write_failed(id.clone(), cell, "apply", &error.to_string(), started.elapsed().as_secs_f64())?;
+                        self.write_failed(
+                            id.clone(),
+                            cell,
+                            "apply",
+                            &error.to_string(),
+                            started.elapsed().as_secs_f64(),
+                        )?;
                     }
                 }
             }
         }
-        let probes: HashSet<Probe> = bench.metrics.iter().filter_map(|id| self.catalog.metric(id)).map(|metric| metric.probe).collect();
+        let probes: BTreeSet<Probe> =
+            bench.metrics.iter().filter_map(|id| self.catalog.metric(id)).map(|metric| metric.probe).collect();
         for (key, data) in &setup.data {
             let members: Vec<(&CellId, &Cell, &Prepared)> = ready
                 .iter()
                 .flat_map(|(work, prepared)| {
-                    work.cells.iter().filter(|(_, cell)| data_key(cell) == *key).map(move |(id, cell)| (id, *cell, prepared))
+                    work.cells
+                        .iter()
+                        .filter(|(_, cell)| data_key(cell) == *key)
+                        .map(move |(id, cell)| (id, *cell, prepared))
                 })
                 .collect();
             if members.is_empty() {
@@ -277,9 +311,17 @@ impl Session<'_> {
             let step = format!("{}: measure {} arms of {} on {key}", bench.name, members.len(), model.name);
             let events = &mut *self.events;
             let started = Instant::now();
-            let measured = measure_group(&model.decoder, &prepared, data, &setup.settings, &bench.metrics, &probes, &mut |done, total| {
-                events(Event::Progress { step: &step, done, total });
-            });
+            let measured = measure_group(
+                &model.decoder,
+                &prepared,
+                data,
+                &setup.settings,
+                &bench.metrics,
+                &probes,
+                &mut |done, total| {
+                    events(Event::Progress { step: &step, done, total });
+                },
+            );
             let seconds = started.elapsed().as_secs_f64() / members.len() as f64;
             let records: Vec<CellRecord> = members
                 .iter()
@@ -332,13 +374,20 @@ pub struct Data {
 }
 
 impl Setup {
-    fn of(bench: &Bench, model: &LoadedModel, cells: &[&Cell], inputs: &mut Inputs, seed: u64) -> Result<Self, SetupError> {
+    fn of(
+        bench: &Bench,
+        model: &LoadedModel,
+        cells: &[&Cell],
+        inputs: &mut Inputs,
+        seed: u64,
+    ) -> Result<Self, SetupError> {
         let failed = |stage| move |error: &dyn std::fmt::Display| SetupError { stage, reason: error.to_string() };
         let settings = arm_from("settings", &bench.settings);
         let settings = Settings::resolve(&settings).map_err(|error| failed("settings")(&error))?;
         let tokenizer = model.tokenizer().map_err(|error| failed("tokenizer")(&error))?;
         let cut = |parameters: &[(String, Value)], stage: &'static str| {
-            let selection = TextSelection::resolve(&arm_from(stage, parameters)).map_err(|error| failed(stage)(&error))?;
+            let selection =
+                TextSelection::resolve(&arm_from(stage, parameters)).map_err(|error| failed(stage)(&error))?;
             let source = inputs.text(&selection, model, seed).map_err(|error| failed(stage)(&error))?;
             let mut cut = windows(&source, tokenizer, &selection).map_err(|error| failed(stage)(&error))?;
             cut.protocol = format!("{} tokenizer={}", cut.protocol, &model.tokenizer_hash()[..12]);
@@ -368,7 +417,9 @@ impl Setup {
             .chain(None)
             .map(|data| data.windows.tokens.first().map_or(0, Vec::len))
             .filter(|&length| length > limit)
-            .map(|length| format!("windows of {length} tokens are longer than the {limit} positions {} was made for", model.name))
+            .map(|length| {
+                format!("windows of {length} tokens are longer than the {limit} positions {} was made for", model.name)
+            })
             .collect();
         Ok(Self { settings, data, calibration, warnings })
     }
@@ -379,8 +430,14 @@ impl Setup {
 
     fn hashes(&self, model: &LoadedModel) -> Vec<(String, String)> {
         let mut hashes = vec![(format!("model {}", model.name), model.hash.clone())];
-        hashes.extend(self.data.iter().map(|(label, data)| (format!("data {label} for {}", model.name), data.windows.hash.clone())));
-        hashes.extend(self.calibration.iter().map(|windows| (format!("calibration for {}", model.name), windows.hash.clone())));
+        hashes.extend(
+            self.data
+                .iter()
+                .map(|(label, data)| (format!("data {label} for {}", model.name), data.windows.hash.clone())),
+        );
+        hashes.extend(
+            self.calibration.iter().map(|windows| (format!("calibration for {}", model.name), windows.hash.clone())),
+        );
         hashes
     }
 }
@@ -390,7 +447,10 @@ fn data_key(cell: &Cell) -> &str {
 }
 
 fn arm_from(id: &str, parameters: &[(String, Value)]) -> Arm {
-    Arm { id: id.to_owned(), parameters: parameters.iter().filter(|(_, value)| *value != Value::Unset).cloned().collect() }
+    Arm {
+        id: id.to_owned(),
+        parameters: parameters.iter().filter(|(_, value)| *value != Value::Unset).cloned().collect(),
+    }
 }
 
 /// The arm of a cell on a method axis as it was written, so that a method can tell what was set from what was left

@@ -61,13 +61,15 @@ fn fixture(folder: &Path, scale: f32) -> (PathBuf, PathBuf, PathBuf) {
             (spec.name.clone(), Weight::from_f32(spec.rows, spec.cols, values))
         })
         .collect();
-    let tokenizer = Tokenizer::from_json(lexicon.tokenizer_json().as_bytes(), config.bos, config.eos.first().copied()).unwrap();
+    let tokenizer =
+        Tokenizer::from_json(lexicon.tokenizer_json().as_bytes(), config.bos, config.eos.first().copied()).unwrap();
     let checkpoint = Checkpoint::new(config, tensors, Some(tokenizer)).unwrap();
     let model = folder.join("model");
     write_folder(&model, &checkpoint, DType::F32, DEFAULT_SHARD_BYTES).unwrap();
     let write = |split: &str| {
         let path = folder.join(format!("{split}.txt"));
-        let lines: Vec<String> = (0..60).map(|index| lexicon.spell(&language.document(split, index)).unwrap()).collect();
+        let lines: Vec<String> =
+            (0..60).map(|index| lexicon.spell(&language.document(split, index)).unwrap()).collect();
         std::fs::write(&path, lines.join("\n")).unwrap();
         path
     };
@@ -122,7 +124,10 @@ fn arms_are_measured_beside_the_dense_model() {
     assert_eq!((outcome.measured, outcome.kept, outcome.failed, outcome.loads), (5, 0, 0, 1));
     // The identity that walks through every step reproduces the dense numbers to the bit.
     assert_eq!(value(&records, "none", "ppl"), value(&records, "magnitude(sparsity=0)", "ppl"));
-    assert_eq!((value(&records, "magnitude(sparsity=0)", "kl"), value(&records, "magnitude(sparsity=0)", "top1")), (0.0, 1.0));
+    assert_eq!(
+        (value(&records, "magnitude(sparsity=0)", "kl"), value(&records, "magnitude(sparsity=0)", "top1")),
+        (0.0, 1.0)
+    );
     assert_eq!(value(&records, "none", "sparsity"), 0.0);
     for arm in ["magnitude(sparsity=0.5)", "wanda(pattern=2:4)", "sparsegpt(sparsity=0.5)"] {
         assert_eq!(value(&records, arm, "sparsity"), 0.5, "{arm}");
@@ -138,7 +143,8 @@ fn what_the_journal_holds_is_not_measured_again() {
     let paths = fixture(folder.path(), 0.2);
     let journal = folder.path().join("journal.jsonl");
     execute(&suite(&paths, r#""none", "wanda(sparsity=0.5)""#), &journal);
-    let (outcome, records) = execute(&suite(&paths, r#""none", "wanda(sparsity=0.5)", "wanda(sparsity=0.25)""#), &journal);
+    let (outcome, records) =
+        execute(&suite(&paths, r#""none", "wanda(sparsity=0.5)", "wanda(sparsity=0.25)""#), &journal);
     assert_eq!((outcome.measured, outcome.kept, records.len()), (1, 2, 3));
     let weights = paths.0.join("model.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();

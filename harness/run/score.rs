@@ -39,7 +39,9 @@ pub enum ScoreError {
         source: ModelError,
     },
     /// The model gave NaN or infinity.
-    #[error("window {window}: the model gave {value} as log-likelihood; its weights or activations hold NaN or infinity")]
+    #[error(
+        "window {window}: the model gave {value} as log-likelihood; its weights or activations hold NaN or infinity"
+    )]
     NotFinite {
         /// The window.
         window: usize,
@@ -92,7 +94,8 @@ pub fn score_group(
             }
         };
         let mut live = Vec::new();
-        for (index, arm) in arms.iter().enumerate().filter(|(index, _)| arm_scores[*index].is_ok()).collect::<Vec<_>>() {
+        for (index, arm) in arms.iter().enumerate().filter(|(index, _)| arm_scores[*index].is_ok()).collect::<Vec<_>>()
+        {
             match hidden(arm) {
                 Ok(states) => live.push((index, *arm, states)),
                 Err(error) => arm_scores[index] = Err(error),
@@ -104,7 +107,10 @@ pub fn score_group(
             Ok(rows) => rows,
             Err(source) => {
                 let reason = source.to_string();
-                return (Err(ScoreError::Forward { window: first, source }), arms.iter().map(|_| Err(ScoreError::Dense(reason.clone()))).collect());
+                return (
+                    Err(ScoreError::Forward { window: first, source }),
+                    arms.iter().map(|_| Err(ScoreError::Dense(reason.clone()))).collect(),
+                );
             }
         };
         let per_window = targets.len() / batch.len();
@@ -125,7 +131,12 @@ pub fn score_group(
 ///
 /// # Errors
 /// [`ScoreError`].
-pub fn score(decoder: &Decoder, windows: &[Vec<u32>], skip_first: usize, progress: &mut dyn FnMut(usize, usize)) -> Scores {
+pub fn score(
+    decoder: &Decoder,
+    windows: &[Vec<u32>],
+    skip_first: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Scores {
     score_group(decoder, &[], windows, skip_first, progress).0
 }
 
@@ -181,11 +192,13 @@ fn compare_rows(
         let targets = &targets[start..start + rows];
         dense.logits_into(dense_hidden, start..start + rows, &mut dense_logits)?;
         let references = logits::row_statistics(&dense_logits, vocabulary);
-        dense_rows.extend(references.iter().zip(targets).zip(dense_logits.chunks(vocabulary)).map(|((reference, &target), row)| Row {
-            nll: reference.nll(row, target),
-            kl: 0.0,
-            agrees: true,
-        }));
+        dense_rows.extend(
+            references
+                .iter()
+                .zip(targets)
+                .zip(dense_logits.chunks(vocabulary))
+                .map(|((reference, &target), row)| Row { nll: reference.nll(row, target), kl: 0.0, agrees: true }),
+        );
         for ((_, decoder, hidden), rows_of_arm) in live.iter().zip(&mut arm_rows) {
             decoder.logits_into(hidden, start..start + rows, &mut arm_logits)?;
             let rows: Vec<Row> = arm_logits

@@ -19,28 +19,41 @@ use crate::text::{TextSelection, TextSource};
 ///
 /// # Errors
 /// [`InputError::SelfWritten`].
-pub fn text(model: &LoadedModel, selection: &TextSelection, seed: u64, cache: &Cache) -> Result<TextSource, InputError> {
+pub fn text(
+    model: &LoadedModel,
+    selection: &TextSelection,
+    seed: u64,
+    cache: &Cache,
+) -> Result<TextSource, InputError> {
     let TextSelection { window, windows, .. } = *selection;
     let key = format!("{}-{seed}-{window}x{windows}", &model.hash[..16]);
     let path = cache.root().join("self").join(format!("{key}.json"));
-    let documents = match kept(&path) {
-        Some(documents) => documents,
-        None => {
-            let start = model.decoder.config().bos.unwrap_or(0);
-            let written = write(&model.decoder, start, window, windows, seed)
-                .map_err(|source| InputError::SelfWritten { model: model.name.clone(), source })?;
-            keep(&path, &written);
-            written
-        }
+    let documents = if let Some(documents) = kept(&path) {
+        documents
+    } else {
+        let start = model.decoder.config().bos.unwrap_or(0);
+        let written = write(&model.decoder, start, window, windows, seed)
+            .map_err(|source| InputError::SelfWritten { model: model.name.clone(), source })?;
+        keep(&path, &written);
+        written
     };
-    Ok(TextSource::Tokens { name: format!("self@{key}"), document: Box::new(move |index| documents.get(index).cloned()) })
+    Ok(TextSource::Tokens {
+        name: format!("self@{key}"),
+        document: Box::new(move |index| documents.get(index).cloned()),
+    })
 }
 
 /// Samples `windows` sequences of `length` tokens, each from its own random stream.
 ///
 /// # Errors
 /// The decoder's.
-pub fn write(decoder: &Decoder, start: u32, length: usize, windows: usize, seed: u64) -> Result<Vec<Vec<u32>>, ModelError> {
+pub fn write(
+    decoder: &Decoder,
+    start: u32,
+    length: usize,
+    windows: usize,
+    seed: u64,
+) -> Result<Vec<Vec<u32>>, ModelError> {
     (0..windows)
         .map(|window| {
             let mut random = seed::stream(seed, &["self-written", &window.to_string()]);

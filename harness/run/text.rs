@@ -88,7 +88,9 @@ pub enum TextError {
         window: usize,
     },
     /// Fewer windows than asked for.
-    #[error("`{name}` holds {found} windows of {window} tokens and {wanted} were asked for; ask for fewer or shorter windows")]
+    #[error(
+        "`{name}` holds {found} windows of {window} tokens and {wanted} were asked for; ask for fewer or shorter windows"
+    )]
     TooShort {
         /// The text.
         name: String,
@@ -142,7 +144,9 @@ pub fn windows(source: &TextSource, tokenizer: &Tokenizer, selection: &TextSelec
                 return Err(TextError::Empty { name: name.clone(), window: selection.window });
             }
             let encode = |text: &str| {
-                tokenizer.encode(text, false).map_err(|error| TextError::Tokenize { name: name.clone(), reason: error.to_string() })
+                tokenizer
+                    .encode(text, false)
+                    .map_err(|error| TextError::Tokenize { name: name.clone(), reason: error.to_string() })
             };
             match selection.select {
                 Select::Consecutive => consecutive(documents, body, selection.windows, encode)?,
@@ -180,7 +184,9 @@ pub fn hash_tokens(windows: &[Vec<u32>]) -> String {
     let mut hasher = Sha256::new();
     for window in windows {
         hasher.update((window.len() as u64).to_le_bytes());
-        window.iter().for_each(|token| hasher.update(token.to_le_bytes()));
+        for token in window {
+            hasher.update(token.to_le_bytes());
+        }
     }
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -194,7 +200,8 @@ pub fn refuse_overlap(calibration: &[Vec<u32>], scored: &[Vec<u32>]) -> Result<(
     let shortest = calibration.iter().chain(scored).map(Vec::len).min().unwrap_or(0);
     let length = 32.min(shortest / 2).max(1);
     let passages: HashSet<&[u32]> = scored.iter().flat_map(|window| window.windows(length)).collect();
-    let shared = calibration.iter().filter(|window| window.windows(length).any(|passage| passages.contains(passage))).count();
+    let shared =
+        calibration.iter().filter(|window| window.windows(length).any(|passage| passages.contains(passage))).count();
     if shared == 0 { Ok(()) } else { Err(TextError::Overlap { shared, total: calibration.len() }) }
 }
 
@@ -314,7 +321,7 @@ fn passage(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::unnecessary_wraps)]
     use super::*;
 
     fn letters(text: &str) -> Result<Vec<u32>, TextError> {
