@@ -123,7 +123,7 @@ fn judge(expectation: &Expectation, bench: &str, run: &Run) -> Expected {
         match (a, b) {
             (Some(a), None) if !expectation.holds(a, None) => broken.push(format!("{a:.6} in {}", cells[*left])),
             (Some(a), Some(Some(b))) if !expectation.holds(a, Some(b)) => {
-                broken.push(format!("{a:.6} against {b:.6} in {}", cells[*left]))
+                broken.push(format!("{a:.6} against {b:.6} in {}", cells[*left]));
             }
             (Some(_), None | Some(Some(_))) => {}
             _ => missing += 1,

@@ -78,8 +78,7 @@ pub fn main(arguments: &Arguments) -> Outcome {
             row = model.decoder.logits_last(&[token], &mut cache).or_exit(CELLS_FAILED)?;
         }
     }
-    let text =
-        model.tokenizer().and_then(|tokenizer| Ok(tokenizer.decode(&ids))).or_exit(INPUT_MISSING)?.or_exit(INTERNAL)?;
+    let text = model.tokenizer().map(|tokenizer| tokenizer.decode(&ids)).or_exit(INPUT_MISSING)?.or_exit(INTERNAL)?;
     if arguments.json {
         println!("{}", json!({"prompt_ids": prompt, "ids": ids, "text": text}));
     } else {

@@ -1,6 +1,6 @@
 //! What the verbs on one model share: opening it, and cutting text or given ids into windows.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use harness_run::inputs::{Inputs, LoadedModel};
@@ -75,7 +75,7 @@ pub fn token_windows(path: &Path, window: Option<usize>, vocabulary: usize) -> R
 }
 
 /// The protocol of windows that came as ids.
-pub fn ids_protocol(path: &PathBuf, windows: &[Vec<u32>], skip_first: usize) -> String {
+pub fn ids_protocol(path: &Path, windows: &[Vec<u32>], skip_first: usize) -> String {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     format!(
         "ids={name}@{} window={} windows={} skip_first={skip_first} unit=token",

@@ -237,7 +237,7 @@ fn begin(opened: &Opened, plan: &Plan) -> Stamp {
 fn show(progress: &mut Progress, finished: &AtomicUsize, event: Event<'_>) {
     match event {
         Event::Planned { cells, kept } if kept > 0 => {
-            progress.line(&format!("{kept} of {cells} cells are kept from before"))
+            progress.line(&format!("{kept} of {cells} cells are kept from before"));
         }
         Event::Planned { .. } => {}
         Event::Loading { model } => progress.update(&format!("load {model}"), 0, 1),

@@ -167,6 +167,7 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
 /// Refuses what the crate would index out of range on: merges whose result is not a token.
 fn check_json(bytes: &[u8]) -> Result<(), TokenizerError> {
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(TokenizerError::malformed)?;
+    check_templates(&value["post_processor"])?;
     let model = &value["model"];
     let Some(vocabulary) = model["vocab"].as_object() else { return Ok(()) };
     let most = u64::from(u32::MAX / 2);
@@ -188,6 +189,21 @@ fn check_json(bytes: &[u8]) -> Result<(), TokenizerError> {
         let tail = right.get(prefix.len()..).filter(|_| right.len() >= prefix.len());
         if tail.is_none_or(|tail| !vocabulary.contains_key(&format!("{left}{tail}"))) {
             return Err(TokenizerError::Malformed(format!("merging \"{left}\" and \"{right}\" gives no known token")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses templates that add a token they do not define.
+fn check_templates(processor: &serde_json::Value) -> Result<(), TokenizerError> {
+    for inner in processor["processors"].as_array().into_iter().flatten() {
+        check_templates(inner)?;
+    }
+    let pieces = ["single", "pair"].into_iter().filter_map(|form| processor[form].as_array()).flatten();
+    for name in pieces.filter_map(|piece| piece["SpecialToken"]["id"].as_str()) {
+        if !processor["special_tokens"][name].is_object() {
+            let what = format!("the template adds the special token \"{name}\", which it does not define");
+            return Err(TokenizerError::Malformed(what));
         }
     }
     Ok(())

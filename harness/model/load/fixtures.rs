@@ -58,7 +58,9 @@ impl Gguf {
     pub fn list(&mut self, key: &str, element: u32, items: &[Vec<u8>]) {
         let mut bytes = element.to_le_bytes().to_vec();
         bytes.extend((items.len() as u64).to_le_bytes());
-        items.iter().for_each(|item| bytes.extend(item));
+        for item in items {
+            bytes.extend(item);
+        }
         self.raw(key, 9, &bytes);
     }
 

@@ -75,7 +75,7 @@ fn fuzz(name: &str, one: impl Fn(u64, &Path) -> bool + std::panic::RefUnwindSafe
         seed += 1;
         match std::panic::catch_unwind(|| one(seed, folder.path())) {
             Ok(good) => loaded += u64::from(good),
-            Err(_) => panic!("{name}: seed {seed} panics"),
+            Err(payload) => panic!("{name}: seed {seed} panics: {payload:?}"),
         }
         let largest = LARGEST.load(Ordering::Relaxed);
         assert!(largest <= MOST, "{name}: seed {seed} allocates {largest} bytes at once");

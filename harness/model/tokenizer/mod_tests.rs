@@ -91,7 +91,7 @@ fn contradictions_in_json_are_refused() {
     assert!(with(r#""!":13"#, r#""!":4294967295"#).contains("not a token id"));
     assert!(with(r#""!":13"#, r#""!":-1"#).contains("not a token id"));
     let stranger = with(r#""special_tokens":{"<|start|>""#, r#""special_tokens":{"<|other|>""#);
-    assert!(stranger.contains("contradicts itself") || stranger.contains("special"), "{stranger}");
+    assert_eq!(stranger, "the template adds the special token \"<|start|>\", which it does not define");
     assert!(Tokenizer::from_json(b"{}", None, None).is_err());
     let deep = "[".repeat(100_000);
     assert!(Tokenizer::from_json(deep.as_bytes(), None, None).is_err());
