@@ -34,18 +34,3 @@ fn kibibytes(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_large_allocation_shows_in_the_peak_and_a_reset_forgets_it() {
-        let Some(before) = peak_bytes() else { return };
-        let block = std::hint::black_box(vec![1_u8; 256 << 20]);
-        assert!(peak_bytes().is_some_and(|peak| peak >= before.min(resident_bytes().unwrap_or(before)) + (200 << 20)));
-        drop(block);
-        reset_peak();
-        assert!(peak_bytes().is_some_and(|peak| peak < before + (200 << 20)));
-    }
-}
