@@ -100,7 +100,7 @@ impl<B: DrawingBackend> Canvas<B> {
                 if stroke.is_empty() {
                     stroke.push((x, y));
                 }
-                if length <= left {
+                if length <= left || !length.is_finite() {
                     left -= length;
                     stroke.push(end);
                     break;

@@ -2,6 +2,14 @@
 
 use crate::number::{fixed, power_of_ten};
 
+/// Numbers further out than this stand at the edge, and those nearer to zero than its inverse at zero, so that the
+/// arithmetic of ranges stays finite and none is empty.
+const FURTHEST: f64 = 1e150;
+
+fn within_reach(value: f64) -> f64 {
+    if value.abs() < 1.0 / FURTHEST { 0.0 } else { value.clamp(-FURTHEST, FURTHEST) }
+}
+
 /// A stretch of numbers laid on a stretch of pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Range {
@@ -13,7 +21,7 @@ pub struct Range {
 impl Range {
     /// The range that holds all values with some room. Logarithmic only when asked for and possible.
     pub fn around(values: impl Iterator<Item = f64> + Clone, log: bool, room: f64) -> Self {
-        let finite = values.filter(|value| value.is_finite());
+        let finite = values.filter(|value| value.is_finite()).map(within_reach);
         let low = finite.clone().fold(f64::INFINITY, f64::min);
         let high = finite.fold(f64::NEG_INFINITY, f64::max);
         if low > high {
@@ -53,8 +61,9 @@ impl Range {
 
     /// Where a value lies, 0 at the low end and 1 at the high end.
     pub fn share(&self, value: f64) -> f64 {
+        let value = within_reach(value);
         if self.log {
-            (value.max(f64::MIN_POSITIVE) / self.low).ln() / (self.high / self.low).ln()
+            (value.max(1.0 / FURTHEST) / self.low).ln() / (self.high / self.low).ln()
         } else {
             (value - self.low) / (self.high - self.low)
         }
@@ -130,6 +139,21 @@ mod tests {
 
     fn texts(low: f64, high: f64, log: bool) -> Vec<String> {
         Range { low, high, log }.ticks(5).into_iter().map(|(_, text)| text).collect()
+    }
+
+    #[test]
+    fn numbers_at_the_ends_of_the_format_give_finite_ranges_and_few_ticks() {
+        for (low, high) in
+            [(f64::MIN_POSITIVE, f64::MAX), (5e-324, 1.0), (f64::MAX / 2.0, f64::MAX), (-f64::MAX, f64::MAX)]
+        {
+            for log in [false, true] {
+                let range = Range::around([low, high].into_iter(), log, 0.07).lowered(0.1);
+                assert!(range.low.is_finite() && range.high.is_finite() && range.low < range.high, "{range:?}");
+                assert!([low, high].iter().all(|value| (0.0..=1.0).contains(&range.share(*value))), "{range:?}");
+                let ticks = range.ticks(6);
+                assert!(ticks.len() <= 24 && ticks.iter().all(|(at, _)| at.is_finite()), "{range:?}: {}", ticks.len());
+            }
+        }
     }
 
     #[test]
