@@ -42,6 +42,7 @@ pub fn of(run: &Run, suite: &Suite) -> Result<Report, Refusal> {
     let mut tables = Vec::new();
     for bench in run.benches() {
         tables.push(harness_store::main_table(run, bench).or_exit(INTERNAL)?);
+        tables.extend(harness_store::pairs_table(run, bench));
     }
     for request in &suite.tables {
         match harness_store::requested_table(run, request) {
