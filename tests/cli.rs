@@ -167,6 +167,42 @@ fn a_killed_run_goes_on_and_ends_with_the_same_rows() {
     assert_eq!(exact_rows(&whole), exact_rows(&torn));
 }
 
+/// Takes about twice as long as the suite. `HARNESS_TEST_WHOLE` may name the folder of an uninterrupted run.
+#[test]
+#[ignore = "runs the suite of real checkpoints for tens of minutes"]
+fn ten_kills_of_the_real_suite_leave_the_rows_of_an_uninterrupted_run() {
+    const SUITE: &str = "suites/real/pruning.toml";
+    let folder = scratch();
+    let whole = std::env::var_os("HARNESS_TEST_WHOLE").map_or_else(|| folder.path().join("whole"), Into::into);
+    if !harness_store::is_sealed(&whole) {
+        assert_eq!(run_to(SUITE, &whole).code, 0);
+    }
+    let seconds: f64 = harness_store::Run::open(&whole).unwrap().records.iter().map(|record| record.cell.seconds).sum();
+    let torn = folder.path().join("torn");
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let mut random = harness_core::seed::stream(seed, &["kills"]);
+    let mut kills = 0;
+    while kills < 10 {
+        let share = f64::from(rand_chacha::rand_core::Rng::next_u32(&mut random)) / f64::from(u32::MAX);
+        let pause = Duration::from_secs_f64(1.0 + share * seconds / 5.0);
+        let mut child = harness(&["run", SUITE, "--out", &torn.display().to_string()])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(pause);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        assert!(!harness_store::is_sealed(&torn), "the run ended before its tenth kill (seed {seed})");
+        let journal = std::fs::read_to_string(torn.join("journal.jsonl")).unwrap_or_default();
+        eprintln!("kill {kills} after {:.1} s: {} cells on disk", pause.as_secs_f64(), journal.lines().count());
+    }
+    let ran = run_to(SUITE, &torn);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(exact_rows(&whole), exact_rows(&torn), "seed {seed}");
+}
+
 #[test]
 fn a_cell_that_fails_is_a_row_and_the_others_go_on() {
     let folder = scratch();
