@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::{Ran, harness, root, run, scratch};
+use crate::support::{Ran, harness, run, scratch};
 
 const VERBS: [&str; 14] = [
     "run",
@@ -204,18 +204,6 @@ fn ten_kills_of_the_real_suite_leave_the_rows_of_an_uninterrupted_run() {
 }
 
 #[test]
-fn a_cell_that_fails_is_a_row_and_the_others_go_on() {
-    let folder = scratch();
-    let suite = small_suite(folder.path(), r#""none", "wanda(pattern=2:5)", "magnitude(sparsity=0.5)""#);
-    let out = folder.path().join("run");
-    let ran = run_to(&suite, &out);
-    assert_eq!(ran.code, 3, "{}", ran.err);
-    assert!(ran.reason().contains("1 cells failed"), "{}", ran.reason());
-    let markdown = std::fs::read_to_string(out.join("report.md")).unwrap();
-    assert!(markdown.contains("2:5") && markdown.contains("failed"), "{markdown}");
-}
-
-#[test]
 fn a_violated_expectation_exits_10() {
     let folder = scratch();
     let suite = small_suite(folder.path(), r#""none", "magnitude(sparsity=0.5)""#);
@@ -224,73 +212,4 @@ fn a_violated_expectation_exits_10() {
     let ran = run_to(&suite, &folder.path().join("run"));
     assert_eq!(ran.code, 10, "{}", ran.err);
     assert!(ran.reason().contains("ppl(magnitude) <= 1"), "{}", ran.reason());
-}
-
-#[test]
-fn calibrating_on_the_scored_text_is_refused() {
-    let folder = scratch();
-    let suite = small_suite(folder.path(), "\"wanda(sparsity=0.5)\"");
-    let text = std::fs::read_to_string(&suite).unwrap().replace("fables/train", "fables/test");
-    std::fs::write(&suite, text).unwrap();
-    let ran = run_to(&suite, &folder.path().join("run"));
-    assert_eq!(ran.code, 3);
-    assert!(ran.err.contains("calibrate on another corpus or split"), "{}", ran.err);
-}
-
-#[test]
-fn two_runs_on_one_folder_do_not_mix() {
-    let folder = scratch();
-    let suite = small_suite(folder.path(), ARMS);
-    let out = folder.path().join("run");
-    std::fs::create_dir(&out).unwrap();
-    let journal = harness_core::journal::Journal::open(&out.join("journal.jsonl")).unwrap();
-    let ran = run_to(&suite, &out);
-    assert_eq!(ran.code, 2);
-    assert!(ran.reason().contains("another run is writing"), "{}", ran.reason());
-    drop(journal);
-    assert_eq!(run_to(&suite, &out).code, 0);
-}
-
-/// Runs a command in a mount namespace of its own with a small file system at `at`; `None` where that is not allowed.
-fn with_mount(options: &str, at: &Path, arguments: &[&str]) -> Option<Ran> {
-    let allowed =
-        std::process::Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success());
-    let script = format!("mount -t tmpfs -o {options} tmpfs {} && exec \"$@\"", at.display());
-    allowed.then(|| {
-        let mut command = std::process::Command::new("unshare");
-        command.args(["-m", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_harness")]).args(arguments);
-        command.current_dir(root()).output().unwrap().into()
-    })
-}
-
-#[test]
-fn a_disk_that_cannot_be_written_exits_110() {
-    let folder = scratch();
-    let suite = small_suite(folder.path(), ARMS);
-    let disk = folder.path().join("disk");
-    std::fs::create_dir(&disk).unwrap();
-    for options in ["ro", "size=4k"] {
-        let out = disk.join("run").display().to_string();
-        let Some(ran) = with_mount(options, &disk, &["run", &suite, "--out", &out]) else { return };
-        assert_eq!(ran.code, 110, "{options}: {}", ran.err);
-        assert!(ran.reason().contains("disk"), "{}", ran.reason());
-    }
-}
-
-#[test]
-fn an_interrupt_exits_130_and_says_how_to_go_on() {
-    let folder = scratch();
-    let suite = small_suite(folder.path(), ARMS);
-    let text = std::fs::read_to_string(&suite).unwrap().replace("windows = 8", "windows = 4000");
-    std::fs::write(&suite, text).unwrap();
-    let out = folder.path().join("run");
-    let child = harness(&["run", &suite, "--out", &out.display().to_string()])
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::thread::sleep(Duration::from_millis(700));
-    assert!(std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    let ran: Ran = child.wait_with_output().unwrap().into();
-    assert_eq!(ran.code, 130, "{}", ran.err);
-    assert!(ran.reason().contains("run the same command again"), "{}", ran.reason());
 }

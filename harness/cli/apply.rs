@@ -1,25 +1,31 @@
 //! `harness apply`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use harness_core::{Arm, Axis};
 use harness_methods::registry::{self, Method};
 use harness_model::load::{self, TensorSpec, expected_tensors};
-use harness_model::weight::DType;
-use harness_model::write::{DEFAULT_SHARD_BYTES, FolderWriter};
+use harness_model::weight::{DType, Weight};
+use harness_model::write::{DEFAULT_SHARD_BYTES, FolderWriter, WriteError};
 use harness_run::calibrate::{CalibrationOrder, PruneArm, prune_streaming};
 use harness_run::inputs::{Inputs, LoadedModel};
 use harness_run::text::{Select, TextSelection, windows};
 
-use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, NOT_WRITTEN, OrExit, Outcome, Refusal, refuse};
-use crate::model::{ModelArguments, token_windows};
+use crate::exit::{
+    BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, NOT_WRITTEN, OrExit, Outcome, Refusal, refuse,
+};
+use crate::interrupt;
+use crate::model::{ModelArguments, at_least, token_windows};
 use crate::terminal::Progress;
 
 /// Apply a method to a checkpoint and write it as a Hugging Face folder.
 #[derive(Args)]
 #[command(after_help = "\
-The model is walked block by block, so one block's changed weights are held at a time.
+The model is walked block by block: its files stay mapped, and one block's changed weights are held at a time, so a
+folder larger than memory passes through. (The quantised blocks of a GGUF file are dequantised to f32 when it is opened.)
+The folder --out appears when it is complete.
 
 Examples:
   harness apply --model smollm2-135m-instruct --prune 'wanda(sparsity=0.5)' --calib enwik8/train --out pruned
@@ -36,12 +42,12 @@ pub struct Arguments {
     /// A JSON file with an array of windows of token ids to calibrate on, instead of text.
     #[arg(long)]
     token_ids: Option<PathBuf>,
-    /// Tokens in a calibration window.
-    #[arg(long)]
+    /// Tokens in a calibration window, 512 unless given; with --token-ids it must be the length of those windows.
+    #[arg(long, value_parser = at_least(2))]
     window: Option<usize>,
-    /// Calibration windows.
-    #[arg(long, default_value_t = 32)]
-    windows: usize,
+    /// Calibration windows: 32 unless given, or with --token-ids all of them.
+    #[arg(long, value_parser = at_least(1))]
+    windows: Option<usize>,
     /// Whose activations a block is calibrated on.
     #[arg(long, value_enum, default_value = "sequential")]
     calibration_order: Order,
@@ -96,61 +102,83 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let inputs = crate::fetch::inputs()?;
     let corpora: Vec<&str> = arguments.calib.as_deref().into_iter().collect();
     arguments.model.ensure(&inputs, &corpora)?;
-    let model = arguments.model.open(&inputs)?;
+    let path = inputs.model_path(&arguments.model.model).map_err(crate::fetch::from_fetch)?;
+    let checkpoint = load::load(&path).or_exit(INPUT_MISSING)?;
+    let model = LoadedModel::of(&arguments.model.model, checkpoint.clone()).or_exit(INPUT_MISSING)?;
     let calibration = calibration(arguments, &inputs, &model)?;
     if pruner.needs().any() && calibration.is_none() {
         return refuse(BAD_INPUT, format!("`{arm}` needs calibration text; give --calib CORPUS or --token-ids FILE"));
     }
-    let path = inputs.model_path(&arguments.model.model).map_err(crate::fetch::from_fetch)?;
-    let checkpoint = load::load(&path).or_exit(INPUT_MISSING)?;
     let specs: Vec<TensorSpec> = expected_tensors(&checkpoint.config).collect();
-    let stored = checkpoint
-        .tensors
-        .values()
-        .find(|weight| weight.rows() > 1)
-        .map_or(DType::F32, harness_model::weight::Weight::dtype);
+    let stored = checkpoint.tensors.values().find(|weight| weight.rows() > 1).map_or(DType::F32, Weight::dtype);
     let dtype = arguments.dtype.map_or(stored, DType::from);
+    let _polled = interrupt::polled();
     let mut writer = FolderWriter::create(&arguments.out, &checkpoint.config, &specs, dtype, DEFAULT_SHARD_BYTES)
-        .or_exit(NOT_WRITTEN)?;
+        .map_err(not_written)?;
     if let Some(tokenizer) = &checkpoint.tokenizer {
-        writer.tokenizer(tokenizer, checkpoint.chat_template.as_deref()).or_exit(NOT_WRITTEN)?;
+        writer.tokenizer(tokenizer, checkpoint.chat_template.as_deref()).map_err(not_written)?;
     }
     let mut progress = Progress::new(false);
-    let mut written: Vec<String> = Vec::new();
-    let arm_walk = PruneArm { pruner: &*pruner, seed: arguments.seed };
-    prune_streaming(
+    let mut put = |name: &str, weight: &Weight| {
+        writer.write(name, weight).map_err(not_written)?;
+        if interrupt::asked() {
+            return Err(interrupt::refusal(format!("interrupted; nothing was left in {}", arguments.out.display())));
+        }
+        Ok(())
+    };
+    let mut refused = None;
+    let mut pruned: BTreeSet<String> = BTreeSet::new();
+    let walked = prune_streaming(
         &model.decoder,
-        &arm_walk,
+        &PruneArm { pruner: &*pruner, seed: arguments.seed },
         calibration.as_deref(),
         arguments.calibration_order.into(),
         &mut |name, weight| {
-            written.push(name.to_owned());
-            writer.write(name, weight).map_err(|error| error.to_string())
+            pruned.insert(name.to_owned());
+            put(name, weight).map_err(|refusal| {
+                let message = refusal.message.clone();
+                refused = Some(refusal);
+                message
+            })
         },
         &mut |done, total| progress.update(&format!("apply {arm}"), done as u64, total as u64),
-    )
-    .or_exit(CELLS_FAILED)?;
-    for spec in specs.iter().filter(|spec| !written.contains(&spec.name)) {
-        let weight = checkpoint.tensor(&spec.name).or_exit(INPUT_MISSING)?;
-        writer.write(&spec.name, weight).or_exit(NOT_WRITTEN)?;
+    );
+    if let Some(refusal) = refused {
+        return Err(refusal);
     }
-    let folder = writer.finish().or_exit(NOT_WRITTEN)?;
+    walked.or_exit(CELLS_FAILED)?;
+    for spec in specs.iter().filter(|spec| !pruned.contains(&spec.name)) {
+        put(&spec.name, checkpoint.tensor(&spec.name).or_exit(INPUT_MISSING)?)?;
+    }
+    let folder = writer.finish().map_err(not_written)?;
     progress.finish();
     println!("{}", folder.display());
     Ok(DONE)
 }
 
+/// Why the folder was not written, and what to do.
+fn not_written(error: WriteError) -> Refusal {
+    let (code, advice) = match &error {
+        WriteError::Io { .. } => (NOT_WRITTEN, "; nothing was left behind, make room or choose another --out"),
+        WriteError::Occupied { .. } | WriteError::Overflow { .. } => (BAD_INPUT, ""),
+        _ => (INTERNAL, ""),
+    };
+    Refusal { code, message: format!("{error}{advice}") }
+}
+
 /// Calibration windows from text or ids; none when neither is given.
 fn calibration(arguments: &Arguments, inputs: &Inputs, model: &LoadedModel) -> Result<Option<Vec<Vec<u32>>>, Refusal> {
     if let Some(path) = &arguments.token_ids {
-        return token_windows(path, arguments.window, model.decoder.config().vocab_size).map(Some);
+        let mut tokens = token_windows(path, arguments.window, model.decoder.config().vocab_size)?;
+        tokens.truncate(arguments.windows.unwrap_or(usize::MAX));
+        return Ok(Some(tokens));
     }
     let Some(corpus) = &arguments.calib else { return Ok(None) };
     let longest = model.decoder.config().max_positions;
     let selection = TextSelection {
         corpus: corpus.clone(),
         window: arguments.window.unwrap_or(512.min(longest)),
-        windows: arguments.windows,
+        windows: arguments.windows.unwrap_or(32),
         select: Select::Spread,
         bos: None,
         skip_first: 0,

@@ -4,6 +4,7 @@ use clap::Args;
 
 use crate::exit::{DONE, Outcome};
 use crate::suite::SuiteArguments;
+use crate::terminal::count;
 
 /// Read a suite and say everything that is wrong with it.
 #[derive(Args)]
@@ -18,10 +19,13 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let opened = arguments.suite.open(&inputs)?;
     let plan = arguments.suite.plan(&opened.suite)?;
     println!(
-        "{}: {} benches, {} cells, no errors",
+        "{}: {}, {}, no errors",
         opened.suite.source_path,
-        opened.suite.benches.len(),
-        plan.cells().len()
+        match opened.suite.benches.len() {
+            1 => "1 bench".to_owned(),
+            benches => format!("{benches} benches"),
+        },
+        count(plan.cells().len(), "cell")
     );
     Ok(DONE)
 }

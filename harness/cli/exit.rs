@@ -20,6 +20,8 @@ pub const GATE_VIOLATED: u8 = 10;
 pub const GATE_UNDECIDED: u8 = 11;
 /// Results could not be written.
 pub const NOT_WRITTEN: u8 = 110;
+/// The reader of standard output went away.
+pub const PIPE_CLOSED: u8 = 141;
 /// Interrupted; run again to go on.
 pub const INTERRUPTED: u8 = 130;
 

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use harness_run::fetch::{FetchError, Manifest, Options, Progress as FetchProgress};
+use harness_run::fetch::{FetchError, Kind, Manifest, Options, Progress as FetchProgress};
 use harness_run::inputs::Inputs;
 
 use crate::exit::{BAD_INPUT, DONE, INPUT_MISSING, OrExit, Outcome, Refusal, refuse};
+use crate::interrupt;
 use crate::terminal::{self, Progress};
 
 /// Bring models and corpora into the cache, checked by hash.
@@ -33,8 +34,18 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let inputs = Inputs::from_environment().map_err(from_fetch)?;
     let manifests: Vec<Manifest> =
         arguments.names.iter().map(|name| inputs.catalog.entry(name)).collect::<Result<_, _>>().map_err(from_fetch)?;
-    let wanted: Vec<&Manifest> =
-        manifests.iter().filter(|manifest| arguments.force || inputs.absent(manifest).unwrap_or(true)).collect();
+    let mut wanted: Vec<&Manifest> = Vec::new();
+    for manifest in &manifests {
+        let fetched = manifest.kind == Kind::Fetched;
+        let absent = match inputs.absent(manifest) {
+            // What came from elsewhere can come again.
+            Err(_) if fetched => true,
+            absent => absent.map_err(from_fetch)?,
+        };
+        if absent || (arguments.force && fetched) {
+            wanted.push(manifest);
+        }
+    }
     if !arguments.offline {
         consent(&wanted, arguments.yes)?;
     }
@@ -72,6 +83,7 @@ pub fn consent(manifests: &[&Manifest], yes: bool) -> Result<(), Refusal> {
 
 /// Fetches one entry with progress on standard error.
 pub fn bring(inputs: &Inputs, manifest: &Manifest, options: &Options) -> Result<std::path::PathBuf, Refusal> {
+    let _polled = interrupt::polled();
     let mut shown = Shown { progress: Progress::new(false), step: String::new(), last: Instant::now() };
     let folder = inputs.fetch(manifest, options, &mut shown).map_err(from_fetch)?;
     shown.progress.finish();
@@ -121,8 +133,12 @@ impl FetchProgress for Shown {
     fn bytes(&mut self, done: u64, total: Option<u64>) {
         if self.last.elapsed() > Duration::from_millis(100) {
             self.last = Instant::now();
-            self.progress.update(&self.step.clone(), done >> 20, total.unwrap_or(done).max(1) >> 20);
+            self.progress.update_beside(&self.step.clone(), "MiB", done >> 20, total.unwrap_or(done) >> 20);
         }
+    }
+
+    fn cancelled(&self) -> bool {
+        interrupt::asked()
     }
 }
 

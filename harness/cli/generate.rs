@@ -78,11 +78,12 @@ pub fn main(arguments: &Arguments) -> Outcome {
             row = model.decoder.logits_last(&[token], &mut cache).or_exit(CELLS_FAILED)?;
         }
     }
-    let text = model.tokenizer().map(|tokenizer| tokenizer.decode(&ids)).or_exit(INPUT_MISSING)?.or_exit(INTERNAL)?;
+    // Given ids, a model without a tokenizer can go on too; its continuation then has no text.
+    let text = model.tokenizer().ok().map(|tokenizer| tokenizer.decode(&ids)).transpose().or_exit(INTERNAL)?;
     if arguments.json {
         println!("{}", json!({"prompt_ids": prompt, "ids": ids, "text": text}));
     } else {
-        println!("{text}");
+        println!("{}", text.unwrap_or_else(|| format!("{ids:?}")));
     }
     Ok(DONE)
 }

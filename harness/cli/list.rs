@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::exit::{DONE, INTERNAL, OrExit, Outcome};
 use crate::fetch::{from_fetch, inputs};
+use crate::terminal::count;
 
 /// List what there is to use.
 #[derive(Args)]
@@ -108,17 +109,23 @@ fn entries(holds: Holds) -> Result<Vec<Row>, crate::exit::Refusal> {
     Ok(manifests
         .iter()
         .map(|manifest: &Manifest| {
-            let there = !inputs.absent(manifest).unwrap_or(true);
+            let absent = inputs.absent(manifest);
+            let here = matches!(absent, Ok(false));
             let splits: Vec<&str> = manifest.splits.iter().map(|split| split.name.as_str()).collect();
             let details = if splits.is_empty() { Vec::new() } else { vec![format!("splits: {}", splits.join(", "))] };
-            let state = if there { "here" } else { "to fetch" };
+            let state = match &absent {
+                Ok(false) => "here",
+                Ok(true) => "to fetch",
+                Err(_) => "damaged",
+            };
             let size = manifest.size().map(harness_run::fetch::manifest::human).unwrap_or_default();
             Row {
                 name: manifest.name.clone(),
                 about: format!("[{state}] {} ({}; {size})", manifest.about, manifest.licence),
                 details,
-                json: json!({"name": manifest.name, "about": manifest.about, "licence": manifest.licence, "here": there,
-                    "bytes": manifest.size(), "verified": manifest.verified, "splits": splits}),
+                json: json!({"name": manifest.name, "about": manifest.about, "licence": manifest.licence, "here": here,
+                    "damaged": absent.err().map(|error| error.to_string()), "bytes": manifest.size(),
+                    "verified": manifest.verified, "splits": splits}),
             }
         })
         .collect())
@@ -148,14 +155,14 @@ fn suites(root: &Path) -> Vec<Row> {
 }
 
 fn runs() -> Result<Vec<Row>, crate::exit::Refusal> {
-    let runs = harness_store::list_runs(Path::new(crate::run::RUNS)).or_exit(crate::exit::NOT_WRITTEN)?;
+    let runs = harness_store::list_runs(Path::new(crate::run::RUNS)).map_err(crate::document::from_store)?;
     Ok(runs
         .into_iter()
         .map(|run| {
             let state = match (run.fault, run.cells) {
                 (Some(fault), _) => fault,
-                (None, Some((cells, 0))) => format!("{cells} cells"),
-                (None, Some((cells, failed))) => format!("{cells} cells, {failed} failed"),
+                (None, Some((cells, 0))) => count(cells, "cell"),
+                (None, Some((cells, failed))) => format!("{}, {failed} failed", count(cells, "cell")),
                 (None, None) => "unfinished".to_owned(),
             };
             Row {

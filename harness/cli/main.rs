@@ -12,6 +12,7 @@ mod document;
 mod exit;
 mod fetch;
 mod generate;
+mod interrupt;
 mod list;
 mod model;
 mod plan;
@@ -69,27 +70,51 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().verb {
-        Verb::Run(arguments) => run::main(&arguments),
-        Verb::Check(arguments) => check::main(&arguments),
-        Verb::Plan(arguments) => plan::main(&arguments),
-        Verb::Report(arguments) => report::main(&arguments),
-        Verb::Compare(arguments) => compare::main(&arguments),
-        Verb::Fetch(arguments) => fetch::main(&arguments),
-        Verb::List(arguments) => list::main(&arguments),
-        Verb::Score(arguments) => score::main(&arguments),
-        Verb::Generate(arguments) => generate::main(&arguments),
-        Verb::Apply(arguments) => apply::main(&arguments),
-        Verb::Train(arguments) => train::main(&arguments),
-        Verb::Schema(arguments) => schema::main(&arguments),
-        Verb::Completions(arguments) => completions::main(&arguments),
-        Verb::Man(arguments) => completions::man(&arguments),
-    };
-    match outcome {
-        Ok(code) => ExitCode::from(code),
-        Err(refusal) => {
+    name_panics();
+    match std::panic::catch_unwind(|| act(&Cli::parse().verb)) {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(refusal)) => {
             eprintln!("error: {}", refusal.message);
             ExitCode::from(refusal.code)
         }
+        Err(_) => {
+            eprintln!("error: an internal error, a defect of harness; please report it with the lines above");
+            ExitCode::from(exit::INTERNAL)
+        }
+    }
+}
+
+/// Printing to a standard output that is closed or full panics; both have an exit code of their own.
+fn name_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        match info.payload_as_str().and_then(|text| text.strip_prefix("failed printing to stdout: ")) {
+            // Whoever reads has seen enough (`harness list methods | head`): what the shell gives for SIGPIPE.
+            Some(reason) if reason.contains("os error 32") => std::process::exit(i32::from(exit::PIPE_CLOSED)),
+            Some(reason) => {
+                eprintln!("error: results could not be written to standard output: {reason}");
+                std::process::exit(i32::from(exit::NOT_WRITTEN));
+            }
+            None => default(info),
+        }
+    }));
+}
+
+fn act(verb: &Verb) -> exit::Outcome {
+    match verb {
+        Verb::Run(arguments) => run::main(arguments),
+        Verb::Check(arguments) => check::main(arguments),
+        Verb::Plan(arguments) => plan::main(arguments),
+        Verb::Report(arguments) => report::main(arguments),
+        Verb::Compare(arguments) => compare::main(arguments),
+        Verb::Fetch(arguments) => fetch::main(arguments),
+        Verb::List(arguments) => list::main(arguments),
+        Verb::Score(arguments) => score::main(arguments),
+        Verb::Generate(arguments) => generate::main(arguments),
+        Verb::Apply(arguments) => apply::main(arguments),
+        Verb::Train(arguments) => train::main(arguments),
+        Verb::Schema(arguments) => schema::main(arguments),
+        Verb::Completions(arguments) => completions::main(arguments),
+        Verb::Man(arguments) => completions::man(arguments),
     }
 }

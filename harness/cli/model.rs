@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use harness_run::inputs::{Inputs, LoadedModel};
 use harness_run::text::hash_tokens;
 
@@ -34,6 +35,11 @@ impl ModelArguments {
     pub fn ensure(&self, inputs: &Inputs, corpora: &[&str]) -> Result<(), Refusal> {
         fetch::ensure(inputs, &[&self.model], corpora, self.yes, self.offline)
     }
+}
+
+/// Whole numbers from `least`.
+pub fn at_least(least: u64) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(least..)
 }
 
 /// Reads an array of windows of token ids and checks length and range.

@@ -1,11 +1,12 @@
 //! `harness plan`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use harness_core::Axis;
-use harness_run::estimate::{Estimate, Machine, ModelSize, estimates};
-use harness_run::inputs::Inputs;
+use harness_run::estimate::{Estimate, Machine, estimates};
+use harness_run::fetch::FetchError;
+use harness_run::inputs::{InputError, Inputs};
 use harness_run::memory;
 use harness_suite::{Branch, Plan};
 use serde_json::json;
@@ -36,11 +37,12 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let inputs = crate::fetch::inputs()?;
     let opened = arguments.suite.open(&inputs)?;
     let plan = arguments.suite.plan(&opened.suite)?;
-    let (costs, absent) = costs(&opened, &plan, &inputs);
+    let Costs { known: costs, absent, unreadable } = costs(&opened, &plan, &inputs);
     if arguments.json {
         let cells: Vec<String> = plan.cells().iter().map(|planned| planned.cell.to_string()).collect();
         let rows: Vec<_> = costs.iter().map(row).collect();
-        let value = json!({"suite": opened.suite.source_path, "hash": opened.suite.hash, "cells": cells, "estimates": rows, "not_fetched": absent});
+        let value = json!({"suite": opened.suite.source_path, "hash": opened.suite.hash, "cells": cells, "estimates": rows,
+            "not_fetched": absent, "unreadable": unreadable});
         println!("{}", serde_json::to_string_pretty(&value).or_exit(INTERNAL)?);
     } else {
         println!("{}: {} cells", opened.suite.source_path, plan.cells().len());
@@ -66,29 +68,44 @@ pub fn main(arguments: &Arguments) -> Outcome {
         for model in &absent {
             println!("{model} is not fetched; its cost is not known (harness fetch {model})");
         }
+        for (model, reason) in &unreadable {
+            println!("{model} cannot be read, so its cells would fail: {reason}");
+        }
         println!("in all about {}", duration(costs.iter().map(|cost| cost.seconds).sum()));
     }
     refuse_too_large(&costs)?;
     Ok(DONE)
 }
 
-/// What the cells cost, and the models whose cost is not known because they are not there.
-pub fn costs(opened: &Opened, plan: &Plan, inputs: &Inputs) -> (Vec<Estimate>, Vec<String>) {
+/// What the cells of a plan cost.
+pub struct Costs {
+    /// By bench and model, as far as the models can be read.
+    pub known: Vec<Estimate>,
+    /// Models that have yet to be fetched.
+    pub absent: Vec<String>,
+    /// Models that cannot be read, and why.
+    pub unreadable: BTreeMap<String, String>,
+}
+
+/// Estimates the cost of every cell.
+pub fn costs(opened: &Opened, plan: &Plan, inputs: &Inputs) -> Costs {
     let mut sizes = BTreeMap::new();
     let mut absent = Vec::new();
-    for planned in plan.cells() {
-        let model = planned.cell.label(Axis::Model).unwrap_or_default();
-        if sizes.contains_key(model) || absent.iter().any(|name| name == model) {
-            continue;
-        }
-        match inputs.model(model) {
-            Ok(loaded) => {
-                sizes.insert(model.to_owned(), ModelSize::of(&loaded.decoder));
+    let mut unreadable = BTreeMap::new();
+    let models: BTreeSet<&str> = plan.cells().iter().filter_map(|planned| planned.cell.label(Axis::Model)).collect();
+    for model in models {
+        match inputs.model_size(model) {
+            Ok(size) => {
+                sizes.insert(model.to_owned(), size);
             }
-            Err(_) => absent.push(model.to_owned()),
+            Err(InputError::Fetch(FetchError::Missing { .. })) => absent.push(model.to_owned()),
+            Err(error) => {
+                unreadable.insert(model.to_owned(), error.to_string());
+            }
         }
     }
-    (estimates(&opened.suite, plan, &opened.catalog, &sizes, Machine::measure()), absent)
+    let known = estimates(&opened.suite, plan, &opened.catalog, &sizes, Machine::measure());
+    Costs { known, absent, unreadable }
 }
 
 /// Refuses a plan that does not fit into the machine's memory.

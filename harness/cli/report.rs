@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
-use harness_store::Run;
+use harness_store::{Run, StoreError};
 
 use crate::document;
-use crate::exit::{BAD_INPUT, DONE, OrExit, Outcome, Refusal};
+use crate::exit::{DONE, Outcome, Refusal};
 use crate::run::RUNS;
 use crate::suite::SuiteArguments;
 
@@ -28,7 +28,7 @@ pub struct Arguments {
 
 pub fn main(arguments: &Arguments) -> Outcome {
     let folder = find(&arguments.run);
-    let run = Run::open(&folder).map_err(document::from_store)?;
+    let run = open(&arguments.run)?;
     let inputs = crate::fetch::inputs()?;
     let suite = overrides(&run).resolve(run.stamp.suite.text.clone(), Path::new(&run.stamp.suite.path), &inputs)?;
     let report = document::of(&run, &suite.suite)?;
@@ -68,5 +68,12 @@ fn overrides(run: &Run) -> SuiteArguments {
 
 /// Opens a run by path or name.
 pub fn open(run: &Path) -> Result<Run, Refusal> {
-    Run::open(&find(run)).or_exit(BAD_INPUT)
+    Run::open(&find(run)).map_err(|error| {
+        let unknown = matches!(error, StoreError::NoRun { .. });
+        let mut refusal = document::from_store(error);
+        if unknown {
+            refusal.message += "; `harness list runs` shows those there are";
+        }
+        refusal
+    })
 }

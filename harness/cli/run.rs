@@ -11,17 +11,18 @@ use harness_core::stamp::{Stamp, SuiteStamp};
 use harness_core::{Axis, CellRecord};
 use harness_run::runner::{self, Event, Outcome as RunOutcome};
 use harness_run::{inputs::Inputs, stamp};
+use harness_store::Run;
 use harness_suite::Plan;
 use serde_json::json;
 
 use crate::document;
 use crate::exit::{
-    BAD_INPUT, CELLS_FAILED, DONE, GATE_UNDECIDED, GATE_VIOLATED, INTERNAL, INTERRUPTED, NOT_WRITTEN, OrExit, Outcome,
-    Refusal, refuse,
+    BAD_INPUT, CELLS_FAILED, DONE, GATE_UNDECIDED, GATE_VIOLATED, INTERNAL, NOT_WRITTEN, OrExit, Outcome, Refusal,
+    refuse,
 };
 use crate::plan::{costs, duration, refuse_too_large};
 use crate::suite::{Opened, SuiteArguments};
-use crate::terminal::Progress;
+use crate::terminal::{Progress, count};
 
 /// Where runs are kept.
 pub const RUNS: &str = "reports/runs";
@@ -57,27 +58,40 @@ pub struct Arguments {
 
 pub fn main(arguments: &Arguments) -> Outcome {
     let started = Instant::now();
-    let mut inputs = crate::fetch::inputs()?;
+    let inputs = crate::fetch::inputs()?;
     let opened = arguments.suite.open(&inputs)?;
     let plan = arguments.suite.plan(&opened.suite)?;
     ensure(&opened, &plan, &inputs, arguments)?;
-    let (estimates, _) = costs(&opened, &plan, &inputs);
+    let estimates = costs(&opened, &plan, &inputs).known;
     refuse_too_large(&estimates)?;
     let folder = folder(arguments, &opened)?;
-    let mut progress = Progress::new(arguments.json);
     let expected = duration(estimates.iter().map(|cost| cost.seconds).sum());
+    let (outcome, run) = measure(arguments, inputs, &opened, &plan, &folder, &expected).map_err(lost)?;
+    conclude(arguments, &opened, &outcome, &run, &folder, started)
+}
+
+/// Measures the cells of a plan into a run folder and seals it.
+fn measure(
+    arguments: &Arguments,
+    mut inputs: Inputs,
+    opened: &Opened,
+    plan: &Plan,
+    folder: &Path,
+    expected: &str,
+) -> Result<(RunOutcome, Run), Refusal> {
+    let mut progress = Progress::new(arguments.json);
     progress.line(&format!(
-        "{}: {} cells, about {expected}; writing {}",
+        "{}: {}, about {expected}; writing {}",
         opened.suite.source_path,
-        plan.cells().len(),
+        count(plan.cells().len(), "cell"),
         folder.display()
     ));
-    let mut journal = open_journal(&folder)?;
+    let mut journal = open_journal(folder)?;
     let finished = Arc::new(AtomicUsize::new(journal.records().len()));
-    on_interrupt(&finished, &folder);
-    let mut run_stamp = begin(&opened, &plan);
-    harness_store::create(&folder, &run_stamp).map_err(document::from_store)?;
-    let outcome = runner::run(&opened.suite, &plan, &opened.catalog, &mut inputs, &mut journal, &mut |event| {
+    on_interrupt(&finished, folder);
+    let mut run_stamp = begin(opened, plan);
+    harness_store::create(folder, &run_stamp).map_err(document::from_store)?;
+    let outcome = runner::run(&opened.suite, plan, &opened.catalog, &mut inputs, &mut journal, &mut |event| {
         show(&mut progress, &finished, event);
     })
     .or_exit(NOT_WRITTEN)?;
@@ -85,18 +99,35 @@ pub fn main(arguments: &Arguments) -> Outcome {
     drop(journal);
     run_stamp.inputs.clone_from(&outcome.hashes);
     run_stamp.finished = stamp::now();
-    harness_store::write_stamp(&folder, &run_stamp).map_err(document::from_store)?;
-    let run = harness_store::seal(&folder, &document::metrics(&opened), &outcome.ids).map_err(document::from_store)?;
-    let document = document::of(&run, &opened.suite)?;
-    document::write(&document, &folder)?;
-    let code = code(&outcome, &document, arguments.strict);
+    harness_store::write_stamp(folder, &run_stamp).map_err(document::from_store)?;
+    let run = harness_store::seal(folder, &document::metrics(opened), &outcome.ids).map_err(document::from_store)?;
+    Ok((outcome, run))
+}
+
+/// Renders the report of a sealed run and says what came out.
+fn conclude(
+    arguments: &Arguments,
+    opened: &Opened,
+    outcome: &RunOutcome,
+    run: &Run,
+    folder: &Path,
+    started: Instant,
+) -> Outcome {
+    let document = document::of(run, &opened.suite)?;
+    document::write(&document, folder).map_err(|mut refusal| {
+        if refusal.code == NOT_WRITTEN {
+            refusal.message += &format!("; every cell is kept: make room, then `harness report {}`", folder.display());
+        }
+        refusal
+    })?;
+    let code = code(outcome, &document, arguments.strict);
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&summary(&outcome, &document, &folder, code)).or_exit(INTERNAL)?);
+        println!("{}", serde_json::to_string_pretty(&summary(outcome, &document, folder, code)).or_exit(INTERNAL)?);
     } else {
         print!("{}", document::terminal(&document));
         println!(
-            "\n{} cells measured, {} kept, {} failed, in {}",
-            outcome.measured,
+            "\n{} measured, {} kept, {} failed, in {}",
+            count(outcome.measured, "cell"),
             outcome.kept,
             outcome.failed,
             duration(started.elapsed().as_secs_f64())
@@ -104,7 +135,9 @@ pub fn main(arguments: &Arguments) -> Outcome {
         println!("report: {}", folder.join("report.html").display());
     }
     match code {
-        CELLS_FAILED => refuse(code, format!("{} cells failed; the report says which and why", outcome.failed)),
+        CELLS_FAILED => {
+            refuse(code, format!("{} failed; the report says which and why", count(outcome.failed, "cell")))
+        }
         GATE_VIOLATED => refuse(code, format!("expectation violated: {}", document.violated().join("; "))),
         GATE_UNDECIDED => refuse(code, format!("expectation undecided: {}", document.undecided().join("; "))),
         _ => Ok(code),
@@ -150,13 +183,12 @@ fn folder(arguments: &Arguments, opened: &Opened) -> Result<PathBuf, Refusal> {
         }
         return Ok(out.clone());
     }
-    let stem = opened
-        .suite
-        .source_path
-        .trim_start_matches("./")
-        .trim_start_matches("suites/")
-        .trim_end_matches(".toml")
-        .replace(['/', '\\'], "-");
+    let path = opened.suite.source_path.trim_end_matches(".toml");
+    // `suites/real/pruning.toml` is called real-pruning, a suite that lies elsewhere by its file alone.
+    let stem = match path.rsplit_once("suites/") {
+        Some((_, inside)) => inside.replace(['/', '\\'], "-"),
+        None => path.rsplit(['/', '\\']).next().unwrap_or(path).to_owned(),
+    };
     let selection = &arguments.suite;
     let mut facts = vec![("suite", opened.suite.hash.clone())];
     facts.extend(selection.filters.iter().map(|filter| ("filter", filter.clone())));
@@ -188,16 +220,18 @@ fn open_journal(folder: &Path) -> Result<Journal, Refusal> {
 fn on_interrupt(finished: &Arc<AtomicUsize>, folder: &Path) {
     let finished = Arc::clone(finished);
     let folder = folder.to_owned();
-    // A second handler in one process is refused; the first then stays.
-    let _ = ctrlc::set_handler(move || {
-        eprintln!();
-        eprintln!(
-            "error: interrupted; {} finished cells are kept in {}; run the same command again to go on",
-            finished.load(Ordering::Relaxed),
-            folder.display()
-        );
-        std::process::exit(i32::from(INTERRUPTED));
+    crate::interrupt::ends_with(move || {
+        let cells = count(finished.load(Ordering::Relaxed), "cell");
+        format!("interrupted; {cells} finished and kept in {}; run the same command again to go on", folder.display())
     });
+}
+
+/// Results that could not be written, and what to do about it.
+fn lost(mut refusal: Refusal) -> Refusal {
+    if refusal.code == NOT_WRITTEN {
+        refusal.message += "; make room, or choose another folder with --out; finished cells are kept when the same command is run again";
+    }
+    refusal
 }
 
 /// The stamp as far as it is known when a run begins.

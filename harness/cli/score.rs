@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use harness_run::fetch::Corpus;
 use harness_run::score::score;
 use harness_run::text::{Select, TextSelection, TextSource, windows};
 use serde_json::json;
 
 use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, OrExit, Outcome, refuse};
-use crate::model::{ModelArguments, ids_protocol, token_windows};
+use crate::fetch::from_fetch;
+use crate::model::{ModelArguments, at_least, ids_protocol, token_windows};
 use crate::terminal::Progress;
 
 /// Perplexity of one model on a text, window by window.
@@ -25,23 +27,23 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
-    /// A UTF-8 text file.
+    /// A UTF-8 text file, or a folder of .txt files.
     #[arg(long, required_unless_present = "token_ids", conflicts_with = "token_ids")]
     text: Option<PathBuf>,
     /// A JSON file with an array of windows of token ids, instead of text.
     #[arg(long)]
     token_ids: Option<PathBuf>,
-    /// Tokens in a window.
-    #[arg(long, default_value = None)]
+    /// Tokens in a window, 512 unless given; with --token-ids it must be the length of those windows.
+    #[arg(long, value_parser = at_least(2))]
     window: Option<usize>,
     /// Put the beginning-of-sequence token in front of every window, which then holds one text token less.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "token_ids")]
     bos: bool,
     /// Count only predictions made at this position and later.
     #[arg(long, default_value_t = 0)]
     skip_first: usize,
     /// Score at most this many windows.
-    #[arg(long)]
+    #[arg(long, value_parser = at_least(1))]
     windows: Option<usize>,
     /// Print JSON.
     #[arg(long)]
@@ -59,18 +61,18 @@ pub fn main(arguments: &Arguments) -> Outcome {
             (tokens, protocol, 0)
         }
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| format!("cannot read {}: {error}", path.display()))
-                .or_exit(INPUT_MISSING)?;
-            let tokenizer = model.tokenizer().or_exit(INPUT_MISSING)?;
             let window = arguments.window.unwrap_or(512);
-            if window < 2 {
-                return refuse(BAD_INPUT, "--window must be at least 2");
+            let text = Corpus::read_path(path).map_err(from_fetch)?;
+            let documents: Vec<String> = text.documents.into_iter().map(|document| document.text).collect();
+            let tokenizer = model.tokenizer().or_exit(INPUT_MISSING)?;
+            if arguments.bos && tokenizer.bos().is_none() {
+                return refuse(BAD_INPUT, "the model has no beginning-of-sequence token; leave --bos out");
             }
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let source = TextSource::Documents { name, documents: vec![text.clone()] };
             let body = window - usize::from(arguments.bos);
-            let available = tokenizer.encode(&text, false).or_exit(INPUT_MISSING)?.len() / body;
+            let mut available = 0;
+            for document in &documents {
+                available += tokenizer.encode(document, false).or_exit(INPUT_MISSING)?.len() / body;
+            }
             let selection = TextSelection {
                 corpus: path.display().to_string(),
                 window,
@@ -79,7 +81,12 @@ pub fn main(arguments: &Arguments) -> Outcome {
                 bos: Some(arguments.bos),
                 skip_first: arguments.skip_first,
             };
-            let cut = windows(&source, tokenizer, &selection).or_exit(INPUT_MISSING)?;
+            let source = TextSource::Documents { name: path.display().to_string(), documents };
+            let mut cut = windows(&source, tokenizer, &selection).or_exit(INPUT_MISSING)?;
+            // Where a file lies is no part of what was scored; its content is.
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let named = format!("{name}@{}", &cut.hash[..12]);
+            cut.protocol = cut.protocol.replacen(&path.display().to_string(), &named, 1);
             (cut.tokens, cut.protocol, cut.dropped)
         }
         (None, None) => return refuse(BAD_INPUT, "give --text or --token-ids"),

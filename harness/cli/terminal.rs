@@ -69,6 +69,11 @@ impl Progress {
     }
 }
 
+/// `1 cell`, `2 cells`.
+pub fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Whether coloured text belongs on standard error.
 pub fn colour() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

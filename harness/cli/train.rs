@@ -40,6 +40,10 @@ pub fn main(arguments: &Arguments) -> Outcome {
         .or_exit(INPUT_MISSING)?;
     let out = arguments.out.clone().unwrap_or_else(|| path.with_file_name("training"));
     let steps = recipe.steps() as u64;
+    let place = out.display().to_string();
+    crate::interrupt::ends_with(move || {
+        format!("interrupted; run the same command again to go on from the last checkpoint in {place}")
+    });
     let mut progress = Progress::new(false);
     let trained =
         train(&recipe, &source, &out, &mut |event| show(&mut progress, steps, &event)).or_exit(CELLS_FAILED)?;

@@ -8,6 +8,7 @@ mod config;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -97,6 +98,9 @@ pub struct FolderWriter {
     finished: bool,
 }
 
+/// Values that are converted at a time.
+const PART: usize = 1 << 16;
+
 /// Files of five billion bytes at most, as transformers writes them.
 pub const DEFAULT_SHARD_BYTES: u64 = 5_000_000_000;
 
@@ -150,13 +154,20 @@ impl FolderWriter {
         self.write_text("special_tokens_map.json", &pretty(&specials))
     }
 
-    /// Writes the values of one announced tensor, rounded to the folder's element type.
+    /// Writes the values of one announced tensor, rounded to the folder's element type; a few of them at a time, so that
+    /// a large embedding is never held in f32.
     ///
     /// # Errors
     /// When the tensor was not announced or came before, has another number of values, or holds a finite value that the
     /// element type cannot.
     pub fn write(&mut self, name: &str, weight: &Weight) -> Result<(), WriteError> {
-        self.write_f32(name, &weight.to_f32())
+        let view = weight.view();
+        let mut part = Vec::new();
+        self.write_parts(name, view.len(), |range, put| {
+            part.resize(range.len(), 0.0);
+            view.range(range.start, range.end).copy_to(&mut part);
+            put(&part)
+        })
     }
 
     /// As [`Self::write`], from f32 values in row-major order.
@@ -164,32 +175,47 @@ impl FolderWriter {
     /// # Errors
     /// As [`Self::write`].
     pub fn write_f32(&mut self, name: &str, values: &[f32]) -> Result<(), WriteError> {
+        self.write_parts(name, values.len(), |range, put| put(&values[range]))
+    }
+
+    /// Writes a tensor of `count` values; `part` hands over those of a range.
+    fn write_parts(
+        &mut self,
+        name: &str,
+        count: usize,
+        mut part: impl FnMut(Range<usize>, &mut dyn FnMut(&[f32]) -> Result<(), WriteError>) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
         let fault = |what| WriteError::Tensor { name: name.to_owned(), what };
         let place = self.places.get_mut(name).ok_or_else(|| fault("was not announced"))?;
         if place.written {
             return Err(fault("is written twice"));
         }
-        if values.len() != place.spec.len() {
-            return Err(WriteError::Shape { name: name.to_owned(), expected: place.spec.shape(), found: values.len() });
+        if count != place.spec.len() {
+            return Err(WriteError::Shape { name: name.to_owned(), expected: place.spec.shape(), found: count });
         }
-        let overflow = match self.dtype {
-            DType::F32 => None,
-            DType::F16 => values.iter().find(|v| v.is_finite() && !f16::from_f32(**v).is_finite()),
-            DType::Bf16 => values.iter().find(|v| v.is_finite() && !bf16::from_f32(**v).is_finite()),
-        };
-        if let Some(&value) = overflow {
-            return Err(WriteError::Overflow { name: name.to_owned(), value, dtype: config::dtype_name(self.dtype) });
-        }
+        let dtype = self.dtype;
         let (path, file) = &mut self.shards[place.shard];
+        let path = path.as_path();
         file.seek(SeekFrom::Start(place.offset)).map_err(io(path))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        for part in values.chunks(1 << 16) {
-            let bytes: Vec<u8> = match self.dtype {
-                DType::F32 => part.iter().flat_map(|v| v.to_le_bytes()).collect(),
-                DType::F16 => part.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-                DType::Bf16 => part.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+        let mut put = |values: &[f32]| {
+            let overflow = match dtype {
+                DType::F32 => None,
+                DType::F16 => values.iter().find(|v| v.is_finite() && !f16::from_f32(**v).is_finite()),
+                DType::Bf16 => values.iter().find(|v| v.is_finite() && !bf16::from_f32(**v).is_finite()),
             };
-            out.write_all(&bytes).map_err(io(path))?;
+            if let Some(&value) = overflow {
+                return Err(WriteError::Overflow { name: name.to_owned(), value, dtype: config::dtype_name(dtype) });
+            }
+            let bytes: Vec<u8> = match dtype {
+                DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                DType::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+                DType::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+            };
+            out.write_all(&bytes).map_err(io(path))
+        };
+        for start in (0..count).step_by(PART) {
+            part(start..count.min(start + PART), &mut put)?;
         }
         out.flush().map_err(io(path))?;
         place.written = true;

@@ -65,14 +65,9 @@ pub struct Pruned {
 /// Why an arm could not be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// The method refused a matrix.
-    #[error("{tensor}: {source}")]
-    Prune {
-        /// Canonical tensor name.
-        tensor: String,
-        /// The method's reason.
-        source: PruneError,
-    },
+    /// The method refused a matrix, which its reason names.
+    #[error("{0}")]
+    Prune(PruneError),
     /// The method refused the weights as a whole.
     #[error("{0}")]
     Allocate(PruneError),
@@ -322,7 +317,7 @@ impl<'a> Walk<'a> {
             self.arm
                 .pruner
                 .prune(&site, &mut values, statistics, allotted, &mut random)
-                .map_err(|source| PrepareError::Prune { tensor: tensor.clone(), source })?;
+                .map_err(PrepareError::Prune)?;
             let pruned = Weight::rounded(stored.rows(), stored.cols(), &values, stored.dtype());
             self.decoder = self.decoder.with_weight(layer, projection, pruned);
         }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
-use harness_model::load::{self, LoadError};
+use harness_model::load::{self, Checkpoint, LoadError};
 use harness_model::tokenizer::Tokenizer;
 use sha2::{Digest, Sha256};
 
+use crate::estimate::ModelSize;
 use crate::fetch::{
     self, Cache, Corpus, CorpusChoice, FetchError, Folder, Kind, Located, Manifest, ModelChoice, Progress,
 };
@@ -102,7 +103,14 @@ impl LoadedModel {
     /// # Errors
     /// [`InputError`]; a tokenizer larger than the embedding is refused here, a missing one only when it is needed.
     pub fn open(name: &str, path: &Path) -> Result<Self, InputError> {
-        let checkpoint = load::load(path)?;
+        Self::of(name, load::load(path)?)
+    }
+
+    /// A model of a checkpoint, whose weights it shares.
+    ///
+    /// # Errors
+    /// As [`LoadedModel::open`].
+    pub fn of(name: &str, checkpoint: Checkpoint) -> Result<Self, InputError> {
         checkpoint.check_finite()?;
         let hash = checkpoint.hash().to_owned();
         let decoder = Decoder::from_checkpoint(&checkpoint)
@@ -184,12 +192,15 @@ impl Inputs {
         })
     }
 
-    /// Whether a manifest's files have yet to be fetched.
+    /// Whether a manifest's files have yet to be fetched. Those that are there are checked, the embedded ones too.
     ///
     /// # Errors
     /// [`FetchError`] for damaged files.
     pub fn absent(&self, manifest: &Manifest) -> Result<bool, FetchError> {
-        Ok(manifest.kind == Kind::Fetched && matches!(self.cache.locate(manifest)?, Located::Absent(_)))
+        if manifest.kind == Kind::Generated && manifest.files.is_empty() {
+            return Ok(false);
+        }
+        Ok(matches!(self.cache.locate(manifest)?, Located::Absent(_)))
     }
 
     /// Brings a manifest's files into the cache.
@@ -222,6 +233,17 @@ impl Inputs {
     /// [`InputError`].
     pub fn model(&self, name: &str) -> Result<LoadedModel, InputError> {
         LoadedModel::open(name, &self.model_path(name)?)
+    }
+
+    /// What a model weighs, from its configuration and headers; its weights are not looked through.
+    ///
+    /// # Errors
+    /// [`InputError`].
+    pub fn model_size(&self, name: &str) -> Result<ModelSize, InputError> {
+        let checkpoint = load::load(&self.model_path(name)?)?;
+        let decoder = Decoder::from_checkpoint(&checkpoint)
+            .map_err(|source| InputError::Decoder { model: name.to_owned(), source })?;
+        Ok(ModelSize::of(&decoder))
     }
 
     /// The text that a selection names, for a model.

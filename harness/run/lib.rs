@@ -14,6 +14,7 @@ pub mod measure;
 pub mod memory;
 pub mod metrics;
 mod panics;
+mod provoke;
 pub mod runner;
 pub mod score;
 pub mod selfwritten;

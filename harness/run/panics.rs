@@ -19,7 +19,7 @@ pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
             let expected = LAST.with(|last| {
                 last.try_borrow_mut().is_ok_and(|mut last| match last.as_mut() {
                     Some(text) => {
-                        *text = info.to_string().replace('\n', " ");
+                        *text = info.to_string().trim_start_matches("panicked at ").replace('\n', " ");
                         true
                     }
                     None => false,

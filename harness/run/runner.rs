@@ -14,6 +14,7 @@ use crate::catalog::Settings;
 use crate::identity;
 use crate::inputs::{Inputs, LoadedModel};
 use crate::measure::{Prepared, measure_group};
+use crate::provoke::provoked;
 use crate::text::{TextSelection, Windows, refuse_overlap, windows};
 
 /// What happens during a run, for whoever shows it.
@@ -254,7 +255,10 @@ impl Session<'_> {
         let mut built: Vec<(ArmWork, Box<dyn Pruner>)> = Vec::new();
         for work in works {
             match registry::build(Axis::Prune, &work.arm) {
-                Ok(Method::Pruner(pruner)) => built.push((work, pruner)),
+                Ok(Method::Pruner(pruner)) => {
+                    let pruner = provoked(&work.arm, pruner);
+                    built.push((work, pruner));
+                }
                 Err(error) => {
                     for (id, cell) in &work.cells {
                         self.write_failed(id.clone(), cell, "build", &error.to_string(), 0.0)?;

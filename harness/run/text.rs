@@ -89,7 +89,7 @@ pub enum TextError {
     },
     /// Fewer windows than asked for.
     #[error(
-        "`{name}` holds {found} windows of {window} tokens and {wanted} were asked for; ask for fewer or shorter windows"
+        "`{name}` is too short: it gives {found} of the {wanted} windows of {window} tokens that are needed; give more text, or ask for fewer or shorter windows"
     )]
     TooShort {
         /// The text.

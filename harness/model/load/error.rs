@@ -52,7 +52,7 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// The bytes contradict themselves or the length of the file.
-    #[error("{path} is damaged: {what}")]
+    #[error("{path} is damaged: {what}; copy or download it again")]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -68,7 +68,7 @@ pub enum LoadError {
         what: String,
     },
     /// A tensor that the configuration calls for is not there.
-    #[error("{path} lacks the tensor {name} of shape {expected}")]
+    #[error("{path} lacks the tensor {name} of shape {expected}; configuration and weights do not belong together")]
     MissingTensor {
         /// The checkpoint.
         path: PathBuf,
@@ -88,7 +88,9 @@ pub enum LoadError {
         found: Shape,
     },
     /// A tensor with another shape than the configuration calls for.
-    #[error("{path}: tensor {name} has shape {found}, but the configuration calls for {expected}")]
+    #[error(
+        "{path}: tensor {name} has shape {found}, but the configuration calls for {expected}; they do not belong together"
+    )]
     Shape {
         /// The checkpoint.
         path: PathBuf,
@@ -110,7 +112,9 @@ pub enum LoadError {
         found: String,
     },
     /// A weight that is not a number or infinite.
-    #[error("{path}: tensor {name} holds {value} at row {row}, column {column}; the weights are damaged")]
+    #[error(
+        "{path}: tensor {name} holds {value} at row {row}, column {column}; the weights are damaged, use another copy"
+    )]
     NotFinite {
         /// The checkpoint.
         path: PathBuf,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
-use ::safetensors::{Dtype, SafeTensors};
+use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::weight::{DType, MappedFile, Weight};
 
@@ -75,8 +75,13 @@ fn read_file(
     let path = folder.join(name);
     let file = open(&path)?;
     let damaged = |what: String| LoadError::Malformed { path: path.clone(), what };
-    let (header, metadata) = SafeTensors::read_metadata(file.bytes())
-        .map_err(|e| damaged(format!("the safetensors header of a file of {} bytes: {e}", file.bytes().len())))?;
+    let length = file.bytes().len();
+    let (header, metadata) = SafeTensors::read_metadata(file.bytes()).map_err(|error| match error {
+        SafeTensorError::MetadataIncompleteBuffer => {
+            damaged(format!("its {length} bytes are not as many as its header calls for; it may have been cut off"))
+        }
+        error => damaged(format!("the safetensors header of a file of {length} bytes: {error}")),
+    })?;
     let data = header.checked_add(8).ok_or_else(|| damaged("its header is too long".to_owned()))?;
     // In order of name, so that of several faults the same one is reported every time.
     let tensors: BTreeMap<_, _> = metadata.tensors().into_iter().collect();

@@ -169,6 +169,10 @@ fn run(mut command: Command, work: &Path, package: &str, progress: &mut dyn Prog
     if status.success() {
         return Ok(());
     }
+    if progress.cancelled() {
+        // Ctrl-C reaches the client too: that is what ended it.
+        return Err(FetchError::Interrupted { name: package.to_owned() });
+    }
     let text = fs::read_to_string(&log).unwrap_or_default();
     // The client's own words are all there is to tell a full disk from a package that does not exist.
     if text.contains("No space left on device") || text.contains("ENOSPC") {

@@ -155,7 +155,7 @@ pub enum FetchError {
         name: String,
     },
     /// A text cannot be decoded as its manifest says.
-    #[error("{}: byte {offset} is not {encoding}", file.display())]
+    #[error("{}: byte {offset} is not {encoding}; convert the text to {encoding}", file.display())]
     Encoding {
         /// The file.
         file: PathBuf,
@@ -165,13 +165,13 @@ pub enum FetchError {
         encoding: &'static str,
     },
     /// A split or file holds no text.
-    #[error("{corpus}: no text in it")]
+    #[error("{corpus} holds no text; give one of at least a window")]
     Empty {
         /// The corpus and split, or the path.
         corpus: String,
     },
     /// Reading failed.
-    #[error("reading {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", path.display())]
     Read {
         /// The file or folder.
         path: PathBuf,
