@@ -5,7 +5,17 @@
 mod arch;
 mod cli;
 mod docs;
+#[cfg(unix)]
+mod fetching;
+mod inputs;
+mod lists;
+mod models;
 mod real;
+#[cfg(target_os = "linux")]
+mod streaming;
 mod suites;
 mod support;
+#[cfg(target_os = "linux")]
+mod trouble;
 mod ui;
+mod verbs;
