@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use harness_model::decoder::Decoder;
+use harness_model::load::load;
 use harness_model::train::{Event, Recipe, train};
+use harness_run::gap::Quality;
 use harness_run::generated::Generated;
 
-use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, OrExit, Outcome};
+use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, NOT_WRITTEN, OrExit, Outcome};
 use crate::terminal::Progress;
 
 /// Train a small decoder from a recipe; a run that was interrupted goes on.
@@ -51,7 +54,21 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let loss = trained.curve.last().map_or(f64::NAN, |point| point.valid);
     let speed = trained.tokens_per_second.map_or_else(String::new, |speed| format!(", {speed:.0} tokens/s"));
     println!("{} parameters, {} tokens, validation loss {loss:.4} nats{speed}", trained.parameters, trained.tokens);
-    println!("{}", out.join("model").display());
+    let model = out.join("model");
+    let decoder = Decoder::from_checkpoint(&load(&model).or_exit(INTERNAL)?).or_exit(INTERNAL)?;
+    let quality = Quality::measure(&source, &decoder, corpus).or_exit(INTERNAL)?;
+    let file = model.join("quality.toml");
+    std::fs::write(&file, quality.to_toml())
+        .map_err(|error| format!("results could not be written: {}: {error}", file.display()))
+        .or_exit(NOT_WRITTEN)?;
+    println!(
+        "{:.4} nats a token, {:.4} ± {:.4} above the floor of the language ({:.2} %)",
+        quality.stream_windows.model,
+        quality.stream_windows.gap,
+        quality.stream_windows.half_width,
+        quality.stream_windows.gap_percent
+    );
+    println!("{}", model.display());
     Ok(DONE)
 }
 

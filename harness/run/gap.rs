@@ -2,6 +2,7 @@
 
 use harness_language::{LanguageError, Protocol};
 use harness_model::decoder::Decoder;
+use serde::{Deserialize, Serialize};
 
 use crate::generated::Generated;
 use crate::score::{ScoreError, score};
@@ -92,6 +93,97 @@ pub fn gap(
         windows: windows.len(),
         tokens: windows.len() * (length - 1),
     })
+}
+
+/// Documents of the test split, and tokens of a window, that the stated quality of an embedded model is measured on.
+const DOCUMENTS: u64 = 512;
+const WINDOW: usize = 256;
+
+/// What stands in a model's `quality.toml`: its gap on the test split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quality {
+    /// Data set and split.
+    pub corpus: String,
+    /// Documents looked at, from the first.
+    pub documents: u64,
+    /// On the first tokens of each document.
+    pub document_starts: Stated,
+    /// On the documents joined and cut.
+    pub stream_windows: Stated,
+    /// What other seeds of the recipe gave, where they were trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<Seeds>,
+}
+
+/// A [`Gap`] as written, to four decimals.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stated {
+    /// Nats a token of the language itself.
+    pub floor: f64,
+    /// Nats a token of the model.
+    pub model: f64,
+    /// Their difference.
+    pub gap: f64,
+    /// The difference in per cent of the floor.
+    pub gap_percent: f64,
+    /// Half width of the 95 % interval of the difference.
+    pub half_width: f64,
+}
+
+impl From<Gap> for Stated {
+    fn from(gap: Gap) -> Self {
+        let rounded = |value: f64| (value * 1e4).round() / 1e4;
+        Self {
+            floor: rounded(gap.floor),
+            model: rounded(gap.model),
+            gap: rounded(gap.nats()),
+            gap_percent: (gap.share() * 1e4).round() / 100.0,
+            half_width: rounded(gap.half_width),
+        }
+    }
+}
+
+/// Gaps at document starts of models that differ in the seed of their recipe only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seeds {
+    /// The seeds, the committed model's first.
+    pub seed: Vec<u64>,
+    /// Their gaps.
+    pub gap: Vec<f64>,
+    /// How far from the first a model trained anew may be.
+    pub tolerance: f64,
+}
+
+impl Quality {
+    /// Measures a model on the test split of `corpus`.
+    ///
+    /// # Errors
+    /// [`GapError`].
+    pub fn measure(generated: &Generated, decoder: &Decoder, corpus: &str) -> Result<Self, GapError> {
+        let gap = |protocol| gap(generated, decoder, "test", DOCUMENTS, protocol).map(Stated::from);
+        Ok(Self {
+            corpus: format!("{corpus}/test"),
+            documents: DOCUMENTS,
+            document_starts: gap(Protocol::Documents(WINDOW))?,
+            stream_windows: gap(Protocol::Windows(WINDOW))?,
+            seeds: None,
+        })
+    }
+
+    /// The file `quality.toml`, with what its numbers mean.
+    pub fn to_toml(&self) -> String {
+        let comment = format!(
+            "# Distance from the entropy floor of the language, in nats a token, of the f16 weights in this folder:\n\
+             # the language and the model score the same tokens given the same ones before them, {WINDOW} in a window.\n\
+             # document_starts: the first {WINDOW} tokens of each document; stream_windows: the documents joined and cut.\n\
+             # half_width: of the 95 % interval of the gap, windows being the unit. Checked by harness/run/gap_tests.rs.\n\n"
+        );
+        // Numbers and short texts in plain structures always serialise.
+        comment + &toml::to_string(self).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

@@ -5,40 +5,10 @@ use std::path::{Path, PathBuf};
 
 use harness_model::load::load;
 use harness_model::train::{Recipe, train};
-use serde::Deserialize;
 
 use super::*;
 
 const MODELS: [&str; 3] = ["tiny-100k", "tiny-300k", "tiny-1m"];
-
-/// What stands in a model's `quality.toml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Quality {
-    corpus: String,
-    documents: u64,
-    document_starts: Stated,
-    stream_windows: Stated,
-    seeds: Option<Seeds>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stated {
-    floor: f64,
-    model: f64,
-    gap: f64,
-    gap_percent: f64,
-    half_width: f64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Seeds {
-    seed: Vec<u64>,
-    gap: Vec<f64>,
-    tolerance: f64,
-}
 
 fn datasets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets")
@@ -63,18 +33,19 @@ fn the_embedded_models_have_the_gaps_they_state_in_order_of_size() {
     let mut shares = Vec::new();
     for name in MODELS {
         let (decoder, stated) = (decoder(&datasets().join("models").join(name)), quality(name));
-        assert_eq!((stated.corpus.as_str(), stated.documents), ("fables/test", 512));
-        let both =
-            [(Protocol::Documents(256), &stated.document_starts), (Protocol::Windows(256), &stated.stream_windows)];
-        for (protocol, stated) in both {
-            let measured = gap(&fables, &decoder, "test", 512, protocol).unwrap();
-            let near = |a: f64, b: f64| assert!((a - b).abs() < 2e-4, "{name} {protocol:?}: {a} is stated as {b}");
+        assert_eq!(stated.corpus, "fables/test");
+        let measured = Quality::measure(&fables, &decoder, "fables").unwrap();
+        assert_eq!((stated.documents, measured.documents), (512, 512));
+        for (measured, stated) in
+            [(&measured.document_starts, &stated.document_starts), (&measured.stream_windows, &stated.stream_windows)]
+        {
+            let near = |a: f64, b: f64| assert!((a - b).abs() < 3e-4, "{name}: {measured:?} is stated as {stated:?}");
             near(measured.floor, stated.floor);
             near(measured.model, stated.model);
-            near(measured.nats(), stated.gap);
+            near(measured.gap, stated.gap);
             near(measured.half_width, stated.half_width);
-            assert!((100.0 * measured.share() - stated.gap_percent).abs() < 0.02, "{name}: {}", measured.share());
-            shares.push(measured.share());
+            assert!((measured.gap_percent - stated.gap_percent).abs() < 0.02, "{name}: {measured:?}");
+            shares.push(measured.gap_percent / 100.0);
         }
     }
     let [small, small_stream, middle, middle_stream, large, large_stream] = shares[..] else { panic!("{shares:?}") };
@@ -91,7 +62,7 @@ fn a_split_too_short_for_a_window_is_an_error() {
 }
 
 #[test]
-#[ignore = "trains for minutes; the checks before a release run it"]
+#[ignore = "trains for minutes; the gate runs it"]
 fn training_the_smallest_anew_gives_the_stated_quality() {
     let (fables, stated) = (fables(), quality("tiny-100k"));
     let seeds = stated.seeds.unwrap();

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod estimate;
 pub mod fetch;
 pub mod footprint;
+pub mod gap;
 pub mod generated;
 pub mod identity;
 pub mod inputs;
