@@ -6,11 +6,13 @@
 
 mod bootstrap;
 mod effect;
+mod holm;
 mod normal;
 mod units;
 
 pub use bootstrap::{Bootstrap, Estimate, Flavour};
 pub use effect::{Effect, Refusal};
+pub use holm::holm;
 pub use normal::{normal_cumulative, normal_quantile, student_quantile};
 pub use units::UnitKind;
 
