@@ -67,3 +67,50 @@ fn paths_in_the_map_exist() {
         }
     }
 }
+
+/// The constants of the statistics as METHODOLOGY.md shows them.
+fn constants() -> String {
+    use harness_core::statistics::{
+        Bootstrap, EXACT_CLUSTERS, EXACT_STEPS, MINIMUM_UNITS, POWER, Scale, TRIM, TRIM_FROM,
+    };
+    use harness_run::typical::TYPICAL;
+    let bootstrap = Bootstrap::default();
+    let mut rows = vec![
+        ("level of intervals".to_owned(), bootstrap.level.to_string()),
+        ("draws of a bootstrap".to_owned(), bootstrap.resamples.to_string()),
+        ("least units for an interval or a test".to_owned(), MINIMUM_UNITS.to_string()),
+        ("power behind \"finds\" and \"needs\"".to_owned(), POWER.to_string()),
+        ("share of rounds trimmed at each end".to_owned(), TRIM.to_string()),
+        ("rounds from which on they are trimmed".to_owned(), TRIM_FROM.to_string()),
+        ("documents up to which all signs are tried one by one".to_owned(), EXACT_CLUSTERS.to_string()),
+        (
+            "documents times sum of whole differences up to which their signs are summed exactly".to_owned(),
+            EXACT_STEPS.to_string(),
+        ),
+    ];
+    rows.extend(TYPICAL.iter().map(|(metric, scale, deviation)| {
+        let scale = if *scale == Scale::LogRatio { "log ratio" } else { "difference" };
+        (format!("typical spread of a document, {metric} ({scale})"), deviation.to_string())
+    }));
+    let head = "| constant | value |\n|---|---:|\n".to_owned();
+    rows.iter().fold(head, |table, (name, value)| format!("{table}| {name} | {value} |\n"))
+}
+
+#[test]
+fn the_constants_in_the_methodology_are_those_of_the_code() {
+    let text = std::fs::read_to_string(root().join("harness/METHODOLOGY.md")).unwrap();
+    let (_, rest) = text.split_once("<!-- constants -->\n").unwrap();
+    let (found, _) = rest.split_once("<!-- end of constants -->").unwrap();
+    assert_eq!(found, constants(), "put the table on the right into harness/METHODOLOGY.md");
+    let typical = format!(
+        "{} windows of {} documents",
+        harness_run::typical::TYPICAL_WINDOWS,
+        harness_run::typical::TYPICAL_DOCUMENTS
+    );
+    assert!(text.contains(&typical), "{typical}");
+    let (defaults, percent) = (harness_core::statistics::Bootstrap::default(), "harness/METHODOLOGY.md");
+    assert!(
+        defaults.expanded && defaults.flavour == harness_core::statistics::Flavour::Bca,
+        "{percent} says otherwise"
+    );
+}

@@ -8,6 +8,7 @@ mod apply;
 mod check;
 mod compare;
 mod completions;
+mod detectable;
 mod document;
 mod exit;
 mod fetch;

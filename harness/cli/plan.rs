@@ -1,6 +1,7 @@
 //! `harness plan`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use clap::Args;
 use harness_core::Axis;
@@ -11,6 +12,7 @@ use harness_run::memory;
 use harness_suite::{Branch, Plan};
 use serde_json::json;
 
+use crate::detectable::findable;
 use crate::exit::{BAD_INPUT, DONE, INTERNAL, OrExit, Outcome, Refusal, refuse};
 use crate::suite::{Opened, SuiteArguments};
 
@@ -21,13 +23,17 @@ The tree shows what is shared: cells below one branch share its preparation.
 
 Examples:
   harness plan suites/pruning.toml
-  harness plan suites/real/pruning.toml --json")]
+  harness plan suites/real/pruning.toml --json
+  harness plan suites/pruning.toml --like pruning-1a2b3c4d")]
 pub struct Arguments {
     #[command(flatten)]
     suite: SuiteArguments,
     /// Print every cell.
     #[arg(long)]
     cells: bool,
+    /// A finished run whose spread says what this plan will be able to find; by default the last run of the same suite.
+    #[arg(long, value_name = "RUN")]
+    like: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -38,11 +44,12 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let opened = arguments.suite.open(&inputs)?;
     let plan = arguments.suite.plan(&opened.suite)?;
     let Costs { known: costs, absent, unreadable } = costs(&opened, &plan, &inputs);
+    let findable = findable(&opened, &plan, arguments.like.as_deref())?;
     if arguments.json {
         let cells: Vec<String> = plan.cells().iter().map(|planned| planned.cell.to_string()).collect();
         let rows: Vec<_> = costs.iter().map(row).collect();
         let value = json!({"suite": opened.suite.source_path, "hash": opened.suite.hash, "cells": cells, "estimates": rows,
-            "not_fetched": absent, "unreadable": unreadable});
+            "not_fetched": absent, "unreadable": unreadable, "finds": findable.json()});
         println!("{}", serde_json::to_string_pretty(&value).or_exit(INTERNAL)?);
     } else {
         println!("{}: {} cells", opened.suite.source_path, plan.cells().len());
@@ -72,6 +79,7 @@ pub fn main(arguments: &Arguments) -> Outcome {
             println!("{model} cannot be read, so its cells would fail: {reason}");
         }
         println!("in all about {}", duration(costs.iter().map(|cost| cost.seconds).sum()));
+        findable.lines().iter().for_each(|line| println!("{line}"));
     }
     refuse_too_large(&costs)?;
     Ok(DONE)

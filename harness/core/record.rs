@@ -17,7 +17,8 @@ pub struct Observation {
     /// Weight of each sample (scored tokens); empty where the reduction reads none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<f64>,
-    /// Group of each sample that is drawn together in a bootstrap (its document); empty when each stands alone.
+    /// Group of each sample that is drawn together in a bootstrap (its document); the round of each time, which arms that
+    /// took turns share; empty when each stands alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clusters: Vec<u32>,
     /// How it was measured; two observations with different protocols are never subtracted.

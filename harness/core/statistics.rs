@@ -4,19 +4,43 @@
 //! What is drawn is a *unit*: all samples of one document together where an observation says which samples belong
 //! together, a single sample otherwise.
 
+mod beta;
 mod bootstrap;
+mod clopper_pearson;
+mod detectable;
+mod dispersion;
 mod effect;
 mod holm;
+mod mcnemar;
 mod normal;
+mod paired;
+mod permutation;
+mod refusal;
+mod student;
+mod studentised;
+mod trimmed;
 mod units;
+mod unpaired;
 
 pub use bootstrap::{Bootstrap, Estimate, Flavour};
-pub use effect::{Effect, Refusal};
+pub use clopper_pearson::clopper_pearson;
+pub use detectable::{POWER, Power};
+pub use dispersion::Dispersion;
+pub use effect::{Effect, Evidence, Scale, Test};
 pub use holm::holm;
-pub use normal::{normal_cumulative, normal_quantile, student_quantile};
+pub use mcnemar::Discordant;
+pub use normal::{normal_cumulative, normal_quantile};
+pub use permutation::{Distribution, EXACT_CLUSTERS, EXACT_STEPS, sign_flip};
+pub use refusal::Refusal;
+pub use student::{student_quantile, student_reach, student_tail};
+pub use studentised::Studentised;
+pub use trimmed::{TRIM, TRIM_FROM, trimmed_difference, trimmed_mean};
 pub use units::UnitKind;
 
 use serde::{Deserialize, Serialize};
+
+/// Fewer units than this have no interval and no test: nothing is known of their noise.
+pub const MINIMUM_UNITS: usize = 3;
 
 /// An interval that covers the true value at a stated level.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -63,6 +87,10 @@ pub fn deviation(samples: &[f64]) -> Option<f64> {
     let squares: f64 = samples.iter().map(|sample| (sample - mean).powi(2)).sum();
     (samples.len() > 1).then(|| (squares / (samples.len() - 1) as f64).sqrt())
 }
+
+#[cfg(test)]
+#[path = "statistics/golden_tests.rs"]
+mod golden_tests;
 
 #[cfg(test)]
 mod tests {

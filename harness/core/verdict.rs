@@ -97,6 +97,18 @@ pub fn decide(direction: Direction, noise: Noise, effect: &Effect, margin: Margi
     }
 }
 
+/// What is left of a verdict after a correction for the number of tests: better and worse stand only where the corrected
+/// p-value is at most `alpha`. Where there was no test (exact metrics), the verdict stands.
+#[must_use]
+pub fn corrected(verdict: Verdict, adjusted: Option<f64>, alpha: f64) -> Verdict {
+    match (verdict, adjusted) {
+        (Verdict::Better | Verdict::Worse, Some(adjusted)) if adjusted.is_nan() || adjusted > alpha => {
+            Verdict::CannotTell
+        }
+        _ => verdict,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +123,7 @@ mod tests {
             relative: Some(difference / 10.0),
             relative_interval: None,
             probability: None,
+            evidence: None,
             test: String::new(),
             note: None,
         }
@@ -148,6 +161,15 @@ mod tests {
         assert_eq!(decide(Direction::Lower, Noise::Exact, &some, Margin::default()), Verdict::Worse);
         assert_eq!(decide(Direction::Lower, Noise::Exact, &some, Margin::relative(0.01)), Verdict::Same);
         assert_eq!(decide(Direction::Lower, Noise::Timed, &none, Margin::default()), Verdict::CannotTell);
+    }
+
+    #[test]
+    fn a_correction_takes_back_what_it_does_not_bear_out() {
+        assert_eq!(corrected(Verdict::Worse, Some(0.04), 0.05), Verdict::Worse);
+        assert_eq!(corrected(Verdict::Worse, Some(0.06), 0.05), Verdict::CannotTell);
+        assert_eq!(corrected(Verdict::Better, Some(f64::NAN), 0.05), Verdict::CannotTell);
+        assert_eq!(corrected(Verdict::Better, None, 0.05), Verdict::Better);
+        assert_eq!(corrected(Verdict::Same, Some(0.9), 0.05), Verdict::Same);
     }
 
     #[test]

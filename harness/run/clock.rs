@@ -25,6 +25,20 @@ pub struct Throughput {
     pub prefill: Vec<f64>,
     /// Generated tokens a second.
     pub decode: Vec<f64>,
+    /// The round of each value; arms that were timed in turns share these numbers, and no others do.
+    pub rounds: Vec<u32>,
+}
+
+/// Numbers for `count` rounds that begin now. They follow from the clock and the process, so that rounds of another group,
+/// or of a run that was killed and went on, have other numbers.
+pub fn round_numbers(count: usize) -> Vec<u32> {
+    use sha2::{Digest, Sha256};
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut hasher = Sha256::new();
+    hasher.update(now.as_nanos().to_le_bytes());
+    hasher.update(std::process::id().to_le_bytes());
+    let first = hasher.finalize()[..4].iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    (0..count as u32).map(|round| first.wrapping_add(round)).collect()
 }
 
 /// Times one arm once.

@@ -21,5 +21,6 @@ pub mod score;
 pub mod selfwritten;
 pub mod stamp;
 pub mod text;
+pub mod typical;
 
 pub use catalog::catalog;

@@ -106,6 +106,7 @@ fn time_all(dense: &Decoder, arms: &[&Prepared], settings: &Settings, seen: &mut
     // Weights that only siblings hold lie in memory too and are not this arm's.
     let own: Vec<u64> = arms.iter().map(|arm| arm.decoder.bytes_not_shared_with(dense)).collect();
     let all: u64 = own.iter().sum();
+    let numbers = clock::round_numbers(clock.rounds);
     for round in 0..=clock.rounds {
         for ((arm, own), slot) in arms.iter().zip(&own).zip(seen.iter_mut()) {
             let Ok(seen) = slot else { continue };
@@ -117,7 +118,10 @@ fn time_all(dense: &Decoder, arms: &[&Prepared], settings: &Settings, seen: &mut
             let peak = memory::peak_bytes().map(|peak| peak.saturating_sub(all - own));
             seen.peak = seen.peak.max(peak);
             let reason = match outcome {
-                Ok(Ok(())) => continue,
+                Ok(Ok(())) => {
+                    seen.throughput.rounds.extend(round.checked_sub(1).map(|round| numbers[round]));
+                    continue;
+                }
                 Ok(Err(error)) => error.to_string(),
                 Err(panic) => format!("panicked: {panic}"),
             };

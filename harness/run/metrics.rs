@@ -136,7 +136,7 @@ pub fn registry() -> Vec<Metric> {
                 direction: Higher,
                 ..TIMED
             },
-            observe: |spec, seen| timed(spec, &seen.throughput.prefill),
+            observe: |spec, seen| timed(spec, &seen.throughput.prefill, &seen.throughput.rounds),
         },
         Metric {
             spec: MetricSpec {
@@ -146,7 +146,7 @@ pub fn registry() -> Vec<Metric> {
                 direction: Higher,
                 ..TIMED
             },
-            observe: |spec, seen| timed(spec, &seen.throughput.decode),
+            observe: |spec, seen| timed(spec, &seen.throughput.decode, &seen.throughput.rounds),
         },
         Metric {
             spec: MetricSpec {
@@ -191,11 +191,15 @@ fn scored(spec: &MetricSpec, seen: &Seen, sample: fn(&WindowScore) -> f64) -> Ob
     }
 }
 
-fn timed(spec: &MetricSpec, rounds: &[f64]) -> Observation {
-    if rounds.is_empty() {
+fn timed(spec: &MetricSpec, samples: &[f64], rounds: &[u32]) -> Observation {
+    if samples.is_empty() {
         return absent(spec, "no round was timed");
     }
-    Observation { samples: rounds.to_vec(), ..Observation::absent(spec.id, spec.reduction, None) }
+    Observation {
+        samples: samples.to_vec(),
+        clusters: rounds.to_vec(),
+        ..Observation::absent(spec.id, spec.reduction, None)
+    }
 }
 
 fn counted(spec: &MetricSpec, seen: &Seen, value: fn(&Footprint) -> f64) -> Observation {

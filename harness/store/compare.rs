@@ -1,11 +1,13 @@
 //! Comparing two runs, or two arms of runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use harness_core::statistics::{Bootstrap, Effect, Refusal};
-use harness_core::verdict::{Margin, decide};
-use harness_core::{Axis, Cell, Noise, Observation, Verdict};
+use harness_core::statistics::{Bootstrap, Effect, Power, Refusal, holm};
+use harness_core::verdict::{Margin, corrected, decide};
+use harness_core::{Axis, Cell, Direction, Noise, Observation, Verdict};
+use rayon::prelude::*;
 
+use crate::advice;
 use crate::run::{MetricInfo, Record, Run};
 
 /// One side of a comparison: a run, or the cells of a run with one arm.
@@ -63,10 +65,27 @@ pub struct ComparisonRow {
     pub a: Option<f64>,
     /// Value on the other side.
     pub b: Option<f64>,
+    /// Which way is good.
+    pub direction: Direction,
+    /// What makes the metric noisy.
+    pub noise: Noise,
     /// The difference; `None` when it was refused.
     pub effect: Option<Effect>,
-    /// In one word.
+    /// The largest difference that does not matter, in the metric's unit.
+    pub zone: f64,
+    /// Two-sided p-value of the true difference lying within the zone; `None` where nothing was tested.
+    pub probability: Option<f64>,
+    /// The p-value after Holm's correction for all tests of the comparison.
+    pub adjusted: Option<f64>,
+    /// The smallest difference that the comparison would find, in the metric's unit; `None` where none would be found, or
+    /// nothing was tested.
+    pub detectable: Option<f64>,
+    /// How many units it takes to find a difference as large as the one seen; set where it could not be told.
+    pub needed: Option<u64>,
+    /// In one word, after the correction.
     pub verdict: Verdict,
+    /// Whether the two sides were measured differently and so never subtracted.
+    pub refused: bool,
     /// Why there is no effect, or why it could not be told.
     pub reason: Option<String>,
 }
@@ -84,6 +103,8 @@ pub struct Comparison {
     pub level: f64,
     /// How often samples were drawn.
     pub resamples: usize,
+    /// How many tests the p-values are corrected for.
+    pub tests: usize,
 }
 
 impl Comparison {
@@ -92,40 +113,86 @@ impl Comparison {
         self.rows.iter().filter(|row| row.verdict == verdict).count()
     }
 
+    /// The first reason for which a row was refused, when every row that stands on both sides was.
+    pub fn refusal(&self) -> Option<&str> {
+        let mut refused = None;
+        for row in self.rows.iter().filter(|row| !matches!(row.verdict, Verdict::New | Verdict::Gone | Verdict::Failed))
+        {
+            if !row.refused {
+                return None;
+            }
+            refused = refused.or(row.reason.as_deref());
+        }
+        refused
+    }
+
     /// What stands under the table.
     pub fn about(&self) -> String {
+        let level = 100.0 * self.level;
         format!(
-            "Differences are b − a with {:.0} % intervals, each from {} draws; no correction for their number.",
-            100.0 * self.level,
-            self.resamples
+            "Differences are b − a with {level:.0} % intervals, each from {} draws. Better and worse need the whole interval \
+             beyond the margin and a p-value of at most {:.3} after Holm's correction for {} tests; finds is the smallest \
+             difference found with a chance of {:.0} % at the strictest step of that correction. Times that were not taken \
+             in the same rounds are independent samples: drift of the machine between them counts as a difference.",
+            self.resamples,
+            1.0 - self.level,
+            self.tests,
+            100.0 * harness_core::statistics::POWER,
         )
     }
 }
 
-/// Compares `b` with the reference `a`: sampled metrics paired on their samples, times by the bootstrap of their
-/// medians, exact metrics as they are. What was measured differently is refused, with the reason in its row.
+/// Compares `b` with the reference `a`: sampled metrics paired on their samples, times paired on their rounds where they
+/// were taken together and by the bootstrap of their medians otherwise, exact metrics as they are. What was measured
+/// differently is refused, with the reason in its row.
 pub fn compare(a: &Selection, b: &Selection, options: &CompareOptions) -> Comparison {
     let (first, second) = (a.records(), b.records());
+    let place = |run: &Run| -> HashMap<*const Record, usize> {
+        run.records.iter().enumerate().map(|(place, record)| (std::ptr::from_ref(record), place)).collect()
+    };
+    let (mine, theirs) = (place(a.run), place(b.run));
     let mut order: Vec<(usize, &String)> = Vec::new();
     for name in first.keys().chain(second.keys().filter(|name| !first.contains_key(*name))) {
-        let place = |records: &[Record], record: &Record| records.iter().position(|other| std::ptr::eq(other, record));
         let rank = match (first.get(name), second.get(name)) {
-            (Some(record), _) => place(&a.run.records, record),
-            (None, Some(record)) => place(&b.run.records, record).map(|at| at + a.run.records.len()),
+            (Some(record), _) => mine.get(&std::ptr::from_ref(*record)).copied(),
+            (None, Some(record)) => theirs.get(&std::ptr::from_ref(*record)).map(|at| at + a.run.records.len()),
             (None, None) => None,
         };
         order.push((rank.unwrap_or(usize::MAX), name));
     }
     order.sort();
-    let mut rows = Vec::new();
-    for (_, name) in order {
-        let (left, right) = (first.get(name).copied(), second.get(name).copied());
-        for metric in metrics(a.run, b.run) {
-            rows.extend(row(name, metric, (a.run, left), (b.run, right), options));
-        }
-    }
+    let metrics: Vec<&MetricInfo> = metrics(a.run, b.run).collect();
+    let pairs: Vec<(&String, &MetricInfo)> =
+        order.iter().flat_map(|(_, name)| metrics.iter().map(move |metric| (*name, *metric))).collect();
+    let mut rows: Vec<ComparisonRow> = pairs
+        .par_iter()
+        .filter_map(|(name, metric)| {
+            let (left, right) = (first.get(*name).copied(), second.get(*name).copied());
+            row(name, metric, (a.run, left), (b.run, right), options)
+        })
+        .collect();
+    let tests = correct(&mut rows, options.bootstrap.level);
     let bootstrap = options.bootstrap;
-    Comparison { a: a.name(), b: b.name(), rows, level: bootstrap.level, resamples: bootstrap.resamples }
+    Comparison { a: a.name(), b: b.name(), rows, level: bootstrap.level, resamples: bootstrap.resamples, tests }
+}
+
+/// Corrects the verdicts for the number of tests, and says what could be told; returns that number.
+fn correct(rows: &mut [ComparisonRow], level: f64) -> usize {
+    let alpha = 1.0 - level;
+    let adjusted = holm(&rows.iter().map(|row| row.probability.unwrap_or(f64::NAN)).collect::<Vec<f64>>());
+    let tests = adjusted.iter().filter(|p| !p.is_nan()).count();
+    let power = Power::among(alpha, tests);
+    rows.par_iter_mut().zip(adjusted).for_each(|(row, adjusted)| {
+        row.adjusted = (!adjusted.is_nan()).then_some(adjusted);
+        row.verdict = corrected(row.verdict, row.adjusted, alpha);
+        let Some(effect) = &row.effect else { return };
+        row.detectable = effect.detectable(power);
+        if row.verdict == Verdict::CannotTell {
+            row.needed = effect.units_needed(power, effect.difference);
+            row.reason = row.reason.take().or_else(|| Some(advice::cannot_tell(row, effect, tests, alpha)));
+        }
+    });
+    tests
 }
 
 fn metrics<'a>(a: &'a Run, b: &'a Run) -> impl Iterator<Item = &'a MetricInfo> {
@@ -143,8 +210,16 @@ fn row(cell: &str, metric: &MetricInfo, a: Side, b: Side, options: &CompareOptio
         unit: metric.unit.clone(),
         a: value(a),
         b: value(b),
+        direction: metric.direction,
+        noise: metric.noise,
         effect: None,
+        zone: 0.0,
+        probability: None,
+        adjusted: None,
+        detectable: None,
+        needed: None,
         verdict: Verdict::CannotTell,
+        refused: false,
         reason: None,
     };
     if let Some(failure) = failed(b.1).or_else(|| failed(a.1)) {
@@ -165,22 +240,37 @@ fn row(cell: &str, metric: &MetricInfo, a: Side, b: Side, options: &CompareOptio
         }
         (Some(left), Some(right)) => (left, right),
     };
-    let effect = match metric.noise {
-        Noise::Timed => comparable_clocks(a.0, b.0).and_then(|()| options.bootstrap.unpaired(left, right)),
-        Noise::Exact | Noise::Sampled => same_version(metric, b.0).and_then(|()| options.bootstrap.paired(left, right)),
-    };
+    let bootstrap = options.bootstrap;
+    let effect = same_version(metric, b.0).and_then(|()| match metric.noise {
+        Noise::Timed => comparable_clocks(a.0, b.0).and_then(|()| {
+            if same_rounds((a.0, left), (b.0, right)) {
+                bootstrap.paired(left, right)
+            } else {
+                bootstrap.unpaired(left, right)
+            }
+        }),
+        Noise::Exact | Noise::Sampled => bootstrap.paired(left, right),
+    });
     match effect {
         Ok(effect) => {
             let margin = options.margins.get(&metric.id).copied().unwrap_or_default();
+            row.zone = margin.around(effect.a);
+            row.probability = effect.probability_beyond(row.zone);
             row.verdict = decide(metric.direction, metric.noise, &effect, margin);
-            if row.verdict == Verdict::CannotTell && effect.interval.is_none() && metric.noise != Noise::Exact {
-                row.reason = Some(format!("{}: its noise is not known", effect.test));
-            }
             row.effect = Some(effect);
         }
-        Err(refusal) => row.reason = Some(refusal.to_string()),
+        Err(refusal) => {
+            row.refused = true;
+            row.reason = Some(refusal.to_string());
+        }
     }
     Some(row)
+}
+
+/// Whether two times were taken in the same rounds of one run, one arm after the other.
+fn same_rounds(a: (&Run, &Observation), b: (&Run, &Observation)) -> bool {
+    let one_run = a.0.dir == b.0.dir && a.0.stamp == b.0.stamp;
+    one_run && !a.1.clusters.is_empty() && a.1.clusters == b.1.clusters
 }
 
 fn seen<'a>(record: Option<&'a Record>, metric: &MetricInfo) -> Option<&'a Observation> {

@@ -219,12 +219,22 @@ fn read_samples(frame: &DataFrame) -> PolarsResult<HashMap<(String, String), Raw
     let (values, weights) = (frame.column("sample")?.f64()?, frame.column("weight")?.f64()?);
     let clusters = frame.column("cluster")?.u32()?;
     let mut all: HashMap<(String, String), Raw> = HashMap::new();
-    for row in 0..frame.height() {
-        let (id, metric) = ids.get(row).zip(metrics.get(row)).ok_or_else(|| broken("a sample's name"))?;
+    // Samples of one observation stand together: a name is made and looked up once for all of them.
+    let (mut first, height) = (0, frame.height());
+    while first < height {
+        let (id, metric) = ids.get(first).zip(metrics.get(first)).ok_or_else(|| broken("a sample's name"))?;
+        let mut end = first + 1;
+        while end < height && ids.get(end) == Some(id) && metrics.get(end) == Some(metric) {
+            end += 1;
+        }
         let raw = all.entry((id.to_owned(), metric.to_owned())).or_default();
-        raw.samples.push(values.get(row).ok_or_else(|| broken("a sample"))?);
-        raw.weights.extend(weights.get(row));
-        raw.clusters.extend(clusters.get(row));
+        raw.samples.reserve(end - first);
+        for row in first..end {
+            raw.samples.push(values.get(row).ok_or_else(|| broken("a sample"))?);
+            raw.weights.extend(weights.get(row));
+            raw.clusters.extend(clusters.get(row));
+        }
+        first = end;
     }
     Ok(all)
 }

@@ -4,7 +4,10 @@
 //! adds `cells.parquet`, `records.parquet` and `samples.parquet`, and `sealed.json` with the hash of each file. From
 //! then on the folder does not change.
 
+mod advice;
 mod compare;
+mod compare_table;
+mod dispersion;
 mod error;
 mod files;
 mod frames;
@@ -16,13 +19,15 @@ mod seal;
 mod table;
 
 pub use compare::{CompareOptions, Comparison, ComparisonRow, Selection, compare};
+pub use compare_table::comparison_table;
+pub use dispersion::dispersions;
 pub use error::{QueryError, StoreError};
 pub use listing::{RunSummary, list_runs};
 pub use pairs::pairs_table;
 pub use query::query;
 pub use run::{MetricInfo, Record, Run, exact_records_bytes};
 pub use seal::{Layout, Seal, create, is_sealed, seal, write_stamp};
-pub use table::{comparison_table, failures, main_table, requested_table};
+pub use table::{failures, main_table, requested_table};
 
 #[cfg(test)]
 mod fixture;

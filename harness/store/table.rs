@@ -4,7 +4,6 @@ use harness_core::Axis;
 use harness_core::chart::{Column as Heading, Entry, Table};
 use harness_suite::{Column, TableRequest};
 
-use crate::compare::Comparison;
 use crate::error::QueryError;
 use crate::run::{MetricInfo, Record, Run};
 
@@ -122,47 +121,6 @@ pub fn requested_table(run: &Run, request: &TableRequest) -> Result<Table, Query
     });
     let title = request.title.clone().unwrap_or_else(|| request.name.clone());
     Ok(Table { id: request.name.clone(), title, columns, rows: rows.collect(), note: None })
-}
-
-/// The rows of a comparison.
-pub fn comparison_table(comparison: &Comparison) -> Table {
-    let mut columns: Vec<Heading> =
-        ["cell", "metric", "a", "b", "difference", "relative", "verdict", "how"].map(Heading::text).to_vec();
-    "%".clone_into(&mut columns[5].unit);
-    let pair = |interval: Option<harness_core::statistics::Interval>, scale: f64| {
-        interval.map(|interval| (interval.low * scale, interval.high * scale))
-    };
-    let rows = comparison.rows.iter().map(|row| {
-        let number = |value: Option<f64>| value.map_or(Entry::Empty, |value| Entry::Number { value, interval: None });
-        let effect = row.effect.as_ref();
-        let reason = row.reason.clone().or_else(|| effect.map(|effect| effect.test.clone()));
-        vec![
-            Entry::Text(row.cell.clone()),
-            Entry::Text(row.metric.clone()),
-            number(row.a),
-            number(row.b),
-            effect.map_or(Entry::Empty, |effect| Entry::Number {
-                value: effect.difference,
-                interval: pair(effect.interval, 1.0),
-            }),
-            effect.and_then(|effect| effect.relative.map(|relative| (effect, relative))).map_or(
-                Entry::Empty,
-                |(effect, relative)| Entry::Number {
-                    value: 100.0 * relative,
-                    interval: pair(effect.relative_interval, 100.0),
-                },
-            ),
-            Entry::Text(row.verdict.to_string()),
-            reason.map_or(Entry::Empty, Entry::Text),
-        ]
-    });
-    Table {
-        id: "comparison".to_owned(),
-        title: format!("{} against {}", comparison.b, comparison.a),
-        columns,
-        rows: rows.collect(),
-        note: Some(comparison.about()),
-    }
 }
 
 /// The failed cells of a run with their reasons; `None` when none failed.

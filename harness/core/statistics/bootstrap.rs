@@ -3,8 +3,8 @@
 use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Membership, UnitKind, Units, membership};
-use super::{Interval, normal_cumulative, normal_quantile, quantile, student_quantile};
+use super::units::{Membership, UnitKind, Units, membership, right_answers};
+use super::{Interval, MINIMUM_UNITS, clopper_pearson, normal_cumulative, normal_quantile, quantile, student_quantile};
 use crate::metric::Reduction;
 use crate::record::Observation;
 use crate::seed::stream;
@@ -47,7 +47,7 @@ impl Default for Bootstrap {
 pub struct Estimate {
     /// The value of all samples.
     pub value: f64,
-    /// Its interval; `None` for a single number and for fewer than two units.
+    /// Its interval; `None` for a single number and below [`MINIMUM_UNITS`] units.
     pub interval: Option<Interval>,
     /// How many units were drawn from.
     pub units: usize,
@@ -67,8 +67,13 @@ impl Bootstrap {
         if observation.reduction == Reduction::Single || !value.is_finite() {
             return Some(estimate);
         }
-        if members.count < 2 {
-            estimate.note = Some("one sample has no interval".to_owned());
+        if members.count < MINIMUM_UNITS {
+            estimate.note = Some(too_few(members.count, members.noun(observation)));
+            return Some(estimate);
+        }
+        if let Some(right) = members.alone().then(|| right_answers(observation)).flatten() {
+            estimate.interval = Some(clopper_pearson(right, members.count as u64, self.level));
+            estimate.note = Some("interval of Clopper and Pearson".to_owned());
             return Some(estimate);
         }
         let units = Units::gather(observation, &members);
@@ -85,19 +90,8 @@ impl Bootstrap {
         count: usize,
         value: f64,
         smooth: bool,
-        statistic: impl FnMut(&[usize]) -> f64,
-    ) -> Option<Interval> {
-        self.draws(count, value, smooth, statistic).map(|draws| draws.interval)
-    }
-
-    /// As [`Self::interval`], with the two-sided share of draws on the other side of zero.
-    pub(super) fn draws(
-        &self,
-        count: usize,
-        value: f64,
-        smooth: bool,
         mut statistic: impl FnMut(&[usize]) -> f64,
-    ) -> Option<Draws> {
+    ) -> Option<Interval> {
         let mut random = stream(self.seed, &["bootstrap"]);
         let mut drawn = vec![0; count];
         let mut values = Vec::with_capacity(self.resamples);
@@ -122,8 +116,7 @@ impl Bootstrap {
             let shifted = bias + (bias + z) / (1.0 - acceleration * (bias + z));
             quantile(&values, normal_cumulative(shifted))
         };
-        let interval = Interval { low: end(-reach)?, high: end(reach)?, level: self.level };
-        Some(Draws { interval, tail: two_sided_tail(&values) })
+        Some(Interval { low: end(-reach)?, high: end(reach)?, level: self.level })
     }
 
     /// Distance of the interval's ends from its middle, in normal deviations.
@@ -138,14 +131,14 @@ impl Bootstrap {
     }
 }
 
-/// What the draws of a statistic say.
-pub(super) struct Draws {
-    pub(super) interval: Interval,
-    pub(super) tail: f64,
-}
-
 pub(super) fn note(members: &Membership) -> Option<String> {
     members.note.map(str::to_owned)
+}
+
+/// Why so few units have neither interval nor test.
+pub(super) fn too_few(units: usize, noun: &str) -> String {
+    let noun = if units == 1 { noun.trim_end_matches('s') } else { noun };
+    format!("{units} {noun}; noise is not known from fewer than {MINIMUM_UNITS}")
 }
 
 /// The bias correction: how far the value lies from the median of the draws, ties counted half.
@@ -179,14 +172,6 @@ fn acceleration(count: usize, statistic: &mut impl FnMut(&[usize]) -> f64) -> f6
     });
     let acceleration = cubes / (6.0 * f64::powf(squares, 1.5));
     if acceleration.is_finite() { acceleration } else { 0.0 }
-}
-
-/// Twice the smaller share of draws on either side of zero, counting the observed data as one draw.
-fn two_sided_tail(sorted: &[f64]) -> f64 {
-    let below = sorted.partition_point(|draw| *draw < 0.0);
-    let above = sorted.len() - sorted.partition_point(|draw| *draw <= 0.0);
-    let zero = sorted.len() - below - above;
-    (2.0 * ((below.min(above) + zero + 1) as f64) / (sorted.len() + 1) as f64).min(1.0)
 }
 
 #[cfg(test)]

@@ -83,9 +83,12 @@ fn one_document_is_drawn_by_samples_and_says_so() {
 }
 
 #[test]
-fn one_sample_and_one_number_have_no_interval() {
+fn few_samples_and_one_number_have_no_interval() {
     let bootstrap = Bootstrap::default();
-    assert_eq!(bootstrap.estimate(&ratio(vec![1.0], Vec::new())).unwrap().interval, None);
+    for (count, note) in [(1, "1 sample; noise"), (2, "2 samples; noise")] {
+        let estimate = bootstrap.estimate(&ratio(vec![1.5; count], Vec::new())).unwrap();
+        assert!(estimate.interval.is_none() && estimate.note.as_ref().unwrap().starts_with(note), "{estimate:?}");
+    }
     assert_eq!(bootstrap.estimate(&Observation::single("bytes", 12.0)).unwrap().interval, None);
     assert_eq!(bootstrap.estimate(&Observation::absent("kl", Reduction::Ratio, None)), None);
 }
@@ -129,4 +132,13 @@ fn medians_have_intervals() {
         interval.low >= 7.0 && interval.low <= 11.0 && interval.high <= 23.0 && interval.high >= 19.0,
         "{interval:?}"
     );
+}
+
+#[test]
+fn accuracies_have_the_interval_of_clopper_and_pearson() {
+    let estimate = Bootstrap::default().estimate(&ratio(vec![1.0; 20], Vec::new())).unwrap();
+    let interval = estimate.interval.unwrap();
+    assert!((interval.low - 0.025_f64.powf(0.05)).abs() < 1e-12 && interval.high == 1.0, "{interval:?}");
+    let clustered = Bootstrap::default().estimate(&ratio(vec![1.0; 20], (0..20).map(|i| i / 2).collect())).unwrap();
+    assert_eq!(clustered.interval.map(|interval| interval.low), Some(1.0), "items of a document are not independent");
 }

@@ -1,4 +1,4 @@
-//! Quantiles and tails of the normal and of Student's distribution.
+//! Quantiles and tails of the normal distribution.
 
 use std::f64::consts::{PI, SQRT_2};
 
@@ -57,45 +57,6 @@ pub fn normal_quantile(p: f64) -> f64 {
     start - step / (1.0 + start * step / 2.0)
 }
 
-/// The `p` quantile of Student's distribution with `freedom >= 1` degrees of freedom, `0 < p < 1`
-/// (Hill 1970, algorithm 396; relative error below 1e-4 for three degrees, far smaller beyond).
-pub fn student_quantile(p: f64, freedom: f64) -> f64 {
-    if p < 0.5 {
-        return -student_quantile(1.0 - p, freedom);
-    }
-    let two_sided = 2.0 * (1.0 - p);
-    if freedom < 1.5 {
-        let angle = two_sided * PI / 2.0;
-        return angle.cos() / angle.sin();
-    }
-    if freedom < 2.5 {
-        return (2.0 / (two_sided * (2.0 - two_sided)) - 2.0).max(0.0).sqrt();
-    }
-    let n = freedom;
-    let a = 1.0 / (n - 0.5);
-    let b = 48.0 / (a * a);
-    let mut c = ((20_700.0 * a / b - 98.0) * a - 16.0) * a + 96.36;
-    let d = ((94.5 / (b + c) - 3.0) / b + 1.0) * (a * PI / 2.0).sqrt() * n;
-    let mut x = d * two_sided;
-    let mut y = x.powf(2.0 / n);
-    if y > 0.05 + a {
-        x = normal_quantile(two_sided / 2.0);
-        y = x * x;
-        if n < 5.0 {
-            c += 0.3 * (n - 4.5) * (x + 0.6);
-        }
-        c += (((0.05 * d * x - 5.0) * x - 7.0) * x - 2.0) * x + b;
-        y = (((((0.4 * y + 6.3) * y + 36.0) * y + 94.5) / c - y - 3.0) / b + 1.0) * x;
-        y = (a * y * y).exp_m1();
-    } else {
-        y = ((1.0 / (((n + 6.0) / (n * y) - 0.089 * d - 0.822) * (n + 2.0) * 3.0) + 0.5 / (n + 4.0)) * y - 1.0)
-            * (n + 1.0)
-            / (n + 2.0)
-            + 1.0 / y;
-    }
-    (n * y).sqrt()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,23 +66,6 @@ mod tests {
         for (p, z) in [(0.5, 0.0), (0.975, 1.959_963_984_540_054), (0.001, -3.090_232_306_167_813)] {
             assert!((normal_quantile(p) - z).abs() < 1e-12, "{p}");
             assert!((normal_cumulative(z) - p).abs() < 1e-14, "{z}");
-        }
-    }
-
-    #[test]
-    fn students_distribution_has_its_tabled_values() {
-        for (p, freedom, t) in [
-            (0.975, 1.0, 12.706_204_736),
-            (0.975, 2.0, 4.302_652_730),
-            (0.975, 3.0, 3.182_446_305),
-            (0.975, 5.0, 2.570_581_836),
-            (0.975, 10.0, 2.228_138_852),
-            (0.025, 30.0, -2.042_272_456),
-            (0.995, 63.0, 2.656_145),
-            (0.6, 7.0, 0.263_166_861),
-        ] {
-            let found = student_quantile(p, freedom);
-            assert!((found - t).abs() < 2e-4 * t.abs(), "t({p}, {freedom}) = {found}, not {t}");
         }
     }
 }

@@ -34,6 +34,32 @@ pub(super) struct Membership {
     pub(super) note: Option<&'static str>,
 }
 
+impl Membership {
+    /// Whether every sample is a unit of its own.
+    pub(super) fn alone(&self) -> bool {
+        self.count == self.unit.len()
+    }
+
+    /// What the units of an observation are called.
+    pub(super) fn noun(&self, observation: &Observation) -> &'static str {
+        match (self.kind, observation.reduction) {
+            (UnitKind::Clusters, _) => "documents",
+            (UnitKind::Samples, Reduction::Median) => "rounds",
+            (UnitKind::Samples, _) if right_answers(observation).is_some() => "items",
+            (UnitKind::Samples, _) => "samples",
+        }
+    }
+}
+
+/// How many samples are 1, where all are 0 or 1 and weigh the same: the right answers of an accuracy.
+pub(super) fn right_answers(observation: &Observation) -> Option<u64> {
+    let answers = observation.samples.iter().all(|sample| *sample == 0.0 || *sample == 1.0);
+    let single = observation.weights.len() == observation.samples.len()
+        && observation.weights.iter().all(|weight| *weight == 1.0);
+    (observation.reduction == Reduction::Ratio && answers && single)
+        .then(|| observation.samples.iter().filter(|sample| **sample == 1.0).count() as u64)
+}
+
 pub(super) fn membership(observation: &Observation) -> Membership {
     let samples = observation.samples.len();
     let alone = |note| Membership { unit: (0..samples).collect(), count: samples, kind: UnitKind::Samples, note };
@@ -41,15 +67,24 @@ pub(super) fn membership(observation: &Observation) -> Membership {
         return alone(None);
     }
     let mut order = std::collections::HashMap::new();
+    // Samples of one cluster mostly stand together; the last one saves most look-ups.
+    let mut last = None;
     let unit: Vec<usize> = observation
         .clusters
         .iter()
-        .map(|cluster| {
-            let next = order.len();
-            *order.entry(*cluster).or_insert(next)
+        .map(|cluster| match last {
+            Some((same, place)) if same == *cluster => place,
+            _ => {
+                let next = order.len();
+                let place = *order.entry(*cluster).or_insert(next);
+                last = Some((*cluster, place));
+                place
+            }
         })
         .collect();
     match order.len() {
+        // The clusters of times are the rounds they were taken in.
+        count if count == samples && observation.reduction == Reduction::Median => alone(None),
         0 | 1 => alone(Some("all samples come from one document, so they were drawn singly")),
         count => Membership { unit, count, kind: UnitKind::Clusters, note: None },
     }
