@@ -126,6 +126,70 @@ fn a_run_leaves_a_complete_folder_and_its_repetition_gives_the_same_rows() {
 }
 
 #[test]
+fn a_comparison_tells_its_tests_and_what_it_would_find() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), ARMS);
+    let timed = std::fs::read_to_string(&suite).unwrap().replace("\"bytes\"]", "\"decode_tps\"]\ndecode_tokens = 2");
+    std::fs::write(&suite, timed).unwrap();
+    let out = folder.path().join("run");
+    assert_eq!(run_to(&suite, &out).code, 0);
+    let side = |arm: &str| format!("{}#{arm}", out.display());
+    let arms = [side("magnitude"), side("sparsegpt")];
+    let ran = run(&["compare", &arms[0], &arms[1], "--resamples", "500", "--margin", "ppl=200%", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let row =
+        |metric: &str| json["rows"].as_array().unwrap().iter().find(|row| row["metric"] == metric).unwrap().clone();
+    assert_eq!((json["resamples"].as_u64(), json["tests"].as_u64()), (Some(500), Some(4)));
+    let ppl = row("ppl");
+    assert_eq!((ppl["verdict"].as_str(), ppl["p"].as_f64()), (Some("same"), Some(1.0)), "{ppl}");
+    for metric in ["kl", "top1"] {
+        let row = row(metric);
+        let (p, adjusted) = (row["p"].as_f64().unwrap(), row["p_holm"].as_f64().unwrap());
+        assert!(p > 0.0 && adjusted >= p && row["detectable"].as_f64().unwrap() > 0.0, "{row}");
+        assert!(row["test"].as_str().unwrap().contains("; t, "), "{row}");
+    }
+    let speed = row("decode_tps");
+    assert!(speed["test"].as_str().unwrap().starts_with("paired bootstrap over 5 rounds"), "{speed}");
+    let table = run(&["compare", &arms[0], &arms[1]]);
+    assert!(table.out.contains("p (Holm)") && table.out.contains("correction for 4 tests"), "{}", table.out);
+    let unknown = run(&["compare", &arms[0], &arms[1], "--margin", "pppl=1%"]);
+    assert!(unknown.code == 2 && unknown.reason().contains("`pppl`"), "{}", unknown.reason());
+    assert_eq!(run(&["compare", &arms[0], &arms[1], "--margin", "ppl"]).code, 2);
+
+    let planned = run(&["plan", &suite, "--like", &out.display().to_string()]);
+    assert_eq!(planned.code, 0, "{}", planned.err);
+    for part in ["two such runs are told apart", "small ppl: ", "small decode_tps: ", "rounds"] {
+        assert!(planned.out.contains(part), "{part} is not in {}", planned.out);
+    }
+    let twice = ["small.data.windows=16", "--like"];
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let ran = run(&[&["plan", suite.as_str(), "--json"], arguments].concat());
+        serde_json::from_str(&ran.out).unwrap()
+    };
+    let finds = |json: &serde_json::Value| json["finds"]["metrics"][0]["detectable_alone"].as_f64().unwrap();
+    let (few, many) = (
+        json(&["--like", &out.display().to_string()]),
+        json(&["--set", twice[0], twice[1], &out.display().to_string()]),
+    );
+    assert!(finds(&many) < 0.8 * finds(&few), "{} {}", finds(&many), finds(&few));
+}
+
+#[test]
+fn sides_that_were_measured_differently_exit_4() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), "\"wanda(sparsity=0.5)\"");
+    let text = std::fs::read_to_string(&suite).unwrap();
+    std::fs::write(&suite, text.replace(r#"["ppl", "kl", "top1", "sparsity", "bytes"]"#, r#"["ppl", "kl"]"#)).unwrap();
+    let (a, b) = (folder.path().join("a").display().to_string(), folder.path().join("b").display().to_string());
+    assert_eq!(run(&["run", &suite, "--out", &a]).code, 0);
+    assert_eq!(run(&["run", &suite, "--out", &b, "--set", "small.data.window=32"]).code, 0);
+    let ran = run(&["compare", &a, &b]);
+    assert_eq!(ran.code, 4, "{}", ran.err);
+    assert!(ran.reason().contains("different protocols are never subtracted"), "{}", ran.reason());
+}
+
+#[test]
 fn threads_do_not_change_the_rows() {
     let folder = scratch();
     let suite = small_suite(folder.path(), ARMS);

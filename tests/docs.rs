@@ -71,7 +71,7 @@ fn paths_in_the_map_exist() {
 /// The constants of the statistics as METHODOLOGY.md shows them.
 fn constants() -> String {
     use harness_core::statistics::{
-        Bootstrap, EXACT_CLUSTERS, EXACT_STEPS, MINIMUM_UNITS, POWER, Scale, TRIM, TRIM_FROM,
+        Bootstrap, EXACT_CLUSTERS, EXACT_STEPS, MINIMUM_UNITS, MOST_SKEWNESS, POWER, Scale, TRIM, TRIM_FROM,
     };
     use harness_run::typical::TYPICAL;
     let bootstrap = Bootstrap::default();
@@ -82,6 +82,7 @@ fn constants() -> String {
         ("power behind \"finds\" and \"needs\"".to_owned(), POWER.to_string()),
         ("share of rounds trimmed at each end".to_owned(), TRIM.to_string()),
         ("rounds from which on they are trimmed".to_owned(), TRIM_FROM.to_string()),
+        ("skewness of a mean difference up to which p is trusted".to_owned(), MOST_SKEWNESS.to_string()),
         ("documents up to which all signs are tried one by one".to_owned(), EXACT_CLUSTERS.to_string()),
         (
             "documents times sum of whole differences up to which their signs are summed exactly".to_owned(),

@@ -33,7 +33,7 @@ pub use normal::{normal_cumulative, normal_quantile};
 pub use permutation::{Distribution, EXACT_CLUSTERS, EXACT_STEPS, sign_flip};
 pub use refusal::Refusal;
 pub use student::{student_quantile, student_reach, student_tail};
-pub use studentised::Studentised;
+pub use studentised::{MOST_SKEWNESS, Studentised};
 pub use trimmed::{TRIM, TRIM_FROM, trimmed_difference, trimmed_mean};
 pub use units::UnitKind;
 

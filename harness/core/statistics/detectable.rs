@@ -222,6 +222,7 @@ mod tests {
                 error: 1.0 / f64::from(units).sqrt(),
                 freedom: f64::from(units) - 1.0,
                 units: units as usize,
+                skewness: 0.0,
             };
             let size = power.detectable(&law);
             let mut numbers = normals(21, &format!("{units} {alpha}"));
@@ -275,7 +276,7 @@ mod tests {
         let six = FIVE_PER_CENT.detectable_share(0.0, 6);
         assert!(six > 0.9 && six < 1.0, "{six}");
         assert_eq!(FIVE_PER_CENT.items_needed(0.1, 0.0), None);
-        let exact = Studentised { value: 0.1, error: 0.0, freedom: 9.0, units: 10 };
+        let exact = Studentised { value: 0.1, error: 0.0, freedom: 9.0, units: 10, skewness: 0.0 };
         assert_eq!((FIVE_PER_CENT.detectable(&exact), FIVE_PER_CENT.units_needed(&exact, 0.1)), (0.0, None));
     }
 }

@@ -60,7 +60,8 @@ impl Dispersion {
             return None;
         }
         let error = self.deviation / (units as f64).sqrt();
-        let size = power.detectable(&Studentised { value: 0.0, error, freedom: units as f64 - 1.0, units });
+        let size =
+            power.detectable(&Studentised { value: 0.0, error, freedom: units as f64 - 1.0, units, skewness: 0.0 });
         let size = if self.scale == Scale::LogRatio { size.exp_m1() } else { size };
         size.is_finite().then_some(size)
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Discordant, Interval, Power, Refusal, Studentised};
+use super::{Discordant, Interval, MOST_SKEWNESS, Power, Refusal, Studentised};
 use crate::record::Observation;
 
 /// How much `b` differs from `a`.
@@ -159,6 +159,9 @@ impl Effect {
             self.add_note(&format!("all {unit} differ by the same, so p is that of their signs"));
         } else {
             self.test += &format!("; t, {:.1} degrees", studentised.freedom);
+        }
+        if studentised.skewness.abs() > MOST_SKEWNESS {
+            self.add_note(&format!("few {unit} decide (skewness {:.2}), so p may be too small", studentised.skewness));
         }
         self.evidence = Some(Evidence { test: Test::Studentised, scale, studentised, unit: unit.to_owned() });
     }

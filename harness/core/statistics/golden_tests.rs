@@ -116,7 +116,7 @@ fn trimmed_logarithms_of_times() {
 #[test]
 fn power() {
     for case in cases("detectable") {
-        let of = Studentised { value: 0.0, error: 1.0, freedom: number(&case, "freedom"), units: 10 };
+        let of = Studentised { value: 0.0, error: 1.0, freedom: number(&case, "freedom"), units: 10, skewness: 0.0 };
         let found = Power { alpha: number(&case, "alpha"), power: POWER }.detectable(&of);
         check(found, number(&case, "distance"), &case);
     }

@@ -51,11 +51,14 @@ impl Bootstrap {
                 let clusters: Vec<(f64, f64)> =
                     first.iter().zip(second).map(|((x, weight), (y, _))| (y - x, *weight)).collect();
                 let scale = if a.reduction == Reduction::ExpRatio { Scale::LogRatio } else { Scale::Difference };
+                let note = effect.note.clone();
                 if let Some(studentised) = Studentised::of_clusters(&clusters) {
                     effect.judge(scale, studentised.above_rounding(rounding(first, second)), unit);
                 }
                 if answers {
                     judge_answers(&mut effect, a, b, &members, &clusters);
+                    // What is to be said of Student's distribution does not concern an exact test.
+                    effect.note = note;
                 }
             }
             _ => judge_rounds(&mut effect, a, b, unit),

@@ -23,7 +23,14 @@ pub struct Studentised {
     pub freedom: f64,
     /// How many units it comes from.
     pub units: usize,
+    /// Skewness of the value itself, `Σ e³ / (Σ e²)^1.5` over the residuals of its units: that of a unit divided by the root
+    /// of their number. Beyond [`MOST_SKEWNESS`] Student's distribution is not to be trusted.
+    pub skewness: f64,
 }
+
+/// The skewness of a value up to which its p-value is trusted: Cochran's rule (1977) of 25 times the square of the units'
+/// skewness as the least number of units.
+pub const MOST_SKEWNESS: f64 = 0.2;
 
 impl Studentised {
     /// The ratio `Σ difference / Σ weight` of clusters, each given by its two sums. `None` below [`MINIMUM_UNITS`]
@@ -37,9 +44,12 @@ impl Studentised {
         }
         let value = sum / whole;
         let (mut variance, mut squares, mut leverage, mut leverage_squares) = (0.0, 0.0, 0.0, 0.0);
+        let (mut second, mut third) = (0.0, 0.0);
         for (difference, weight) in weighty() {
             let residual = difference - value * weight;
             variance += residual * residual / (whole * (whole - weight));
+            second += residual * residual;
+            third += residual * residual * residual;
             let share = weight / whole;
             let lever = share * share / (1.0 - share);
             squares += share * share;
@@ -48,7 +58,9 @@ impl Studentised {
         }
         let freedom = 1.0 / (squares + leverage * leverage - leverage_squares);
         let error = variance.sqrt();
-        error.is_finite().then_some(Self { value, error, freedom: freedom.max(1.0), units })
+        let skewness = third / f64::powf(second, 1.5);
+        let skewness = if skewness.is_finite() { skewness } else { 0.0 };
+        error.is_finite().then_some(Self { value, error, freedom: freedom.max(1.0), units, skewness })
     }
 
     /// Takes what is below `floor`, the rounding of the sums, for nothing.
@@ -99,6 +111,12 @@ impl Studentised {
             error: variance.sqrt(),
             freedom: if freedom.is_finite() { freedom } else { self.freedom.min(other.freedom) },
             units: self.units.min(other.units),
+            // Each side's third moment, on the scale of the difference.
+            skewness: if variance > 0.0 {
+                (self.skewness * mine.powf(1.5) - other.skewness * theirs.powf(1.5)) / variance.powf(1.5)
+            } else {
+                0.0
+            },
         }
     }
 }
@@ -108,6 +126,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
+    use super::super::bootstrap::tests::normals;
     use super::*;
 
     fn equal(differences: &[f64]) -> Vec<(f64, f64)> {
@@ -139,8 +158,45 @@ mod tests {
         assert_eq!((same.error, same.probability(0.0), same.probability(0.5)), (0.0, 2.0_f64.powi(-11), 1.0));
         let none = Studentised::of_clusters(&equal(&[0.0; 12])).unwrap();
         assert_eq!(none.probability(0.0), 1.0);
-        let rounding = Studentised { value: 1e-17, error: 3e-18, freedom: 11.0, units: 12 };
+        let rounding = Studentised { value: 1e-17, error: 3e-18, freedom: 11.0, units: 12, skewness: 0.0 };
         assert_eq!(rounding.above_rounding(1e-16).probability(0.0), 1.0);
+    }
+
+    #[test]
+    fn a_few_large_differences_on_one_side_are_seen() {
+        // One cluster in ten by 9, the others by -1: a skewness of 8 / 3 each, of 8 / 3 / sqrt(40) of their mean.
+        let clusters: Vec<(f64, f64)> = (0..40).map(|i| (if i % 10 == 0 { 9.0 } else { -1.0 }, 1.0)).collect();
+        let found = Studentised::of_clusters(&clusters).unwrap();
+        assert!((found.skewness - 8.0 / 3.0 / 40.0_f64.sqrt()).abs() < 1e-12, "{found:?}");
+        let apart = found.minus(&found);
+        assert!(found.skewness > MOST_SKEWNESS && apart.skewness == 0.0, "{apart:?}");
+    }
+
+    /// Equal arms of heavy-tailed documents and of very unequal ones raise no more alarms than they may.
+    #[test]
+    fn equal_arms_raise_alarms_at_the_stated_rate() {
+        let mut numbers = normals(31, "alarms");
+        let mut heavy = || {
+            let square: f64 = numbers.by_ref().take(3).map(|z| z * z).sum();
+            numbers.next().unwrap() / (square / 3.0).sqrt()
+        };
+        for (units, unequal) in [(20, false), (20, true), (100, true)] {
+            let trials = 20_000;
+            let mut alarms = [0_u32; 3];
+            for _ in 0..trials {
+                let size = |i: usize| if unequal { (60.0 / (1.0 + i as f64)).ceil() } else { 1.0 };
+                let clusters: Vec<(f64, f64)> = (0..units).map(|i| (size(i).sqrt() * heavy(), size(i))).collect();
+                let p = Studentised::of_clusters(&clusters).unwrap().probability(0.0);
+                for (alarms, level) in alarms.iter_mut().zip([0.05, 0.01, 0.001]) {
+                    *alarms += u32::from(p <= level);
+                }
+            }
+            for (alarms, level) in alarms.into_iter().zip([0.05, 0.01, 0.001]) {
+                let (expected, alarms) = (f64::from(trials) * level, f64::from(alarms));
+                assert!(alarms <= expected + 4.0 * expected.sqrt(), "{units} {unequal} {level}: {alarms}");
+                assert!(level < 0.01 || alarms > 0.3 * expected, "{units} {unequal} {level}: {alarms}");
+            }
+        }
     }
 
     #[test]

@@ -25,7 +25,8 @@ pub fn trimmed_mean(samples: &[f64]) -> Option<Studentised> {
     let centre = winsorised().sum::<f64>() / count as f64;
     let squares: f64 = winsorised().map(|sample| (sample - centre).powi(2)).sum();
     let error = (squares / (left * (left - 1.0))).sqrt();
-    Some(Studentised { value, error, freedom: left - 1.0, units: count })
+    let skewness = 0.0; // What trimming leaves has no tail to speak of.
+    Some(Studentised { value, error, freedom: left - 1.0, units: count, skewness })
 }
 
 /// The difference of the trimmed means of two independent sets of samples, `b - a`, by Yuen's test, which is Welch's
