@@ -164,7 +164,7 @@ fn a_comparison_tells_its_tests_and_what_it_would_find() {
     }
     let twice = ["small.data.windows=16", "--like"];
     let json = |arguments: &[&str]| -> serde_json::Value {
-        let ran = run(&[&["plan", suite.as_str(), "--json"], arguments].concat());
+        let ran = run(&[&["plan", suite.as_str(), "--json"][..], arguments].concat());
         serde_json::from_str(&ran.out).unwrap()
     };
     let finds = |json: &serde_json::Value| json["finds"]["metrics"][0]["detectable_alone"].as_f64().unwrap();

@@ -50,8 +50,9 @@ pub fn findable(opened: &Opened, plan: &Plan, like: Option<&Path>) -> Result<Fin
     let noisy = |id: &str| {
         opened.catalog.metric(id).filter(|metric| metric.noise != Noise::Exact && metric.reduction != Reduction::Single)
     };
-    let metrics_of = |bench: usize| opened.suite.benches[bench].metrics.iter().filter_map(|id| noisy(id));
-    let tests = plan.cells().iter().map(|planned| metrics_of(planned.bench).count()).sum();
+    let noisy = &noisy;
+    let metrics_of = |bench: usize| opened.suite.benches[bench].metrics.iter().filter_map(move |id| noisy(id));
+    let tests: usize = plan.cells().iter().map(|planned| metrics_of(planned.bench).count()).sum();
     let mut rows: Vec<Row> = Vec::new();
     for planned in plan.cells() {
         for metric in metrics_of(planned.bench) {

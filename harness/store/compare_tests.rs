@@ -110,7 +110,7 @@ fn degenerate_samples_have_a_row_that_explains_them() {
     let cut = against(&with(0, "ppl", short), "ppl");
     assert_eq!(cut.reason.unwrap(), "24 samples cannot be paired with 2");
     let equal = against(&with(0, "decode_tps", |seen| seen.samples.fill(504.0)), "decode_tps");
-    assert_eq!((equal.verdict, equal.probability), (Verdict::CannotTell, Some(1.0)));
+    assert!(equal.verdict == Verdict::CannotTell && equal.probability.unwrap() > 0.9, "{equal:?}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn make(folder: &Path, shift: f64) {
         Cell { bench: "large".to_owned(), coordinates: BTreeMap::from([(Axis::Model, Coordinate::plain("made-up"))]) };
     let mut hard = stream(1, &["hardness"]);
     let mut lean = stream(2, &["shift", &shift.to_string()]);
-    let mut uniform = |random: &mut rand_chacha::ChaCha8Rng| (random.next_u32() >> 8) as f64 / f64::from(1 << 24);
+    let uniform = |random: &mut rand_chacha::ChaCha8Rng| f64::from(random.next_u32() >> 8) / f64::from(1 << 24);
     let leans: Vec<f64> = (0..DOCUMENTS).map(|_| shift * (0.5 + uniform(&mut lean))).collect();
     let document = |sample: u32| sample / (SAMPLES / DOCUMENTS);
     let samples = (0..SAMPLES).map(|sample| 255.0 * (2.0 + uniform(&mut hard) + leans[document(sample) as usize]));
