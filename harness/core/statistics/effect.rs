@@ -160,7 +160,7 @@ impl Effect {
         } else {
             self.test += &format!("; t, {:.1} degrees", studentised.freedom);
         }
-        if studentised.skewness.abs() > MOST_SKEWNESS {
+        if studentised.error > 0.0 && studentised.skewness.abs() > MOST_SKEWNESS {
             self.add_note(&format!("few {unit} decide (skewness {:.2}), so p may be too small", studentised.skewness));
         }
         self.evidence = Some(Evidence { test: Test::Studentised, scale, studentised, unit: unit.to_owned() });
