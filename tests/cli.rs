@@ -130,6 +130,7 @@ fn a_comparison_tells_its_tests_and_what_it_would_find() {
     let folder = scratch();
     let suite = small_suite(folder.path(), ARMS);
     let timed = std::fs::read_to_string(&suite).unwrap().replace("\"bytes\"]", "\"decode_tps\"]\ndecode_tokens = 2");
+    let timed = timed.replace("windows = 8", "windows = 64");
     std::fs::write(&suite, timed).unwrap();
     let out = folder.path().join("run");
     assert_eq!(run_to(&suite, &out).code, 0);

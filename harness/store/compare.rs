@@ -131,12 +131,12 @@ impl Comparison {
         let level = 100.0 * self.level;
         format!(
             "Differences are b − a with {level:.0} % intervals, each from {} draws. Better and worse need the whole interval \
-             beyond the margin and a p-value of at most {:.3} after Holm's correction for {} tests; finds is the smallest \
+             beyond the margin and a p-value of at most {:.3} after Holm's correction for {}; finds is the smallest \
              difference found with a chance of {:.0} % at the strictest step of that correction. Times that were not taken \
              in the same rounds are independent samples: drift of the machine between them counts as a difference.",
             self.resamples,
             1.0 - self.level,
-            self.tests,
+            if self.tests == 1 { "1 test".to_owned() } else { format!("{} tests", self.tests) },
             100.0 * harness_core::statistics::POWER,
         )
     }
