@@ -163,7 +163,7 @@ fn a_comparison_tells_its_tests_and_what_it_would_find() {
     for part in ["two such runs are told apart", "small ppl: ", "small decode_tps: ", "rounds"] {
         assert!(planned.out.contains(part), "{part} is not in {}", planned.out);
     }
-    let twice = ["small.data.windows=16", "--like"];
+    let twice = ["small.data.windows=256", "--like"];
     let json = |arguments: &[&str]| -> serde_json::Value {
         let ran = run(&[&["plan", suite.as_str(), "--json"][..], arguments].concat());
         serde_json::from_str(&ran.out).unwrap()

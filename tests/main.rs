@@ -1,6 +1,6 @@
 //! All end-to-end tests, in one binary.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 mod arch;
 mod cli;

@@ -138,7 +138,7 @@ pub fn linear_few(x: &[f32], m: usize, parts: &[Linear<'_>], outs: &mut [&mut [f
     let total: usize = parts.iter().map(|part| part.rows).sum();
     // One task a thread: each streams one stretch of the weights, and every further task would cost a hand-over of
     // about a tenth of a short product.
-    let span = total.div_ceil(threads * 1).max(4);
+    let span = total.div_ceil(threads).max(4);
     let mut tasks = Vec::new();
     for (index, (part, out)) in parts.iter().zip(outs.iter_mut()).enumerate() {
         assert_eq!((x.len(), out.len()), (m * part.cols, m * part.rows), "linear map {index} of {m} rows");

@@ -259,7 +259,7 @@ mod tests {
                 let mut counts = Discordant { only_a: 0, only_b: 0, items };
                 for _ in 0..items {
                     let draw = uniform();
-                    counts.only_a += u64::from(draw < (discordant + difference) / 2.0);
+                    counts.only_a += u64::from(draw < f64::midpoint(discordant, difference));
                     counts.only_b += u64::from(draw > 1.0 - (discordant - difference) / 2.0);
                 }
                 counts.probability() <= alpha

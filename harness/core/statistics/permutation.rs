@@ -73,7 +73,7 @@ fn whole_sums(sizes: &[f64], observed: f64, whole: f64) -> f64 {
             chance[sum] = 0.5 * (chance[sum] + with);
         }
     }
-    let least = (observed as usize + whole) / 2;
+    let least = usize::midpoint(observed as usize, whole);
     (2.0 * chance[least..].iter().sum::<f64>()).min(1.0)
 }
 
