@@ -19,6 +19,28 @@ pub struct SuiteStamp {
     pub text: String,
 }
 
+/// The program that measured what an imported run holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Source {
+    /// Its name, for example `llama-bench`.
+    pub tool: String,
+    /// Its version or build, as far as the file says.
+    pub version: String,
+    /// The file or folder that was read.
+    pub path: String,
+    /// SHA-256 of everything that was read, hexadecimal.
+    pub hash: String,
+    /// The machine it measured on, as far as the file says; takes the place of the host class.
+    pub host: String,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}{}{}", self.tool, if self.version.is_empty() { "" } else { " " }, self.version)
+    }
+}
+
 /// The stamp of a run. Everything that could not be found out is left empty, never guessed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -65,12 +87,21 @@ pub struct Stamp {
     pub finished: String,
     /// The command line.
     pub command: Vec<String>,
+    /// Who measured, when it was not this program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
 }
 
 impl Stamp {
     /// What must be equal for two times to be comparable: processor, cores, threads, instruction sets, device and
-    /// operating system family.
+    /// operating system family. Of an import, what its source says.
     pub fn host_class(&self) -> String {
+        if let Some(source) = &self.source {
+            // Machines without a name count as different, so the name made up for one holds what was read.
+            let unnamed = || format!("an unnamed machine ({})", source.hash.get(..8).unwrap_or(&source.hash));
+            let host = if source.host.is_empty() { unnamed() } else { source.host.clone() };
+            return if source.tool == "harness" { host } else { format!("{host}, measured by {}", source.tool) };
+        }
         let mut features = self.features.clone();
         features.sort_unstable();
         let mut class = format!("{}, {} cores, {} threads, {}", self.cpu, self.cores, self.threads, self.device);
@@ -83,13 +114,17 @@ impl Stamp {
         class
     }
 
-    /// Whether times of this run may be compared at all.
+    /// Whether times of this run may be compared at all. A foreign program answers for its own build.
     pub fn is_release(&self) -> bool {
-        self.profile == "release"
+        self.source.is_some() || self.profile == "release"
     }
 
-    /// The program and its commit, as printed under charts: `harness 0.1.0 (1a2b3c4, modified)`.
+    /// The program and its commit, as printed under charts: `harness 0.1.0 (1a2b3c4, modified)`; of an import, the
+    /// program that measured: `llama-bench b6123, imported by harness 0.1.0`.
     pub fn program(&self) -> String {
+        if let Some(source) = &self.source {
+            return format!("{source}, imported by harness {}", self.version);
+        }
         let commit = self.commit.get(..7).unwrap_or(&self.commit);
         match (commit.is_empty(), self.dirty) {
             (true, _) => format!("harness {}", self.version),
@@ -118,6 +153,21 @@ mod tests {
         let class = host("Linux 6.1", ["avx512f", "avx2"]).host_class();
         assert_eq!(class, "Zen, 2 cores, 2 threads, cpu, Linux, avx2 avx512f");
         assert_eq!(class, host("Linux 6.8", ["avx2", "avx512f"]).host_class());
+    }
+
+    #[test]
+    fn an_import_names_its_source_and_its_machine() {
+        let source = super::Source {
+            tool: "llama-bench".into(),
+            version: "b6123".into(),
+            hash: "0123456789".into(),
+            ..Default::default()
+        };
+        let stamp = Stamp { version: "0.1.0".into(), source: Some(source), ..Stamp::default() };
+        assert_eq!(stamp.program(), "llama-bench b6123, imported by harness 0.1.0");
+        assert_eq!(stamp.host_class(), "an unnamed machine (01234567), measured by llama-bench");
+        assert!(stamp.is_release());
+        assert_eq!(serde_json::from_str::<Stamp>(&serde_json::to_string(&stamp).unwrap()).unwrap(), stamp);
     }
 
     #[test]

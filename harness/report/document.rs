@@ -110,6 +110,17 @@ pub fn stem(id: &str) -> String {
 
 /// The environment as names and values, in the order reports show it.
 pub fn environment(stamp: &Stamp) -> Vec<(&'static str, String)> {
+    if let Some(source) = &stamp.source {
+        let all = [
+            ("program", stamp.program()),
+            ("machine", stamp.host_class()),
+            ("read from", source.path.clone()),
+            ("hash", source.hash.clone()),
+            ("started", stamp.started.clone()),
+            ("command", stamp.command.join(" ")),
+        ];
+        return all.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    }
     let gibibytes = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
     let build = format!("{}, rustc {}, {}", stamp.profile, stamp.rustc, stamp.target);
     let processor = format!("{}, {} cores, {} threads", stamp.cpu, stamp.cores, stamp.threads);

@@ -16,7 +16,7 @@ pub struct RunSummary {
     pub dir: PathBuf,
     /// When it began, RFC 3339.
     pub started: String,
-    /// Path of its suite.
+    /// Path of its suite; for an import, what was imported.
     pub suite: String,
     /// Cells and failed cells, for a sealed run.
     pub cells: Option<(usize, usize)>,
@@ -51,7 +51,10 @@ pub fn list_runs(root: &Path) -> Result<Vec<RunSummary>, StoreError> {
             fault: None,
         };
         match read_stamp(&dir) {
-            Ok(stamp) => (summary.started, summary.suite) = (stamp.started, stamp.suite.path),
+            Ok(stamp) => {
+                summary.started = stamp.started;
+                summary.suite = stamp.source.map_or(stamp.suite.path, |source| format!("{source}, imported"));
+            }
             Err(error) => summary.fault = Some(error.to_string()),
         }
         if Layout::new(&dir).seal().exists() {
