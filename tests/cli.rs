@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use crate::support::{Ran, harness, run, scratch};
 
-const VERBS: [&str; 14] = [
+const VERBS: [&str; 16] = [
     "run",
     "check",
     "plan",
     "report",
     "compare",
+    "export",
+    "import",
     "fetch",
     "list",
     "score",
@@ -277,4 +279,50 @@ fn a_violated_expectation_exits_10() {
     let ran = run_to(&suite, &folder.path().join("run"));
     assert_eq!(ran.code, 10, "{}", ran.err);
     assert!(ran.reason().contains("ppl(magnitude) <= 1"), "{}", ran.reason());
+}
+
+#[test]
+fn a_run_is_exported_and_imported_and_stands_beside_itself() {
+    let folder = scratch();
+    let suite = small_suite(folder.path(), r#""none", "wanda(pattern=2:5)", "magnitude(sparsity=0.5)""#);
+    let out = folder.path().join("run");
+    assert_eq!(run_to(&suite, &out).code, 3);
+    let (out, folder) = (out.display().to_string(), folder.path().display().to_string());
+    let csv = run(&["export", &out, "--format", "csv"]);
+    assert!(csv.code == 0 && csv.out.starts_with("run,program,host,id,bench,model,"), "{}", csv.err);
+    let bmf = run(&["export", &out, "--format", "bmf", "--output", "-"]);
+    assert!(bmf.err.contains("note: 1 failed cell is left out"), "{}", bmf.err);
+    assert!(!bmf.out.contains("2:5") && bmf.out.contains("\"lower_value\""), "{}", bmf.out);
+    let junit = run(&["export", &out, "--format", "junit"]);
+    assert!(junit.out.contains("errors=\"1\"") && junit.out.contains("<error type=\""), "{}", junit.out);
+    let file = format!("{folder}/rows.parquet");
+    assert_eq!(run(&["export", &out, "--format", "parquet", "--output", &file]).code, 0);
+    let copy = format!("{folder}/copy");
+    let ran = run(&["import", &file, "--out", &copy, "--json"]);
+    assert!(ran.code == 0 && ran.out.contains("\"failed\": 1"), "{} {}", ran.out, ran.err);
+    assert_eq!(exact_rows(Path::new(&out)), exact_rows(Path::new(&copy)));
+    let compared = run(&["compare", &out, &copy]);
+    assert!(compared.code == 0 && compared.out.contains("0 better, 0 worse"), "{}", compared.out);
+    let report = run(&["report", &copy]);
+    assert_eq!(report.code, 0, "{}", report.err);
+    let markdown = std::fs::read_to_string(format!("{copy}/report.md")).unwrap();
+    assert!(markdown.contains("imported by harness"), "{markdown}");
+    assert_eq!(run(&["import", &file, "--out", &copy]).code, 2, "a finished run is never overwritten");
+}
+
+#[test]
+fn exports_and_imports_that_cannot_be_say_why() {
+    let folder = scratch();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    assert_eq!(run(&["export", &at("none"), "--format", "csv"]).code, 5);
+    assert_eq!(run(&["export", &at("none"), "--format", "xlsx"]).code, 2);
+    let unnamed = run(&["export", &at("none"), "--format", "criterion"]);
+    assert!(unnamed.code == 2 && unnamed.reason().contains("--output"), "{}", unnamed.reason());
+    assert_eq!(run(&["import", &at("none")]).code, 5);
+    std::fs::write(at("x.json"), "[{\"build_commit\": ").unwrap();
+    let torn = run(&["import", &at("x.json"), "--out", &at("x")]);
+    assert!(torn.code == 2 && torn.reason().contains("x.json is not JSON"), "{}", torn.reason());
+    assert!(!folder.path().join("x").exists(), "a refused import leaves nothing");
+    std::fs::write(at("y.json"), "[]").unwrap();
+    assert_eq!(run(&["import", &at("y.json"), "--format", "llama-bench"]).code, 4);
 }

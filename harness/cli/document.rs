@@ -67,11 +67,7 @@ pub fn of(run: &Run, suite: &Suite) -> Result<Report, Refusal> {
     if !run.stamp.is_release() && run.metrics.iter().any(|metric| metric.noise == Noise::Timed) {
         warnings.push("this build is not a release build; its times mean nothing".to_owned());
     }
-    let expectations: Vec<Expected> = suite
-        .benches
-        .iter()
-        .flat_map(|bench| bench.expect.iter().map(|expect| judge(expect, &bench.name, run)))
-        .collect();
+    let expectations: Vec<Expected> = judged(run, suite).into_iter().map(|(_, outcome)| outcome).collect();
     let failures: Vec<(String, String)> = run
         .failed()
         .map(|(record, failure)| (record.cell.to_string(), format!("{}: {}", failure.stage, failure.reason)))
@@ -92,6 +88,14 @@ pub fn of(run: &Run, suite: &Suite) -> Result<Report, Refusal> {
         failures,
         warnings,
     }))
+}
+
+/// What became of the expectations of a suite, each with its bench.
+pub fn judged(run: &Run, suite: &Suite) -> Vec<(String, Expected)> {
+    let of_bench = |bench: &harness_suite::Bench| {
+        bench.expect.iter().map(|expect| (bench.name.clone(), judge(expect, &bench.name, run))).collect::<Vec<_>>()
+    };
+    suite.benches.iter().flat_map(of_bench).collect()
 }
 
 /// What came out, in a few sentences.

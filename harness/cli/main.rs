@@ -11,8 +11,10 @@ mod completions;
 mod detectable;
 mod document;
 mod exit;
+mod export;
 mod fetch;
 mod generate;
+mod import;
 mod interrupt;
 mod list;
 mod model;
@@ -59,6 +61,8 @@ enum Verb {
     Plan(plan::Arguments),
     Report(report::Arguments),
     Compare(compare::Arguments),
+    Export(export::Arguments),
+    Import(import::Arguments),
     Fetch(fetch::Arguments),
     List(list::Arguments),
     Score(score::Arguments),
@@ -108,6 +112,8 @@ fn act(verb: &Verb) -> exit::Outcome {
         Verb::Plan(arguments) => plan::main(arguments),
         Verb::Report(arguments) => report::main(arguments),
         Verb::Compare(arguments) => compare::main(arguments),
+        Verb::Export(arguments) => export::main(arguments),
+        Verb::Import(arguments) => import::main(arguments),
         Verb::Fetch(arguments) => fetch::main(arguments),
         Verb::List(arguments) => list::main(arguments),
         Verb::Score(arguments) => score::main(arguments),

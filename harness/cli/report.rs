@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
 use harness_store::{Run, StoreError};
+use harness_suite::Suite;
 
 use crate::document;
 use crate::exit::{DONE, Outcome, Refusal};
@@ -29,13 +30,37 @@ pub struct Arguments {
 pub fn main(arguments: &Arguments) -> Outcome {
     let folder = find(&arguments.run);
     let run = open(&arguments.run)?;
-    let inputs = crate::fetch::inputs()?;
-    let suite = overrides(&run).resolve(run.stamp.suite.text.clone(), Path::new(&run.stamp.suite.path), &inputs)?;
-    let report = document::of(&run, &suite.suite)?;
+    let suite = suite(&run)?.unwrap_or_else(|| without_suite(&run));
+    let report = document::of(&run, &suite)?;
     let out = arguments.out.clone().unwrap_or(folder);
     document::write(&report, &out)?;
     println!("{}", out.join("report.html").display());
     Ok(DONE)
+}
+
+/// The suite that a run was made from, as its own command line changed it; an import has none.
+pub fn suite(run: &Run) -> Result<Option<Suite>, Refusal> {
+    if run.stamp.source.is_some() {
+        return Ok(None);
+    }
+    let inputs = crate::fetch::inputs()?;
+    let path = Path::new(&run.stamp.suite.path);
+    overrides(run).resolve(run.stamp.suite.text.clone(), path, &inputs).map(|opened| Some(opened.suite))
+}
+
+/// What an import has in place of a suite: no figures, no expectations, a word on where it is from.
+fn without_suite(run: &Run) -> Suite {
+    let source = run.stamp.source.clone().unwrap_or_default();
+    Suite {
+        about: format!("Measured by {source}, imported from {}.", source.path),
+        seed: 0,
+        hash: String::new(),
+        source_path: String::new(),
+        benches: Vec::new(),
+        figures: Vec::new(),
+        tables: Vec::new(),
+        notes: Vec::new(),
+    }
 }
 
 /// A run by path or name.
