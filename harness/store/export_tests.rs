@@ -61,7 +61,7 @@ pub fn small() -> Run {
         for seen in record.observations.iter_mut().filter(|seen| seen.samples.len() > 4) {
             seen.samples.truncate(4);
             seen.weights.truncate(4);
-            seen.clusters = seen.clusters.iter().take(4).enumerate().map(|(index, _)| index as u32 / 2).collect();
+            seen.clusters = seen.clusters.iter().take(4).enumerate().map(|(index, _)| index as u32).collect();
         }
     };
     shorten(&mut dense);
