@@ -77,7 +77,9 @@ pub fn main(arguments: &Arguments) -> Outcome {
     } else {
         println!("{}", folder.display());
         eprintln!("{} cells of {}, {} failed", run.records.len(), imported.source, run.failed().count());
-        notes.iter().for_each(|note| eprintln!("note: {note}"));
+        for note in &notes {
+            eprintln!("note: {note}");
+        }
     }
     Ok(DONE)
 }

@@ -24,7 +24,7 @@ fn write(subject: &Subject) -> Result<Export, ExportError> {
         match row(subject, &number)? {
             Some(row) => rows.push(row),
             None => {
-                left_out.push(format!("{} of {}: how many tokens is not known", number.metric.id, number.cell.cell))
+                left_out.push(format!("{} of {}: how many tokens is not known", number.metric.id, number.cell.cell));
             }
         }
     }
