@@ -285,7 +285,7 @@ fn a_violated_expectation_exits_10() {
 fn a_run_is_exported_and_imported_and_stands_beside_itself() {
     let folder = scratch();
     let suite = small_suite(folder.path(), r#""none", "wanda(pattern=2:5)", "magnitude(sparsity=0.5)""#);
-    let text = std::fs::read_to_string(&suite).unwrap().replace("windows = 8", "windows = 32");
+    let text = std::fs::read_to_string(&suite).unwrap().replace("windows = 8", "windows = 64");
     std::fs::write(&suite, text).unwrap();
     let out = folder.path().join("run");
     assert_eq!(run_to(&suite, &out).code, 3);
