@@ -273,7 +273,7 @@ fn an_edited_table_is_refused() {
     assert!(fault("jsonl", "\"low\":", "\"low\":1.5,\"low\":").contains("duplicate field `low`"));
     assert!(fault("jsonl", "\"metric\":\"bytes\"", "\"metric\":\"sparsity\"").contains("in two ways"));
     assert!(
-        fault("jsonl", "\"clusters\":[0,0,1,1]", "\"clusters\":[0]")
+        fault("jsonl", "\"clusters\":[0,1,2,3]", "\"clusters\":[0]")
             .contains("4 samples have 4 weights and 1 clusters")
     );
     assert!(fault("jsonl", "\"samples\":[500.0,", "\"samples\":[null,").contains("line"));
