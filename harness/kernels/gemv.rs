@@ -4,7 +4,8 @@ use half::{bf16, f16};
 
 use crate::buffer::Shared;
 use crate::matrix::{Element, MatrixRef};
-use crate::vector::{InstructionSet, Vector, WIDTH, prefetch, vectorised};
+use crate::prefetch::prefetch;
+use crate::vector::{InstructionSet, Vector, WIDTH, vectorised};
 
 /// How far ahead of their use weights are asked for, in bytes. A core keeps more lines on their way from memory than
 /// its hardware prefetcher starts by itself.

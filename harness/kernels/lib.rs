@@ -21,6 +21,7 @@ mod gemv;
 pub mod logits;
 mod matrix;
 pub mod normalise;
+mod prefetch;
 mod product;
 pub mod rotary;
 mod tile;

@@ -39,19 +39,6 @@ pub fn instruction_set() -> InstructionSet {
     })
 }
 
-/// Asks for the line of memory that lies `ahead` bytes behind an element; does nothing where it cannot be asked for.
-#[inline(always)]
-pub(crate) fn prefetch<T>(from: *const T, ahead: usize) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing and never faults, whatever the address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(from.cast::<i8>().wrapping_add(ahead));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (from, ahead);
-}
-
 /// Sixteen `f32` lanes.
 ///
 /// # Safety
