@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::support::{Ran, harness, run, scratch};
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "run",
     "check",
     "plan",
     "report",
+    "verify",
     "compare",
     "export",
     "import",

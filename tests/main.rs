@@ -11,6 +11,8 @@ mod inputs;
 mod lists;
 mod models;
 mod real;
+mod report;
+mod scale;
 #[cfg(target_os = "linux")]
 mod streaming;
 mod suites;

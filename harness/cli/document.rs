@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use harness_core::metric::Noise;
-use harness_report::{Document, Outcome as Expected, render};
+use harness_core::chart::Table;
+use harness_report::{Document, Failed, MetricNote, Outcome as Expected, Warning, render};
 use harness_store::{MetricInfo, Record, Run, StoreError};
 use harness_suite::{Expectation, Suite};
 
 use crate::exit::{INPUT_MISSING, INTERNAL, NOT_WRITTEN, OrExit, Refusal};
-use crate::suite::Opened;
+use crate::suite::{Opened, SuiteArguments};
+use crate::{advice, answer, cells};
 
 /// A report with its expectations at hand.
 pub struct Report(pub Document);
@@ -36,57 +37,63 @@ pub fn metrics(opened: &Opened) -> Vec<MetricInfo> {
     opened.catalog.metrics.iter().filter(|metric| wanted(metric.id)).map(MetricInfo::from).collect()
 }
 
-/// The report of a run.
-pub fn of(run: &Run, suite: &Suite) -> Result<Report, Refusal> {
-    let mut warnings: Vec<String> = suite.notes.clone();
+/// The report of a run that was started with these arguments.
+pub fn of(run: &Run, suite: &Suite, arguments: &SuiteArguments) -> Result<Report, Refusal> {
+    let mut warnings: Vec<Warning> = suite.notes.iter().map(|note| warn(note.clone())).collect();
     let mut tables = Vec::new();
-    for bench in run.benches() {
-        tables.push(harness_store::main_table(run, bench).or_exit(INTERNAL)?);
-        tables.extend(harness_store::pairs_table(run, bench));
-    }
     for request in &suite.tables {
         match harness_store::requested_table(run, request) {
             Ok(table) => tables.push(table),
-            Err(error) => warnings.push(format!("table `{}` is left out: {error}", request.name)),
+            Err(error) => warnings.push(warn(format!("table `{}` is left out: {error}", request.name))),
         }
+    }
+    let benches = run.benches();
+    for bench in &benches {
+        let mut table = harness_store::main_table(run, bench).or_exit(INTERNAL)?;
+        table.title = if benches.len() > 1 { format!("All cells of {bench}") } else { "All cells".to_owned() };
+        // Ids name files; a declared table may have taken this one.
+        while tables.iter().any(|other: &Table| other.id == table.id) {
+            table.id.push_str("-cells");
+        }
+        tables.push(table);
+        tables.extend(harness_store::pairs_table(run, bench));
     }
     let mut charts = Vec::new();
     for figure in &suite.figures {
         match harness_store::query(run, figure) {
             Ok(chart) => charts.push(chart),
-            Err(error) => warnings.push(format!("figure `{}` is left out: {error}", figure.name)),
+            Err(error) => warnings.push(warn(format!("figure `{}` is left out: {error}", figure.name))),
         }
     }
-    for record in &run.records {
-        for warning in &record.cell.warnings {
-            if !warnings.contains(warning) {
-                warnings.push(warning.clone());
-            }
-        }
-    }
-    if !run.stamp.is_release() && run.metrics.iter().any(|metric| metric.noise == Noise::Timed) {
-        warnings.push("this build is not a release build; its times mean nothing".to_owned());
-    }
+    warnings.extend(advice::warnings(run));
     let expectations: Vec<Expected> = judged(run, suite).into_iter().map(|(_, outcome)| outcome).collect();
-    let failures: Vec<(String, String)> = run
-        .failed()
-        .map(|(record, failure)| (record.cell.to_string(), format!("{}: {}", failure.stage, failure.reason)))
-        .collect();
-    let summary = summary(run, &expectations, failures.len());
+    let failures = run.failed().map(|(cell, failure)| Failed {
+        id: cell.id.to_string(),
+        cell: cell.cell.to_string(),
+        reason: format!("{}: {}", failure.stage, failure.reason),
+        command: cells::again(run, arguments, &cell.cell.to_string()),
+    });
+    let metrics =
+        run.metrics.iter().map(|metric| MetricNote { id: metric.id.clone(), about: metric.about.clone() }).collect();
+    let (answers, lines): (Vec<Table>, Vec<Vec<String>>) =
+        answer::answers(run, &suite.tables).into_iter().map(|answer| (answer.table, answer.lines)).unzip();
     let title = Path::new(&suite.source_path)
         .file_stem()
         .map_or_else(|| run.name(), |stem| stem.to_string_lossy().into_owned());
     Ok(Report(Document {
         title,
         about: suite.about.clone(),
-        run: run.name(),
+        run: name(run),
         stamp: run.stamp.clone(),
-        summary,
+        summary: lines.concat(),
+        answers,
         expectations,
         tables,
         charts,
-        failures,
+        failures: failures.collect(),
         warnings,
+        metrics,
+        cells: cells::pages(run, arguments),
     }))
 }
 
@@ -98,17 +105,14 @@ pub fn judged(run: &Run, suite: &Suite) -> Vec<(String, Expected)> {
     suite.benches.iter().flat_map(of_bench).collect()
 }
 
-/// What came out, in a few sentences.
-fn summary(run: &Run, expectations: &[Expected], failed: usize) -> Vec<String> {
-    let mut lines = vec![match failed {
-        0 => format!("{} cells measured, none failed.", run.records.len()),
-        _ => format!("{} cells, {failed} of them failed; their reasons stand below.", run.records.len()),
-    }];
-    if !expectations.is_empty() {
-        let held = expectations.iter().filter(|expected| expected.held == Some(true)).count();
-        lines.push(format!("{held} of {} expectations held.", expectations.len()));
-    }
-    lines
+/// The name of a run's folder, however the folder was named on the command line.
+fn name(run: &Run) -> String {
+    let folder = run.dir.canonicalize().unwrap_or_else(|_| run.dir.clone());
+    folder.file_name().map_or_else(|| run.name(), |name| name.to_string_lossy().into_owned())
+}
+
+fn warn(text: String) -> Warning {
+    Warning { text, ..Warning::default() }
 }
 
 /// What became of an expectation over all pairs of cells it speaks of.
@@ -159,7 +163,15 @@ pub fn write(report: &Report, folder: &Path) -> Result<(), Refusal> {
 /// The tables of a report for a terminal: Markdown without its escapes.
 pub fn terminal(report: &Report) -> String {
     let table = |table| harness_report::markdown_table(table).replace('\\', "");
-    report.0.tables.iter().map(|value| format!("\n{}\n{}\n", value.title, table(value))).collect()
+    let mut text: String =
+        report.0.tables.iter().map(|value| format!("\n{}\n{}\n", value.title, table(value))).collect();
+    for line in &report.0.summary {
+        text.push_str(&format!("\n{line}"));
+    }
+    if !report.0.summary.is_empty() {
+        text.push('\n');
+    }
+    text
 }
 
 /// A store error with its own exit code.

@@ -14,7 +14,7 @@ pub const CELLS_FAILED: u8 = 3;
 pub const NOTHING_SELECTED: u8 = 4;
 /// An input is missing or does not have its hash.
 pub const INPUT_MISSING: u8 = 5;
-/// An expectation does not hold.
+/// An expectation does not hold, or a report is not what its rows give.
 pub const GATE_VIOLATED: u8 = 10;
 /// A gate could not be decided.
 pub const GATE_UNDECIDED: u8 = 11;

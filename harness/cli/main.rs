@@ -4,7 +4,10 @@
 // command lines have many switches.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unnecessary_wraps, clippy::struct_excessive_bools)]
 
+mod advice;
+mod answer;
 mod apply;
+mod cells;
 mod check;
 mod compare;
 mod completions;
@@ -26,6 +29,7 @@ mod score;
 mod suite;
 mod terminal;
 mod train;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -47,7 +51,7 @@ Examples:
 
 Exit codes:
   0 done · 1 internal error · 2 bad suite or command line · 3 some cells failed · 4 nothing selected
-  5 input missing or wrong hash · 10 expectation violated · 11 undecided · 110 results not written · 130 interrupted"
+  5 input missing or wrong hash · 10 expectation violated or report changed · 11 undecided · 110 results not written · 130 interrupted"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -60,6 +64,7 @@ enum Verb {
     Check(check::Arguments),
     Plan(plan::Arguments),
     Report(report::Arguments),
+    Verify(verify::Arguments),
     Compare(compare::Arguments),
     Export(export::Arguments),
     Import(import::Arguments),
@@ -111,6 +116,7 @@ fn act(verb: &Verb) -> exit::Outcome {
         Verb::Check(arguments) => check::main(arguments),
         Verb::Plan(arguments) => plan::main(arguments),
         Verb::Report(arguments) => report::main(arguments),
+        Verb::Verify(arguments) => verify::main(arguments),
         Verb::Compare(arguments) => compare::main(arguments),
         Verb::Export(arguments) => export::main(arguments),
         Verb::Import(arguments) => import::main(arguments),

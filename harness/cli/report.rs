@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
 use harness_store::{Run, StoreError};
-use harness_suite::Suite;
+use harness_suite::{AnyName, Suite};
 
 use crate::document;
 use crate::exit::{DONE, Outcome, Refusal};
@@ -28,14 +28,27 @@ pub struct Arguments {
 }
 
 pub fn main(arguments: &Arguments) -> Outcome {
-    let folder = find(&arguments.run);
-    let run = open(&arguments.run)?;
-    let suite = suite(&run)?.unwrap_or_else(|| without_suite(&run));
-    let report = document::of(&run, &suite)?;
+    let Rebuilt { folder, report, .. } = rebuild(&arguments.run)?;
     let out = arguments.out.clone().unwrap_or(folder);
     document::write(&report, &out)?;
     println!("{}", out.join("report.html").display());
     Ok(DONE)
+}
+
+/// A run and its report, made anew from its rows.
+pub struct Rebuilt {
+    pub folder: PathBuf,
+    pub run: Run,
+    pub report: document::Report,
+}
+
+/// Reads a run and makes its report again, without anything that was rendered before.
+pub fn rebuild(run: &Path) -> Result<Rebuilt, Refusal> {
+    let folder = find(run);
+    let run = open(run)?;
+    let suite = suite(&run)?.unwrap_or_else(|| without_suite(&run));
+    let report = document::of(&run, &suite, &overrides(&run))?;
+    Ok(Rebuilt { folder, run, report })
 }
 
 /// The suite that a run was made from, as its own command line changed it; an import has none.
@@ -43,9 +56,10 @@ pub fn suite(run: &Run) -> Result<Option<Suite>, Refusal> {
     if run.stamp.source.is_some() {
         return Ok(None);
     }
-    let inputs = crate::fetch::inputs()?;
     let path = Path::new(&run.stamp.suite.path);
-    overrides(run).resolve(run.stamp.suite.text.clone(), path, &inputs).map(|opened| Some(opened.suite))
+    // Models and texts need not be here any more: nothing is measured.
+    let opened = overrides(run).resolve(run.stamp.suite.text.clone(), path, &AnyName)?;
+    Ok(Some(opened.suite))
 }
 
 /// What an import has in place of a suite: no figures, no expectations, a word on where it is from.

@@ -113,7 +113,7 @@ fn conclude(
     folder: &Path,
     started: Instant,
 ) -> Outcome {
-    let document = document::of(run, &opened.suite)?;
+    let document = document::of(run, &opened.suite, &arguments.suite)?;
     document::write(&document, folder).map_err(|mut refusal| {
         if refusal.code == NOT_WRITTEN {
             refusal.message += &format!("; every cell is kept: make room, then `harness report {}`", folder.display());

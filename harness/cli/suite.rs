@@ -18,8 +18,8 @@ pub struct SuiteArguments {
     /// Change a value: `bench.key=value`, with `bench` a bench's name or `*`; may be given several times.
     #[arg(long = "set", value_name = "BENCH.KEY=VALUE")]
     pub set: Vec<String>,
-    /// Keep only cells whose printed form (`bench / model / arm / …`) holds this; `*` stands for anything, `!` in front
-    /// turns it round; may be given several times.
+    /// Keep only cells whose printed form (`bench / model / arm / …`) holds this; `*` stands for anything, `=` in front
+    /// asks for the whole form, `!` in front turns it round; may be given several times.
     #[arg(long = "filter", value_name = "TEXT")]
     pub filters: Vec<String>,
     /// Keep only the first cells.
@@ -48,15 +48,15 @@ impl SuiteArguments {
                 )
             })
             .or_exit(BAD_INPUT)?;
-        self.resolve(text, &self.suite, inputs)
+        self.resolve(text, &self.suite, &KnownNames(inputs))
     }
 
     /// Resolves the text of a suite.
-    pub fn resolve(&self, text: String, path: &Path, inputs: &Inputs) -> Result<Opened, Refusal> {
+    pub fn resolve(&self, text: String, path: &Path, names: &dyn Names) -> Result<Opened, Refusal> {
         let catalog = harness_run::catalog();
         let overrides = Overrides { set: self.set.clone(), quick: self.quick };
         let path = path.display().to_string();
-        match Suite::parse_with(&text, &path, &catalog, &KnownNames(inputs), &overrides) {
+        match Suite::parse_with(&text, &path, &catalog, names, &overrides) {
             Ok(suite) => Ok(Opened { text, suite, catalog }),
             Err(diagnostics) => {
                 eprint!("{}", diagnostics.render(terminal::colour()));

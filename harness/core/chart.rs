@@ -159,6 +159,9 @@ pub struct Column {
     pub name: String,
     /// Heading.
     pub label: String,
+    /// Heading over this and the neighbouring columns of the same group; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
     /// Unit of its numbers; empty for text.
     pub unit: String,
     /// Which way is good.
@@ -169,8 +172,26 @@ impl Column {
     /// A column of text.
     pub fn text(name: impl Into<String>) -> Self {
         let name = name.into();
-        Self { label: name.clone(), name, unit: String::new(), direction: Direction::Neutral }
+        Self { label: name.clone(), name, group: String::new(), unit: String::new(), direction: Direction::Neutral }
     }
+
+    /// Whether it holds numbers.
+    pub fn is_number(&self) -> bool {
+        !self.unit.is_empty()
+    }
+}
+
+/// How a number stands among the numbers it is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Not compared, or worse than the best.
+    #[default]
+    Plain,
+    /// The best, and told apart from every other by a test.
+    Best,
+    /// Not told apart from the best; the best itself where there are such others.
+    Tied,
 }
 
 /// One entry of a table.
@@ -185,6 +206,9 @@ pub enum Entry {
         value: f64,
         /// Its interval.
         interval: Option<(f64, f64)>,
+        /// How it stands among those it is compared with.
+        #[serde(default)]
+        standing: Standing,
     },
     /// No number, and why.
     Absent(String),
@@ -194,8 +218,28 @@ pub enum Entry {
     Empty,
 }
 
+impl Entry {
+    /// A number that is compared with nothing.
+    pub fn number(value: f64, interval: Option<(f64, f64)>) -> Self {
+        Self::Number { value, interval, standing: Standing::Plain }
+    }
+}
+
+/// How a table writes the interval of a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IntervalStyle {
+    /// `12.3 [11.9, 12.8]`
+    #[default]
+    Range,
+    /// `12.3 ± 0.5`: the longer of the two sides, so that the interval is never made narrower.
+    PlusMinus,
+    /// `12.3`
+    Hidden,
+}
+
 /// A table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Table {
     /// Stem of its file names and its anchor.
     pub id: String,
@@ -207,6 +251,12 @@ pub struct Table {
     pub rows: Vec<Vec<Entry>>,
     /// What the reader should know: what is constant, the level of the intervals.
     pub note: Option<String>,
+    /// How intervals are written.
+    #[serde(default)]
+    pub intervals: IntervalStyle,
+    /// Id of the cell that each row shows; empty when rows are not cells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<String>,
 }
 
 #[cfg(test)]

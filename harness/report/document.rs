@@ -5,7 +5,8 @@ use harness_core::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 
 use crate::canvas::DrawError;
-use crate::{draw, html, markdown};
+use crate::cell::CellPage;
+use crate::{csv, draw, html, latex, markdown};
 
 /// What became of an expectation of the suite.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,39 @@ impl Outcome {
     }
 }
 
+/// What the reader should beware of.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Warning {
+    /// What is the matter.
+    pub text: String,
+    /// What to do about it; empty when it is said already.
+    pub advice: String,
+    /// How many cells it concerns; zero for all.
+    pub cells: usize,
+}
+
+/// What a metric of the report is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricNote {
+    /// Id, as in the headings.
+    pub id: String,
+    /// One line.
+    pub about: String,
+}
+
+/// A failed cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Id of the cell.
+    pub id: String,
+    /// As printed.
+    pub cell: String,
+    /// The step and the reason.
+    pub reason: String,
+    /// The command that runs this cell alone.
+    pub command: String,
+}
+
 /// A report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Document {
@@ -42,16 +76,45 @@ pub struct Document {
     pub stamp: Stamp,
     /// What came out, most important first.
     pub summary: Vec<String>,
+    /// The best of each set of arms; stands before everything else.
+    pub answers: Vec<Table>,
     /// What became of the suite's expectations.
     pub expectations: Vec<Outcome>,
-    /// Tables; the main table first.
+    /// Tables that the suite declares, then one of all cells for each bench.
     pub tables: Vec<Table>,
     /// Charts. Their ids name files, so they must differ.
     pub charts: Vec<Chart>,
     /// Failed cells, each with its reason.
-    pub failures: Vec<(String, String)>,
+    pub failures: Vec<Failed>,
     /// What the reader should beware of.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
+    /// What the metrics are.
+    pub metrics: Vec<MetricNote>,
+    /// All cells.
+    pub cells: Vec<CellPage>,
+}
+
+impl Document {
+    /// How many cells were measured and failed, and how many expectations held, in a sentence; and whether all is well.
+    pub fn verdict(&self) -> (String, bool) {
+        let (cells, failed) = (self.cells.len(), self.failures.len());
+        let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+        let mut text = match failed {
+            0 => format!("{} measured, none failed", plural(cells, "cell")),
+            _ => format!("{failed} of {} failed", plural(cells, "cell")),
+        };
+        let count = |held| self.expectations.iter().filter(|outcome| outcome.held == held).count();
+        let (held, broken, open) = (count(Some(true)), count(Some(false)), count(None));
+        match (self.expectations.len(), broken, open) {
+            (0, ..) => {}
+            (1, 0, 0) => text.push_str("; the expectation held"),
+            (all, 0, 0) => text.push_str(&format!("; all {all} expectations held")),
+            (all, 0, open) => text.push_str(&format!("; {held} of {all} expectations held, {open} undecided")),
+            (all, broken, _) => text.push_str(&format!("; {broken} of {} broken", plural(all, "expectation"))),
+        }
+        text.push('.');
+        (text, failed == 0 && held == self.expectations.len())
+    }
 }
 
 /// One file of a report.
@@ -79,8 +142,8 @@ pub enum ReportError {
     Page(#[from] minijinja::Error),
 }
 
-/// All files of a report: `report.html` (complete in itself), `report.md`, and `figures/ID.svg`, `figures/ID.png` for
-/// each chart. The same document gives the same bytes.
+/// All files of a report: `report.html` (complete in itself), `report.md`, `figures/ID.svg`, `figures/ID.png` for each
+/// chart, and `tables/ID.html`, `.md`, `.csv`, `.tex` for each table. The same document gives the same bytes.
 ///
 /// # Errors
 /// [`ReportError`] names the chart that could not be drawn.
@@ -98,7 +161,28 @@ pub fn render(document: &Document) -> Result<Vec<File>, ReportError> {
     let page = html::page(document, &drawings)?;
     files.insert(0, File { path: "report.html".to_owned(), bytes: page.into_bytes() });
     files.insert(1, File { path: "report.md".to_owned(), bytes: markdown::markdown(document).into_bytes() });
+    files.extend(table_files(document));
     Ok(files)
+}
+
+fn table_files(document: &Document) -> Vec<File> {
+    let stamp = &document.stamp;
+    let provenance = [
+        format!("run {}, {}", document.run, stamp.program()),
+        format!("suite {}, sha256 {}", stamp.suite.path, stamp.suite.hash),
+    ];
+    let forms = |table: usize| {
+        let stem = stem(&document.tables[table].id);
+        let table = &document.tables[table];
+        [
+            ("html", html::table_file(table)),
+            ("md", markdown::markdown_table(table)),
+            ("csv", csv::csv(table)),
+            ("tex", latex::latex(table, &provenance)),
+        ]
+        .map(|(form, text)| File { path: format!("tables/{stem}.{form}"), bytes: text.into_bytes() })
+    };
+    (0..document.tables.len()).flat_map(forms).collect()
 }
 
 /// A file name from an id, whatever the id holds.

@@ -2,11 +2,13 @@
 
 use harness_core::Direction;
 use harness_core::chart::{
-    Chart, ChartAxis, ChartKind, Column, Entry, Facet, FailedPoint, Place, Point, Reference, Series, Table,
+    Chart, ChartAxis, ChartKind, Column, Entry, Facet, FailedPoint, IntervalStyle, Place, Point, Reference, Series,
+    Standing, Table,
 };
 use harness_core::stamp::{Stamp, SuiteStamp};
 
-use crate::document::{Document, Outcome};
+use crate::cell::{CellArm, CellNumber, CellPage};
+use crate::document::{Document, Failed, MetricNote, Outcome, Warning};
 
 pub fn number(x: f64, y: f64, half: f64) -> Point {
     Point { x: Place::Number(x), y, interval: Some((y - half, y + half * 1.2)), label: None }
@@ -109,14 +111,88 @@ pub fn bars() -> Chart {
     }
 }
 
-pub fn table() -> Table {
-    let column = |name: &str, unit: &str, direction| Column {
-        name: name.into(),
-        label: name.into(),
-        unit: unit.into(),
-        direction,
+fn column(name: &str, unit: &str, direction: Direction) -> Column {
+    Column { unit: unit.into(), direction, ..Column::text(name) }
+}
+
+/// A declared table: groups of columns, a best and a tied number, a small number, a failed cell.
+pub fn ranked() -> Table {
+    let number = |value, low, high, standing| Entry::Number { value, interval: Some((low, high)), standing };
+    let text = |text: &str| Entry::Text(text.into());
+    let grouped = |name: &str| Column { group: "tiny_1m".into(), ..column(name, "1", Direction::Lower) };
+    Table {
+        id: "methods".into(),
+        title: "Methods at equal sparsity".into(),
+        columns: vec![Column::text("sparsity"), Column::text("prune"), grouped("ppl"), grouped("kl")],
+        rows: vec![
+            vec![
+                text("0.3"),
+                text("magnitude"),
+                number(21.5, 21.37, 21.63, Standing::Best),
+                number(1.234e-5, 1.1e-5, 1.3e-5, Standing::Plain),
+            ],
+            vec![text("0.3"), text("wanda"), number(22.5, 21.2, 23.5, Standing::Tied), Entry::number(0.067, None)],
+            vec![
+                text("0.5"),
+                text("random"),
+                number(1595.0, 1472.0, 1733.0, Standing::Plain),
+                Entry::Failed("score: NaN".into()),
+            ],
+        ],
+        note: Some("± is the longer side of the 95 % bootstrap interval.".into()),
+        intervals: IntervalStyle::PlusMinus,
+        cells: Vec::new(),
+    }
+}
+
+/// Two cells, the second of them failed.
+pub fn cells() -> Vec<CellPage> {
+    let page = |id: &str, arm: &str| CellPage {
+        id: id.into(),
+        name: format!("one-shot / tiny-1m / {arm}"),
+        arms: vec![
+            CellArm { axis: "model".into(), label: "tiny-1m".into(), parameters: Vec::new() },
+            CellArm {
+                axis: "prune".into(),
+                label: arm.into(),
+                parameters: vec![("sparsity".into(), "0.7".into()), ("damp".into(), "0.01".into())],
+            },
+        ],
+        failure: None,
+        warnings: vec!["calibration is short".into()],
+        seconds: 1.25,
+        command: format!("harness run suites/pruning.toml --filter '=one-shot / tiny-1m / {arm}'"),
+        numbers: vec![
+            CellNumber {
+                metric: "ppl".into(),
+                unit: "1".into(),
+                entry: Entry::number(13.2, Some((12.9, 13.6))),
+                drawn: "5 samples in 3 documents".into(),
+                protocol: "fables/test window=256".into(),
+                note: String::new(),
+                samples: vec![12.0, 13.0, 14.5, 13.0, 13.5],
+            },
+            CellNumber {
+                metric: "decode_tps".into(),
+                unit: "tokens/s".into(),
+                entry: Entry::Absent("no packed kernel for 2:4 here".into()),
+                drawn: String::new(),
+                protocol: String::new(),
+                note: String::new(),
+                samples: Vec::new(),
+            },
+        ],
     };
-    let value = |value: f64, interval| Entry::Number { value, interval };
+    let failed = CellPage {
+        failure: Some(("apply".into(), "the Hessian of layer 3 is singular".into())),
+        numbers: Vec::new(),
+        ..page("00000000000000b2", "sparsegpt(sparsity=0.7)")
+    };
+    vec![page("00000000000000a1", "none"), failed]
+}
+
+pub fn table() -> Table {
+    let value = Entry::number;
     Table {
         id: "main-one-shot".into(),
         title: "one-shot".into(),
@@ -151,6 +227,8 @@ pub fn table() -> Table {
             ],
         ],
         note: Some("All rows: data fables/test. Ranges are 95 % bootstrap intervals.".into()),
+        intervals: IntervalStyle::Range,
+        cells: vec!["00000000000000a1".into(), String::new(), "00000000000000b2".into()],
     }
 }
 
@@ -177,7 +255,18 @@ pub fn document() -> Document {
             command: ["harness", "run", "suites/pruning.toml"].map(str::to_owned).to_vec(),
             ..Stamp::default()
         },
-        summary: vec!["3 cells: 2 done, 1 failed.".into(), "Best at 2:4: sparsegpt.".into()],
+        summary: vec!["tiny-1m: ppl against dense: +4.1 % at sparsity 0.5 (sparsegpt).".into()],
+        answers: vec![Table {
+            id: "answer".into(),
+            title: "Best ppl at equal sparsity".into(),
+            columns: vec![Column::text("sparsity"), Column::text("best"), column("ppl", "1", Direction::Lower)],
+            rows: vec![vec![
+                Entry::Text("0.5".into()),
+                Entry::Text("sparsegpt".into()),
+                Entry::number(13.2, Some((12.9, 13.6))),
+            ]],
+            ..Table::default()
+        }],
         expectations: vec![
             Outcome {
                 text: "ppl(sparsegpt) <= ppl(magnitude)".into(),
@@ -186,12 +275,20 @@ pub fn document() -> Document {
             },
             Outcome { text: "ppl(wanda) <= 15".into(), held: Some(false), detail: "16.2".into() },
         ],
-        tables: vec![table()],
+        tables: vec![ranked(), table()],
         charts: vec![line(), bars()],
-        failures: vec![(
-            "one-shot / tiny-1m / sparsegpt(sparsity=0.7)".into(),
-            "apply: the Hessian of layer 3 is singular".into(),
-        )],
-        warnings: vec!["Only 8 documents: intervals are wide.".into()],
+        failures: vec![Failed {
+            id: "00000000000000b2".into(),
+            cell: "one-shot / tiny-1m / sparsegpt(sparsity=0.7)".into(),
+            reason: "apply: the Hessian of layer 3 is singular".into(),
+            command: "harness run suites/pruning.toml --filter '=one-shot / tiny-1m / sparsegpt(sparsity=0.7)'".into(),
+        }],
+        warnings: vec![Warning {
+            text: "Only 8 documents: intervals are wide.".into(),
+            advice: "Raise `windows`.".into(),
+            cells: 2,
+        }],
+        metrics: vec![MetricNote { id: "ppl".into(), about: "perplexity".into() }],
+        cells: cells(),
     }
 }

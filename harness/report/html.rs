@@ -1,12 +1,15 @@
 //! The self-contained page.
 
+use std::fmt::Write;
+
 use harness_core::Direction;
-use harness_core::chart::{Column, Entry, Table};
+use harness_core::chart::{Column, Entry, IntervalStyle, Standing, Table};
 use minijinja::value::Value;
 use minijinja::{Environment, context};
 
+use crate::cell;
 use crate::document::{Document, environment, stem};
-use crate::number::{Scale, entry_text};
+use crate::number::{Scale, entry_text, written};
 
 /// The page, with the charts drawn in it.
 pub fn page(document: &Document, drawings: &[String]) -> Result<String, minijinja::Error> {
@@ -30,28 +33,49 @@ pub fn page(document: &Document, drawings: &[String]) -> Result<String, minijinj
             }
         })
         .collect();
-    let tables: Vec<Value> = document.tables.iter().map(table).collect();
-    let expectations: Vec<Value> = document
-        .expectations
-        .iter()
+    let (verdict, good) = document.verdict();
+    let expectations = document.expectations.iter();
+    let expectations: Vec<Value> = expectations
         .map(|outcome| context! { word => outcome.word(), text => &outcome.text, detail => &outcome.detail })
         .collect();
+    let failures: Vec<Value> = document
+        .failures
+        .iter()
+        .map(|failed| {
+            context! { id => &failed.id, cell => &failed.cell, reason => &failed.reason, command => &failed.command }
+        })
+        .collect();
+    let warnings = document.warnings.iter();
+    let warnings: Vec<Value> = warnings
+        .map(|warning| context! { text => &warning.text, advice => &warning.advice, cells => warning.cells })
+        .collect();
+    let metrics: Vec<Value> =
+        document.metrics.iter().map(|metric| context! { id => &metric.id, about => &metric.about }).collect();
     let facts = environment(&document.stamp);
+    let safe = |text: &str| Value::from_safe_string(text.to_owned());
     let template = engine.get_template("report.html")?;
     template.render(context! {
         title => &document.title,
         about => &document.about,
         run => &document.run,
+        program => document.stamp.program(),
+        started => &document.stamp.started,
+        verdict => verdict,
+        good => good,
         summary => document.summary.clone(),
+        answers => document.answers.iter().map(section).collect::<Vec<_>>(),
         expectations => expectations,
-        failures => pairs(document.failures.iter().map(|(cell, reason)| (cell.as_str(), reason.as_str()))),
-        warnings => document.warnings.clone(),
+        failures => failures,
+        warnings => warnings,
+        metrics => metrics,
         charts => charts,
-        tables => tables,
+        tables => document.tables.iter().map(section).collect::<Vec<_>>(),
+        cells => document.cells.len(),
+        data => Value::from_safe_string(cell::data(&document.cells)),
         environment => pairs(facts.iter().map(|(name, value)| (*name, value.as_str()))),
         suite => &document.stamp.suite.text,
-        style => Value::from_safe_string(include_str!("templates/report.css").to_owned()),
-        script => Value::from_safe_string(include_str!("templates/report.js").to_owned()),
+        style => safe(include_str!("templates/report.css")),
+        script => safe(include_str!("templates/report.js")),
     })
 }
 
@@ -86,35 +110,118 @@ pub fn heading_text(column: &Column, scale: &Scale) -> String {
     format!("{}{unit}{arrow}", column.label)
 }
 
-fn table(table: &Table) -> Value {
-    let scales = column_scales(table);
-    let columns: Vec<Value> = table
-        .columns
-        .iter()
-        .zip(&scales)
-        .map(|(column, scale)| {
-            context! { text => heading_text(column, scale), number => !column.unit.is_empty() }
-        })
-        .collect();
-    let rows: Vec<Vec<Value>> = table
-        .rows
-        .iter()
-        .map(|row| row.iter().zip(&scales).map(|(entry, scale)| cell(entry, scale)).collect())
-        .collect();
-    context! { id => stem(&table.id), title => &table.title, columns => columns, rows => rows, note => &table.note }
+/// A table with what stands around it.
+fn section(table: &Table) -> Value {
+    context! {
+        id => stem(&table.id),
+        title => &table.title,
+        body => Value::from_safe_string(markup(table)),
+        rows => table.rows.len(),
+        note => &table.note,
+    }
 }
 
-fn cell(entry: &Entry, scale: &Scale) -> Value {
-    let text = entry_text(entry, scale);
-    match entry {
-        Entry::Number { value, .. } => {
-            let (value_text, range) = text
-                .split_once(" [")
-                .map_or((text.as_str(), String::new()), |(value, range)| (value, format!("[{range}")));
-            context! { kind => "number", text => value_text, range => range, sort => value }
-        }
-        Entry::Absent(reason) => context! { kind => "absent", text => text, reason => reason.as_str() },
-        Entry::Failed(reason) => context! { kind => "failed", text => text, reason => reason.as_str() },
-        Entry::Text(_) | Entry::Empty => context! { kind => "text", text => text },
+/// A table alone, with its title and note as caption.
+pub fn table_file(table: &Table) -> String {
+    let mut caption = escape(&table.title);
+    if let Some(note) = &table.note {
+        let _ = write!(caption, ". {}", escape(note));
     }
+    // Rows lead to the pages of their cells in the report only.
+    let plain = Table { cells: Vec::new(), ..table.clone() };
+    format!("{}\n", markup(&plain).replacen('>', &format!("><caption>{caption}</caption>"), 1))
+}
+
+/// The `<table>`: groups of columns over their headings, text before the first number as row headings, the last of
+/// these leading to the page of the row's cell.
+fn markup(table: &Table) -> String {
+    let scales = column_scales(table);
+    let mut out = String::with_capacity(64 * table.rows.len() * table.columns.len().max(1));
+    out.push_str("<table class=\"sortable\">\n<thead>\n");
+    if table.columns.iter().any(|column| !column.group.is_empty()) {
+        out.push_str("<tr class=\"groups\">");
+        for group in table.columns.chunk_by(|a, b| a.group == b.group) {
+            let (width, name) = (group.len(), escape(&group[0].group));
+            let _ = if name.is_empty() {
+                write!(out, "<td colspan=\"{width}\"></td>")
+            } else {
+                write!(out, "<th scope=\"colgroup\" colspan=\"{width}\">{name}</th>")
+            };
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("<tr>");
+    for (column, scale) in table.columns.iter().zip(&scales) {
+        let class = if column.is_number() { " class=\"number\"" } else { "" };
+        let _ = write!(out, "<th scope=\"col\"{class}>{}</th>", escape(&heading_text(column, scale)));
+    }
+    out.push_str("</tr>\n</thead>\n<tbody>\n");
+    let heads = table.columns.iter().take_while(|column| !column.is_number()).count();
+    for (index, row) in table.rows.iter().enumerate() {
+        let cell = table.cells.get(index).filter(|id| !id.is_empty());
+        out.push_str("<tr>");
+        for (at, (entry, scale)) in row.iter().zip(&scales).enumerate() {
+            let number = table.columns[at].is_number();
+            if at < heads {
+                let last = at + 1 == heads;
+                let text = escape(&entry_text(entry, scale, table.intervals));
+                let _ = match cell.filter(|_| last) {
+                    Some(id) => write!(out, "<th scope=\"row\" class=\"arm\"><a href=\"#cell-{id}\">{text}</a></th>"),
+                    None if last => write!(out, "<th scope=\"row\" class=\"arm\">{text}</th>"),
+                    None => write!(out, "<th scope=\"row\">{text}</th>"),
+                };
+            } else {
+                entry_markup(&mut out, entry, scale, number, table.intervals);
+            }
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody>\n</table>");
+    out
+}
+
+fn entry_markup(out: &mut String, entry: &Entry, scale: &Scale, number: bool, style: IntervalStyle) {
+    let class = if number { " class=\"number\"" } else { "" };
+    let _ = match entry {
+        Entry::Text(text) => write!(out, "<td{class}>{}</td>", escape(text)),
+        Entry::Empty => write!(out, "<td{class}></td>"),
+        Entry::Absent(reason) => chip(out, class, "absent", "n/a", reason),
+        Entry::Failed(reason) => chip(out, class, "failed", "failed", reason),
+        Entry::Number { value, interval, standing } => {
+            let written = written(*value, *interval, scale, style);
+            let (head, spread) = (written.head(), written.spread());
+            let head = if *standing == Standing::Best { format!("<b>{head}</b>") } else { head };
+            let spread = if spread.is_empty() { String::new() } else { format!(" <i>{spread}</i>") };
+            let tie = match standing {
+                Standing::Tied => " <abbr title=\"not told apart from the best\">≈</abbr>",
+                _ => "",
+            };
+            write!(out, "<td class=\"number\" data-v=\"{value}\">{head}{spread}{tie}</td>")
+        }
+    };
+}
+
+fn chip(out: &mut String, class: &str, kind: &str, word: &str, reason: &str) -> std::fmt::Result {
+    let reason = escape(reason);
+    write!(
+        out,
+        "<td{class}><span class=\"chip {kind}\" title=\"{reason}\">{word}<span class=\"hidden\">: {reason}</span></span></td>"
+    )
+}
+
+/// Text without HTML's own signs.
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for sign in text.chars() {
+        match sign {
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\0' => out.push('\u{fffd}'),
+            other => out.push(other),
+        }
+    }
+    out
 }

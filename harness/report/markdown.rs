@@ -2,28 +2,35 @@
 
 use std::fmt::Write;
 
-use harness_core::chart::{Entry, Table};
+use harness_core::chart::{Entry, Standing, Table};
 
 use crate::document::{Document, environment, stem};
 use crate::html::{column_scales, heading_text};
 use crate::number::entry_text;
 
-/// The report. Charts are linked from `figures/`.
+/// Rows of a table that the report shows; a job summary has room for about a mebibyte, and `tables/` has them all.
+const MOST_ROWS: usize = 200;
+
+/// The report: what came out first, as on the page. Charts are linked from `figures/`.
 pub fn markdown(document: &Document) -> String {
     let mut out = String::new();
     let mut line = |text: &str| {
         out.push_str(text);
         out.push('\n');
     };
-    line(&format!("# {}\n", escape(&document.title)));
-    if !document.about.is_empty() {
-        line(&format!("{}\n", escape(&document.about)));
-    }
+    let heading = if document.about.is_empty() { &document.title } else { &document.about };
+    line(&format!("# {}\n", escape(heading)));
+    let (verdict, good) = document.verdict();
+    line(&format!("**{} {}**\n", if good { "✓" } else { "✗" }, escape(&verdict)));
     for item in &document.summary {
         line(&format!("- {}", escape(item)));
     }
     if !document.summary.is_empty() {
         line("");
+    }
+    for table in &document.answers {
+        line(&format!("## {}\n", escape(&table.title)));
+        line(&markdown_table(table));
     }
     if !document.expectations.is_empty() {
         line("## Expectations\n\n| outcome | expectation | found |\n|---|---|---|");
@@ -32,46 +39,74 @@ pub fn markdown(document: &Document) -> String {
         }
         line("");
     }
-    if !document.failures.is_empty() {
-        line("## Failed cells\n");
-        for (cell, reason) in &document.failures {
-            line(&format!("- **{}**: {}", escape(cell), escape(reason)));
-        }
-        line("");
-    }
-    if !document.warnings.is_empty() {
-        line("## Warnings\n");
-        document.warnings.iter().for_each(|warning| line(&format!("- {}", escape(warning))));
-        line("");
+    for chart in &document.charts {
+        line(&format!("## {}\n\n![{}](figures/{}.svg)\n", escape(&chart.title), escape(&chart.title), stem(&chart.id)));
     }
     for table in &document.tables {
         line(&format!("## {}\n", escape(&table.title)));
-        line(&markdown_table(table));
-    }
-    for chart in &document.charts {
-        line(&format!("## {}\n\n![{}](figures/{}.svg)\n", escape(&chart.title), escape(&chart.title), stem(&chart.id)));
+        if table.rows.len() > MOST_ROWS {
+            let first = Table { rows: table.rows[..MOST_ROWS].to_vec(), ..table.clone() };
+            line(&markdown_table(&first));
+            line(&format!("{} more rows stand in tables/{}.md.\n", table.rows.len() - MOST_ROWS, stem(&table.id)));
+        } else {
+            line(&markdown_table(table));
+        }
     }
     line("## Environment\n\n| | |\n|---|---|");
     line(&format!("| run | {} |", escape(&document.run)));
     for (name, value) in environment(&document.stamp) {
         line(&format!("| {name} | {} |", escape(&value)));
     }
+    line("");
+    if !document.warnings.is_empty() {
+        line("## Warnings\n");
+        for warning in &document.warnings {
+            let cells = match warning.cells {
+                0 => String::new(),
+                1 => " (1 cell)".to_owned(),
+                count => format!(" ({count} cells)"),
+            };
+            let advice =
+                if warning.advice.is_empty() { String::new() } else { format!(" *{}*", escape(&warning.advice)) };
+            line(&format!("- {}{cells}{advice}", escape(&warning.text)));
+        }
+        line("");
+    }
+    if !document.failures.is_empty() {
+        line("## Failed cells\n");
+        for failed in &document.failures {
+            line(&format!("- **{}**: {}", escape(&failed.cell), escape(&failed.reason)));
+            if !failed.command.is_empty() {
+                line(&format!("  `{}`", failed.command.replace(['`', '\n'], " ")));
+            }
+        }
+        line("");
+    }
     out
 }
 
-/// A table with its note. Reasons of absent and failed numbers stand below it.
+/// A table with its note. Reasons of absent and failed numbers stand below it. A heading of several columns stands in
+/// front of each of them.
 pub fn markdown_table(table: &Table) -> String {
     let scales = column_scales(table);
     let mut out = String::new();
-    let heads = table.columns.iter().zip(&scales).map(|(column, scale)| escape(&heading_text(column, scale)));
+    let heads = table.columns.iter().zip(&scales).map(|(column, scale)| {
+        let over = if column.group.is_empty() { String::new() } else { format!("{} ", column.group) };
+        escape(&format!("{over}{}", heading_text(column, scale)))
+    });
     let _ = writeln!(out, "| {} |", heads.collect::<Vec<_>>().join(" | "));
-    let rules = table.columns.iter().map(|column| if column.unit.is_empty() { "---" } else { "---:" });
+    let rules = table.columns.iter().map(|column| if column.is_number() { "---:" } else { "---" });
     let _ = writeln!(out, "|{}|", rules.collect::<Vec<_>>().join("|"));
     let mut reasons: Vec<&str> = Vec::new();
     for row in &table.rows {
         let entries = row.iter().zip(&scales).map(|(entry, scale)| {
-            let text = escape(&entry_text(entry, scale));
-            let (Entry::Absent(reason) | Entry::Failed(reason)) = entry else { return text };
+            let text = escape(&entry_text(entry, scale, table.intervals));
+            let reason = match entry {
+                Entry::Number { standing: Standing::Best, .. } => return format!("**{text}**"),
+                Entry::Number { standing: Standing::Tied, .. } => return format!("{text} ≈"),
+                Entry::Absent(reason) | Entry::Failed(reason) => reason,
+                _ => return text,
+            };
             let place = reasons.iter().position(|other| other == reason).unwrap_or_else(|| {
                 reasons.push(reason);
                 reasons.len() - 1

@@ -1,6 +1,6 @@
 //! Numbers for people: significant digits, units, intervals.
 
-use harness_core::chart::Entry;
+use harness_core::chart::{Entry, IntervalStyle};
 
 /// The unit in which a column or an axis is shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,31 +92,110 @@ pub fn power_of_ten(exponent: i32) -> String {
 
 /// A value with its interval, `12.34 [12.10, 12.61]`: as many decimals as the width of the interval bears.
 pub fn format_with_interval(value: f64, interval: Option<(f64, f64)>) -> String {
-    let Some((low, high)) = interval.filter(|(low, high)| low.is_finite() && high.is_finite()) else {
-        return format_value(value);
-    };
-    if low == high {
-        return format!("{0} [{1}, {1}]", format_value(value), format_value(low));
+    Written::of(value, interval, IntervalStyle::Range).text()
+}
+
+/// A number as it is written, with its interval apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The value.
+    pub value: String,
+    /// The interval.
+    pub interval: Spread,
+    /// Power of ten of both, where the value is far below one.
+    pub exponent: Option<i32>,
+}
+
+/// An interval as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spread {
+    /// None.
+    None,
+    /// Both ends.
+    Range(String, String),
+    /// The longer side.
+    PlusMinus(String),
+}
+
+impl Written {
+    /// A value with as many decimals as its interval bears; four significant digits without one.
+    pub fn of(value: f64, interval: Option<(f64, f64)>, style: IntervalStyle) -> Self {
+        let bare = |value: f64| Self { value: format_value(value), interval: Spread::None, exponent: None };
+        let ends = interval.filter(|(low, high)| low.is_finite() && high.is_finite() && value.is_finite());
+        let Some((low, high)) = ends else { return bare(value) };
+        let (width, range) = match style {
+            IntervalStyle::PlusMinus => ((value - low).max(high - value), false),
+            IntervalStyle::Range | IntervalStyle::Hidden => (high - low, true),
+        };
+        if width <= 0.0 {
+            let spread = if style == IntervalStyle::Range {
+                Spread::Range(format_value(low), format_value(high))
+            } else {
+                Spread::None
+            };
+            return Self { interval: spread, ..bare(value) };
+        }
+        let mut places = decimals(width, 2).min(8);
+        let mut exponent = None;
+        let mut over = 1.0;
+        if places > 6 && value.abs() < 1e-4 {
+            let power = if value == 0.0 { width.log10().floor() as i32 } else { value.abs().log10().floor() as i32 };
+            exponent = Some(power);
+            over = 10_f64.powi(power);
+            places = if range { 2 } else { decimals(width / over, 2).min(4) };
+        }
+        let text = |value: f64| fixed(value / over, places);
+        let interval = match style {
+            IntervalStyle::Hidden => Spread::None,
+            IntervalStyle::Range => Spread::Range(text(low), text(high)),
+            IntervalStyle::PlusMinus => Spread::PlusMinus(text(width)),
+        };
+        Self { value: text(value), interval, exponent }
     }
-    let places = decimals(high - low, 2).min(8);
-    if places > 6 && value.abs() < 1e-4 {
-        return format!("{} [{}, {}]", scientific(value, 2), scientific(low, 2), scientific(high, 2));
+
+    /// The interval with its signs; empty without one.
+    pub fn spread(&self) -> String {
+        let scaled = |text: &str| match self.exponent {
+            Some(exponent) => format!("{text}·{}", power_of_ten(exponent)),
+            None => text.to_owned(),
+        };
+        match &self.interval {
+            Spread::None => String::new(),
+            Spread::Range(low, high) => format!("[{}, {}]", scaled(low), scaled(high)),
+            Spread::PlusMinus(half) => format!("± {}", scaled(half)),
+        }
     }
-    format!("{} [{}, {}]", fixed(value, places), fixed(low, places), fixed(high, places))
+
+    /// The value with its power of ten.
+    pub fn head(&self) -> String {
+        match self.exponent {
+            Some(exponent) => format!("{}·{}", self.value, power_of_ten(exponent)),
+            None => self.value.clone(),
+        }
+    }
+
+    /// All of it.
+    pub fn text(&self) -> String {
+        let spread = self.spread();
+        if spread.is_empty() { self.head() } else { format!("{} {spread}", self.head()) }
+    }
 }
 
 /// A table entry as plain text, numbers in the column's scale.
-pub fn entry_text(entry: &Entry, scale: &Scale) -> String {
+pub fn entry_text(entry: &Entry, scale: &Scale, style: IntervalStyle) -> String {
     match entry {
         Entry::Text(text) => text.clone(),
-        Entry::Number { value, interval } => {
-            let over = scale.divisor;
-            format_with_interval(value / over, interval.map(|(low, high)| (low / over, high / over)))
-        }
+        Entry::Number { value, interval, .. } => written(*value, *interval, scale, style).text(),
         Entry::Absent(_) => "n/a".to_owned(),
         Entry::Failed(_) => "failed".to_owned(),
         Entry::Empty => String::new(),
     }
+}
+
+/// A number in the column's scale.
+pub fn written(value: f64, interval: Option<(f64, f64)>, scale: &Scale, style: IntervalStyle) -> Written {
+    let over = scale.divisor;
+    Written::of(value / over, interval.map(|(low, high)| (low / over, high / over)), style)
 }
 
 #[cfg(test)]
@@ -154,7 +233,18 @@ mod tests {
         assert_eq!(Scale::fit("bytes", 4e6), Scale { divisor: 1_048_576.0, unit: "MiB".into() });
         assert_eq!(Scale::fit("s", 0.02).unit, "ms");
         assert_eq!(Scale::fit("1", 5.0).unit, "");
-        let number = Entry::Number { value: 4_194_304.0, interval: None };
-        assert_eq!(entry_text(&number, &Scale::fit("bytes", 4e6)), "4");
+        let number = Entry::number(4_194_304.0, None);
+        assert_eq!(entry_text(&number, &Scale::fit("bytes", 4e6), IntervalStyle::Range), "4");
+    }
+
+    #[test]
+    fn the_longer_side_stands_behind_plus_minus() {
+        let text = |value, interval| Written::of(value, Some(interval), IntervalStyle::PlusMinus).text();
+        assert_eq!(text(12.345_67, (12.1, 12.5)), "12.35 ± 0.25");
+        assert_eq!(text(1595.0, (1472.0, 1733.0)), "1595 ± 138");
+        assert_eq!(text(2.0, (2.0, 2.0)), "2");
+        assert_eq!(text(-0.5, (-0.75, -0.4)), "−0.50 ± 0.25");
+        assert_eq!(text(1.234e-5, (1.1e-5, 1.3e-5)), "1.23·10⁻⁵ ± 0.13·10⁻⁵");
+        assert_eq!(Written::of(1.5, Some((1.0, 2.0)), IntervalStyle::Hidden).text(), "1.5");
     }
 }

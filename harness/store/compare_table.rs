@@ -13,7 +13,7 @@ pub fn comparison_table(comparison: &Comparison) -> Table {
     let pair =
         |interval: Option<Interval>, scale: f64| interval.map(|interval| (interval.low * scale, interval.high * scale));
     let rows = comparison.rows.iter().map(|row| {
-        let number = |value: Option<f64>| value.map_or(Entry::Empty, |value| Entry::Number { value, interval: None });
+        let number = |value: Option<f64>| value.map_or(Entry::Empty, |value| Entry::number(value, None));
         let effect = row.effect.as_ref();
         let how = effect.filter(|effect| Some(&effect.test) != row.reason.as_ref()).map(|effect| effect.test.clone());
         let note = effect.and_then(|effect| effect.note.clone());
@@ -23,17 +23,12 @@ pub fn comparison_table(comparison: &Comparison) -> Table {
             Entry::Text(row.metric.clone()),
             number(row.a),
             number(row.b),
-            effect.map_or(Entry::Empty, |effect| Entry::Number {
-                value: effect.difference,
-                interval: pair(effect.interval, 1.0),
-            }),
-            effect.and_then(|effect| effect.relative.map(|relative| (effect, relative))).map_or(
-                Entry::Empty,
-                |(effect, relative)| Entry::Number {
-                    value: 100.0 * relative,
-                    interval: pair(effect.relative_interval, 100.0),
-                },
-            ),
+            effect.map_or(Entry::Empty, |effect| Entry::number(effect.difference, pair(effect.interval, 1.0))),
+            effect
+                .and_then(|effect| effect.relative.map(|relative| (effect, relative)))
+                .map_or(Entry::Empty, |(effect, relative)| {
+                    Entry::number(100.0 * relative, pair(effect.relative_interval, 100.0))
+                }),
             number(row.probability),
             number(row.adjusted),
             number(row.detectable),
@@ -47,5 +42,6 @@ pub fn comparison_table(comparison: &Comparison) -> Table {
         columns,
         rows: rows.collect(),
         note: Some(comparison.about()),
+        ..Table::default()
     }
 }

@@ -5,6 +5,8 @@
 //! then on the folder does not change.
 
 mod advice;
+mod answer;
+mod check;
 mod compare;
 mod compare_table;
 mod dispersion;
@@ -13,16 +15,20 @@ pub mod export;
 mod files;
 mod flat;
 mod frames;
+mod grid;
 pub mod import;
 mod listing;
 mod pairs;
 mod passport;
 mod query;
+mod rank;
 mod run;
 mod seal;
 mod table;
 mod time;
 
+pub use answer::{Against, Finding, default_request, findings, leading_metric};
+pub use check::{Disagreement, recompute};
 pub use compare::{CompareOptions, Comparison, ComparisonRow, Selection, compare};
 pub use compare_table::comparison_table;
 pub use dispersion::dispersions;

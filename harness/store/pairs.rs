@@ -45,6 +45,7 @@ pub fn pairs_table(run: &Run, bench: &str) -> Option<Table> {
              for the number of pairs.",
             100.0 * level
         )),
+        ..Table::default()
     })
 }
 
@@ -90,10 +91,9 @@ fn row(axis: Axis, metric: &MetricInfo, first: &Record, second: &Record, level: 
             };
             *level = effect.interval.map_or(*level, |interval| interval.level);
             let verdict = decide(metric.direction, metric.noise, &effect, Margin::default());
-            row.push(Entry::Number { value: effect.difference, interval: ends(effect.interval, 1.0) });
-            row.push(effect.relative.map_or(Entry::Empty, |relative| Entry::Number {
-                value: 100.0 * relative,
-                interval: ends(effect.relative_interval, 100.0),
+            row.push(Entry::number(effect.difference, ends(effect.interval, 1.0)));
+            row.push(effect.relative.map_or(Entry::Empty, |relative| {
+                Entry::number(100.0 * relative, ends(effect.relative_interval, 100.0))
             }));
             row.push(Entry::Text(verdict.to_string()));
         }
@@ -125,7 +125,7 @@ mod tests {
                 pair("magnitude(sparsity=0.5)", "wanda(sparsity=0.5)"),
             ]
         );
-        let Entry::Number { value, interval: Some((low, high)) } = table.rows[1][3] else { panic!("{table:?}") };
+        let Entry::Number { value, interval: Some((low, high)), .. } = table.rows[1][3] else { panic!("{table:?}") };
         assert!(low < value && value < high && high < 0.0, "wanda costs 0.2 nats, magnitude 0.4: {low} {value} {high}");
         assert_eq!(text(&table.rows[1][5]), "better");
         assert_eq!(text(&table.rows[0][0]), "tiny / fables/test");

@@ -4,7 +4,7 @@ use harness_core::Axis;
 
 use super::*;
 use crate::fixture;
-use crate::table::{failures, main_table, requested_table};
+use crate::table::{failures, main_table};
 
 fn figure() -> Figure {
     Figure {
@@ -68,33 +68,9 @@ fn the_main_table_has_a_row_for_each_arm() {
     assert_eq!(table.rows.len(), 7);
     assert!(table.rows.iter().all(|row| row.len() == names.len()));
     // The second and eighth of nine ordered samples: the exact 96 % interval of a median by the sign test.
-    assert_eq!(table.rows[0][5], Entry::Number { value: 504.0, interval: Some((501.0, 507.0)) });
+    assert_eq!(table.rows[0][5], Entry::number(504.0, Some((501.0, 507.0))));
     assert!(matches!(&table.rows[6][2], Entry::Failed(reason) if reason.starts_with("apply: ")));
     assert_eq!(table.note.unwrap(), "All rows: data fables/test. Ranges are 95 % bootstrap intervals.");
     assert!(matches!(main_table(&fixture::run(), "x"), Err(QueryError::Bench { .. })));
     assert_eq!(failures(&fixture::run()).unwrap().rows.len(), 1);
-}
-
-#[test]
-fn a_declared_table_groups_its_columns() {
-    use harness_core::chart::Entry;
-    let request = harness_suite::TableRequest {
-        name: "t".into(),
-        title: None,
-        rows: vec![Column::Method(Axis::Prune)],
-        columns: vec![Column::Axis(Axis::Model)],
-        metrics: vec!["bytes".into()],
-        conditions: vec![Condition {
-            column: Column::Parameter { axis: None, name: "sparsity".into() },
-            value: Value::Float(0.5),
-        }],
-    };
-    let table = requested_table(&fixture::run(), &request).unwrap();
-    let labels: Vec<&str> = table.columns.iter().map(|column| column.label.as_str()).collect();
-    assert_eq!(labels, ["prune.method", "tiny bytes"]);
-    let number = Entry::Number { value: 4e6, interval: None };
-    assert_eq!(
-        table.rows,
-        [vec![Entry::Text("magnitude".into()), number.clone()], vec![Entry::Text("wanda".into()), number],]
-    );
 }

@@ -9,6 +9,7 @@ use harness_core::statistics::{Bootstrap, Estimate};
 use harness_core::{
     Axis, CellId, CellRecord, Direction, Failure, MetricSpec, Noise, Observation, Reduction, Stamp, stamp,
 };
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
@@ -140,7 +141,7 @@ impl Run {
         let cells = arrange(last, order);
         let bootstrap = Bootstrap::default();
         let records = cells
-            .into_iter()
+            .into_par_iter()
             .map(|mut cell| {
                 let rank = |observation: &Observation| {
                     metrics.iter().position(|metric| metric.id == observation.metric).unwrap_or(usize::MAX)

@@ -1,10 +1,12 @@
 //! Tables: from records to rows.
 
 use harness_core::Axis;
-use harness_core::chart::{Column as Heading, Entry, Table};
-use harness_suite::{Column, TableRequest};
+use harness_core::chart::{Column as Heading, Entry, IntervalStyle, Standing, Table};
+use harness_core::statistics::Bootstrap;
+use harness_suite::{Reference, TableRequest};
 
 use crate::error::QueryError;
+use crate::grid::Grid;
 use crate::run::{MetricInfo, Record, Run};
 
 /// The table every report has: one row for each arm of a bench, with all of its metrics. Axes that do not vary are
@@ -62,65 +64,111 @@ pub fn main_table(run: &Run, bench: &str) -> Result<Table, QueryError> {
         columns,
         rows,
         note: (!note.is_empty()).then_some(note),
+        intervals: IntervalStyle::Range,
+        cells: records.iter().map(|record| record.cell.id.to_string()).collect(),
     })
 }
 
 /// A declared `[[table]]`: one row for each combination of its row columns, one group of metric columns for each
-/// combination of its column columns.
+/// combination of its column columns. The best of the rows that are compared is marked where a test tells it apart.
 ///
 /// # Errors
 /// [`QueryError`] when no cell fits, or a metric is not in the run.
 pub fn requested_table(run: &Run, request: &TableRequest) -> Result<Table, QueryError> {
-    let fits = |record: &&Record| request.conditions.iter().all(|condition| condition.holds(&record.cell.cell));
-    let records: Vec<&Record> = run.records.iter().filter(fits).collect();
-    if records.is_empty() {
-        return Err(QueryError::Nothing { what: format!("table `{}`", request.name) });
-    }
-    let metrics = request.metrics.iter().map(|id| {
-        let known = || run.metrics.iter().map(|metric| metric.id.as_str()).collect::<Vec<_>>().join(", ");
-        run.metric(id).ok_or_else(|| QueryError::Metric { metric: id.clone(), known: known() })
-    });
-    let metrics = metrics.collect::<Result<Vec<_>, _>>()?;
-    let key = |columns: &[Column], record: &Record| -> Vec<String> {
-        columns.iter().map(|column| shown(column, record)).collect()
-    };
-    let distinct = |columns: &[Column]| {
-        let mut keys: Vec<Vec<String>> = Vec::new();
-        for record in &records {
-            let key = key(columns, record);
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
-        }
-        keys
-    };
-    let (row_keys, column_keys) = (distinct(&request.rows), distinct(&request.columns));
+    let grid = Grid::of(run, request)?;
+    let (marks, refused) = grid.standings();
     let mut columns: Vec<Heading> = request.rows.iter().map(|column| Heading::text(column.to_string())).collect();
-    for group in &column_keys {
-        columns.extend(metrics.iter().map(|metric| {
-            let heading = heading(metric);
-            let label =
-                if group.is_empty() { heading.label.clone() } else { format!("{} {}", group.join(" "), metric.id) };
-            Heading { label, ..heading }
-        }));
+    for group in &grid.groups {
+        let over = group.iter().filter(|word| !word.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ");
+        columns.extend(grid.metrics.iter().map(|metric| Heading { group: over.clone(), ..heading(metric) }));
     }
-    let rows = row_keys.iter().map(|row| {
-        let mut entries: Vec<Entry> = row.iter().map(|text| Entry::Text(text.clone())).collect();
-        for group in &column_keys {
-            let found: Vec<&&Record> = records
-                .iter()
-                .filter(|record| key(&request.rows, record) == *row && key(&request.columns, record) == *group)
-                .collect();
-            entries.extend(metrics.iter().map(|metric| match found.as_slice() {
+    let rows = grid.rows.iter().enumerate().map(|(row, texts)| {
+        let mut entries: Vec<Entry> = texts.iter().map(|text| Entry::Text(text.clone())).collect();
+        for group in 0..grid.groups.len() {
+            let cells = grid.at(row, group);
+            entries.extend(grid.metrics.iter().enumerate().map(|(index, metric)| match cells {
                 [] => Entry::Empty,
-                [only] => entry(only, &metric.id),
+                [only] => marked(entry(only, &metric.id), marks.get(&(row, group, index))),
                 many => Entry::Absent(format!("{} cells share this place; name another row or column", many.len())),
             }));
         }
         entries
     });
-    let title = request.title.clone().unwrap_or_else(|| request.name.clone());
-    Ok(Table { id: request.name.clone(), title, columns, rows: rows.collect(), note: None })
+    let rows: Vec<Vec<Entry>> = rows.collect();
+    let single = |row| match grid.at(row, 0) {
+        [only] if grid.groups.len() == 1 => only.cell.id.to_string(),
+        _ => String::new(),
+    };
+    let cells: Vec<String> = (0..rows.len()).map(single).collect();
+    let mut notes = Vec::new();
+    notes.extend(interval_note(request.intervals, &rows));
+    notes.extend(mark_note(request, &rows));
+    notes.extend(refused);
+    Ok(Table {
+        id: request.name.clone(),
+        title: request.title.clone().unwrap_or_else(|| request.name.clone()),
+        columns,
+        rows,
+        note: (!notes.is_empty()).then(|| notes.join(" ")),
+        intervals: request.intervals,
+        cells,
+    })
+}
+
+fn marked(entry: Entry, mark: Option<&Standing>) -> Entry {
+    match (entry, mark) {
+        (Entry::Number { value, interval, .. }, Some(standing)) => {
+            Entry::Number { value, interval, standing: *standing }
+        }
+        (entry, _) => entry,
+    }
+}
+
+fn interval_note(style: IntervalStyle, rows: &[Vec<Entry>]) -> Option<String> {
+    let has = rows.iter().flatten().any(|entry| matches!(entry, Entry::Number { interval: Some(_), .. }));
+    let level = 100.0 * Bootstrap::default().level;
+    match style {
+        IntervalStyle::PlusMinus if has => {
+            Some(format!("± is the longer side of the {level:.0} % bootstrap interval."))
+        }
+        IntervalStyle::Range if has => Some(format!("Ranges are {level:.0} % bootstrap intervals.")),
+        _ => None,
+    }
+}
+
+/// What the marks mean, where there are any.
+fn mark_note(request: &TableRequest, rows: &[Vec<Entry>]) -> Option<String> {
+    let has = |wanted| {
+        rows.iter().flatten().any(|entry| matches!(entry, Entry::Number { standing, .. } if *standing == wanted))
+    };
+    let (best, tied) = (has(Standing::Best), has(Standing::Tied));
+    if !best && !tied {
+        return None;
+    }
+    let words =
+        |columns: &[harness_suite::Column]| columns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let among = match request.compared_within() {
+        [] => "of all rows".to_owned(),
+        columns => format!("of the rows with equal {}", words(columns)),
+    };
+    let percent = 100.0 * (1.0 - Bootstrap::default().level);
+    let test = format!("tests paired by document or round, Holm's correction, {percent:.0} %");
+    let mut note = String::new();
+    if best {
+        note.push_str(&format!("Bold: the best {among}, told apart from each other one ({test})."));
+    }
+    if tied {
+        let of = if best { String::new() } else { format!(" {among} ({test})") };
+        note.push_str(&format!("{}≈: not told apart from the best{of}.", if best { " " } else { "" }));
+    }
+    if let Some(reference) = &request.reference {
+        let name = match reference {
+            Reference::Dense => "dense".to_owned(),
+            Reference::Arm(_, arm) => arm.to_string(),
+        };
+        note.push_str(&format!(" The reference ({name}) does not compete."));
+    }
+    Some(note)
 }
 
 /// The failed cells of a run with their reasons; `None` when none failed.
@@ -139,7 +187,7 @@ pub fn failures(run: &Run) -> Option<Table> {
         title: "Failed cells".to_owned(),
         columns,
         rows,
-        note: None,
+        ..Table::default()
     })
 }
 
@@ -147,16 +195,9 @@ fn heading(metric: &MetricInfo) -> Heading {
     Heading {
         name: metric.id.clone(),
         label: metric.id.clone(),
+        group: String::new(),
         unit: metric.unit.clone(),
         direction: metric.direction,
-    }
-}
-
-fn shown(column: &Column, record: &Record) -> String {
-    match column.of(&record.cell.cell) {
-        Some(harness_core::Value::Text(text)) => text,
-        Some(value) => value.to_string(),
-        None => String::new(),
     }
 }
 
@@ -165,12 +206,15 @@ fn entry(record: &Record, metric: &str) -> Entry {
         return Entry::Failed(format!("{}: {}", failure.stage, failure.reason));
     }
     match (record.estimate(metric), record.cell.observation(metric)) {
-        (Some(estimate), _) if estimate.value.is_finite() => Entry::Number {
-            value: estimate.value,
-            interval: estimate.interval.map(|interval| (interval.low, interval.high)),
-        },
+        (Some(estimate), _) if estimate.value.is_finite() => {
+            Entry::number(estimate.value, estimate.interval.map(|interval| (interval.low, interval.high)))
+        }
         (Some(estimate), _) => Entry::Failed(format!("the value is {}", estimate.value)),
         (None, Some(seen)) => Entry::Absent(seen.absent.clone().unwrap_or_else(|| "no samples were taken".to_owned())),
         (None, None) => Entry::Empty,
     }
 }
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

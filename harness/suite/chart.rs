@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use harness_core::Arm;
+use harness_core::chart::IntervalStyle;
 
 use crate::assertion::conditions;
 use crate::column::{Column, Condition};
 use crate::diagnostics::{Diagnostic, Span};
-use crate::figure::{Figure, FigureKind, Reference, TableRequest};
+use crate::figure::{Figure, FigureKind, INTERVAL_STYLES, Reference, TableRequest};
 use crate::node::Node;
 use crate::section::{Faults, check_name, did_you_mean, refuse_unknown, refused, text, texts, unknown_parameter};
 use crate::vocabulary::Vocabulary;
@@ -16,7 +17,8 @@ use crate::vocabulary::Vocabulary;
 pub(crate) const FIGURE_KEYS: [&str; 10] =
     ["kind", "name", "title", "x", "y", "series", "facet", "where", "log", "reference"];
 /// Keys of a `[[table]]`.
-pub(crate) const TABLE_KEYS: [&str; 6] = ["name", "title", "rows", "columns", "metrics", "where"];
+pub(crate) const TABLE_KEYS: [&str; 9] =
+    ["name", "title", "rows", "columns", "metrics", "where", "within", "reference", "intervals"];
 
 /// Reads one figure; `taken` holds the names of those before it.
 pub(crate) fn figure(
@@ -103,11 +105,32 @@ pub(crate) fn table(
             faults.push(Diagnostic::new(span, format!("a table needs `{key}`")));
         }
     }
+    let within = node.get("within").map(|_| columns("within", faults));
+    let reference = text(node, "reference", faults).and_then(|(word, span)| reference(word, span, vocabulary, faults));
+    let intervals = text(node, "intervals", faults).map_or(IntervalStyle::PlusMinus, |(word, span)| {
+        let known = INTERVAL_STYLES.iter().find(|(name, _)| *name == word);
+        if known.is_none() {
+            let names = INTERVAL_STYLES.map(|(name, _)| name);
+            let message = format!("`{word}` is no way to write intervals");
+            faults.push(Diagnostic::new(span, message).help(did_you_mean(word, &names)));
+        }
+        known.map_or_else(IntervalStyle::default, |(_, style)| *style)
+    });
     let conditions = all_conditions(node, vocabulary, faults);
     let fallback = format!("table-{}", taken.len() + 1);
     let name = name(node, "table", fallback, taken, faults);
     let title = text(node, "title", faults).map(|(title, _)| title.to_owned());
-    (faults.len() == before).then_some(TableRequest { name, title, rows, columns: across, metrics, conditions })
+    (faults.len() == before).then_some(TableRequest {
+        name,
+        title,
+        rows,
+        columns: across,
+        metrics,
+        conditions,
+        within,
+        reference,
+        intervals,
+    })
 }
 
 fn required<'a>(node: &'a Node, what: &str, key: &str, faults: &mut Faults) -> Option<(&'a str, Span)> {

@@ -1,5 +1,6 @@
 //! Declared figures and tables, resolved.
 
+use harness_core::chart::IntervalStyle;
 use harness_core::{Arm, Axis};
 
 use crate::column::{Column, Condition, Coordinates};
@@ -90,4 +91,21 @@ pub struct TableRequest {
     pub metrics: Vec<String>,
     /// Cells shown: those for which all hold.
     pub conditions: Vec<Condition>,
+    /// What rows must have in common to be compared for the best; `None` for every row column but the last.
+    pub within: Option<Vec<Column>>,
+    /// The arm that is shown and never competes.
+    pub reference: Option<Reference>,
+    /// How intervals are written.
+    pub intervals: IntervalStyle,
 }
+
+impl TableRequest {
+    /// The columns that rows must have in common to be compared for the best.
+    pub fn compared_within(&self) -> &[Column] {
+        self.within.as_deref().unwrap_or_else(|| self.rows.split_last().map_or(&[], |(_, outer)| outer))
+    }
+}
+
+/// The ways of writing an interval, as written in a suite.
+pub const INTERVAL_STYLES: [(&str, IntervalStyle); 3] =
+    [("plus-minus", IntervalStyle::PlusMinus), ("range", IntervalStyle::Range), ("none", IntervalStyle::Hidden)];

@@ -12,7 +12,7 @@ use crate::suite::{Bench, Suite};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
     /// A cell is kept when each of these is found in its printed form `bench / model / arm / …`. `*` stands for any
-    /// run of signs; a filter that starts with `!` must not be found.
+    /// run of signs; a filter that starts with `!` must not be found; one that starts with `=` is the whole printed form.
     pub filters: Vec<String>,
     /// Only the first so many of the kept cells, in plan order.
     pub limit: Option<usize>,
@@ -21,10 +21,14 @@ pub struct Selection {
 impl Selection {
     fn keeps(&self, printed: &str) -> bool {
         self.filters.iter().all(|filter| match filter.strip_prefix('!') {
-            Some(unwanted) => !found(unwanted, printed),
-            None => found(filter, printed),
+            Some(unwanted) => !matches(unwanted, printed),
+            None => matches(filter, printed),
         })
     }
+}
+
+fn matches(filter: &str, printed: &str) -> bool {
+    filter.strip_prefix('=').map_or_else(|| found(filter, printed), |whole| whole == printed)
 }
 
 /// Whether the pieces between the stars occur in order.

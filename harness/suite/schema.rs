@@ -6,7 +6,7 @@ use harness_core::parameters::Domain;
 use harness_core::{Axis, BenchKind, Catalog, Kind, ParameterSpec, TableSpec, Value};
 use serde_json::{Map, Value as Json, json};
 
-use crate::figure::FigureKind;
+use crate::figure::{FigureKind, INTERVAL_STYLES};
 
 /// The schema of suites over a catalog. `models` are offered as completions of `model`; other names and paths stay
 /// allowed.
@@ -299,9 +299,17 @@ fn table(catalog: &Catalog) -> Json {
             "name": described(file_name(), "File name without extension."),
             "title": { "description": "Heading.", "type": "string" },
             "rows": described(columns.clone(), &format!("What makes a row. {COLUMN}")),
-            "columns": described(columns, &format!("What makes a group of columns. {COLUMN}")),
+            "columns": described(columns.clone(), &format!("What makes a group of columns. {COLUMN}")),
             "metrics": described(one_or_more(&json!({ "enum": metrics })), "Metrics shown."),
             "where": conditions(),
+            "within": described(columns, &format!("What rows must have in common to be compared for the best; every row column but the last when left out. {COLUMN}")),
+            "reference": { "description": "An arm that is shown and never competes for the best: `dense`, or an arm of the suite.", "type": "string" },
+            "intervals": with_text_default("How intervals are written.", &INTERVAL_STYLES.map(|(word, _)| word)),
         },
     })
+}
+
+/// One of several words, the first of them the default.
+fn with_text_default(about: &str, words: &[&str]) -> Json {
+    json!({ "description": about, "enum": words, "default": words.first() })
 }

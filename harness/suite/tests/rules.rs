@@ -4,6 +4,7 @@
 
 mod support;
 
+use harness_core::chart::IntervalStyle;
 use harness_core::{Axis, Value};
 use harness_suite::{Column, Overrides, Plan, Reference, Right, Selection, SelectionError};
 use support::{bench, faults, labels, list, parse, parse_with};
@@ -295,6 +296,35 @@ fn figures_and_tables_know_their_columns() {
 }
 
 #[test]
+fn a_table_says_what_is_compared_and_how_intervals_are_written() {
+    let arms = "prune = [\"none\", { method = \"wanda\", sparsity = [0.3, 0.5] }]";
+    let table = |more: &str| {
+        let text = format!(
+            "{}\n[[table]]\nrows = [\"model\", \"prune.method\", \"sparsity\"]\nmetrics = \"ppl\"\n{more}",
+            bench(arms)
+        );
+        parse(&text).map(|suite| suite.tables[0].clone())
+    };
+    let plain = table("").unwrap();
+    assert_eq!(plain.compared_within(), [Column::Axis(Axis::Model), Column::Method(Axis::Prune)]);
+    assert_eq!((plain.reference, plain.intervals), (None, IntervalStyle::PlusMinus));
+    let full = table("within = \"sparsity\"\nreference = \"dense\"\nintervals = \"range\"").unwrap();
+    assert_eq!(full.compared_within(), [Column::Parameter { axis: None, name: "sparsity".into() }]);
+    assert_eq!((full.reference, full.intervals), (Some(Reference::Dense), IntervalStyle::Range));
+    assert_eq!(table("within = []").unwrap().compared_within(), []);
+    let first = bench(arms).lines().count() + 1;
+    let wrong = |more: &str| {
+        let rows = "rows = [\"model\"]\nmetrics = \"ppl\"";
+        faults(&format!("{}\n[[table]]\n{rows}\n{more}", bench(arms)))
+    };
+    let at = |text: &str| [format!("{}:{text}", first + 4)];
+    assert_eq!(wrong("within = \"sparsty\""), at("10 `sparsty` is no axis and no parameter of an arm"));
+    assert_eq!(wrong("reference = \"wnda\""), at("13 no arm of the suite is `wnda`"));
+    assert_eq!(wrong("intervals = \"ranges\""), at("13 `ranges` is no way to write intervals"));
+    assert_eq!(wrong("winthin = \"model\"").len(), 1);
+}
+
+#[test]
 fn a_measured_sparsity_hides_the_parameter_of_that_name() {
     let text = bench("prune = { method = \"wanda\", sparsity = [0.3, 0.5] }").replace("\"kl\"", "\"sparsity\"");
     let figure = |x: &str| {
@@ -407,6 +437,8 @@ fn cells_are_selected_by_their_printed_form() {
         (2, 2, 1, 4)
     );
     assert_eq!(count(&["tiny-a*sparsity=0.3"]), 2);
+    assert_eq!((count(&["=b / tiny-a / none / fables/test"]), count(&["!=b / tiny-a / none / fables/test"])), (1, 4));
+    assert!(select(&["=b / tiny-a / none"], None).is_err(), "a part is not the whole");
     assert_eq!(select(&[], Some(3)).unwrap().cells().len(), 3);
     let SelectionError::Empty { cells, example, .. } = select(&["nothing"], None).unwrap_err();
     assert_eq!((cells, example.as_str()), (5, "b / tiny-a / none / fables/test"));
