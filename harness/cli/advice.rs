@@ -19,7 +19,7 @@ pub fn warnings(run: &Run) -> Vec<Warning> {
     if timed && !run.stamp.is_release() {
         all.push(Warning {
             text: "This is no release build; its times mean nothing.".into(),
-            advice: "Build with `cargo build --release` and run again.".into(),
+            advice: "Build with cargo build --release and run again.".into(),
             cells: 0,
         });
     }
@@ -65,7 +65,7 @@ fn few_units(run: &Run) -> Option<Warning> {
         text: format!(
             "Intervals are drawn from as few as {least} documents or windows; so few say little about other text."
         ),
-        advice: "Raise `windows`, or choose a corpus with more documents.".into(),
+        advice: "Raise windows, or choose a corpus with more documents.".into(),
         cells: few.len(),
     })
 }
@@ -80,7 +80,7 @@ fn few_rounds(run: &Run) -> Option<Warning> {
     let cells = run.records.iter().filter(few).count();
     (cells > 0).then(|| Warning {
         text: format!("Speed was timed in fewer than {FEW_ROUNDS} rounds."),
-        advice: "Raise `rounds` of the bench to 5 or more.".into(),
+        advice: "Raise rounds of the bench to 5 or more.".into(),
         cells,
     })
 }

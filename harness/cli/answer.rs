@@ -75,9 +75,9 @@ fn table(run: &Run, request: &TableRequest, metric: &MetricInfo, found: &[Findin
     let rows: Vec<Vec<Entry>> = rows.collect();
     let common = if places.is_empty() { String::new() } else { format!(" at equal {}", places.join(", ")) };
     let single = found.iter().any(|finding| finding.compared == 1);
-    let mut note = "≈ joins arms that cannot be told apart; bold is told apart from every other arm of its row's set \
-                    (see the note below the table)."
-        .to_owned();
+    let mut note =
+        "≈ joins arms that no test tells apart; bold is told apart from every other arm that it was compared with."
+            .to_owned();
     if single {
         note.push_str(" A row without bold or ≈ has nothing to compare with.");
     }

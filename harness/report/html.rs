@@ -132,8 +132,8 @@ pub fn table_file(table: &Table) -> String {
     format!("{}\n", markup(&plain).replacen('>', &format!("><caption>{caption}</caption>"), 1))
 }
 
-/// The `<table>`: groups of columns over their headings, text before the first number as row headings, the last of
-/// these leading to the page of the row's cell.
+/// The `<table>`: groups of columns over their headings, text before the first number as row headings, the most
+/// telling of these leading to the page of the row's cell.
 fn markup(table: &Table) -> String {
     let scales = column_scales(table);
     let mut out = String::with_capacity(64 * table.rows.len() * table.columns.len().max(1));
@@ -157,17 +157,17 @@ fn markup(table: &Table) -> String {
     }
     out.push_str("</tr>\n</thead>\n<tbody>\n");
     let heads = table.columns.iter().take_while(|column| !column.is_number()).count();
+    let arm = telling(table, heads);
     for (index, row) in table.rows.iter().enumerate() {
         let cell = table.cells.get(index).filter(|id| !id.is_empty());
         out.push_str("<tr>");
         for (at, (entry, scale)) in row.iter().zip(&scales).enumerate() {
             let number = table.columns[at].is_number();
             if at < heads {
-                let last = at + 1 == heads;
                 let text = escape(&entry_text(entry, scale, table.intervals));
-                let _ = match cell.filter(|_| last) {
+                let _ = match cell.filter(|_| at == arm) {
                     Some(id) => write!(out, "<th scope=\"row\" class=\"arm\"><a href=\"#cell-{id}\">{text}</a></th>"),
-                    None if last => write!(out, "<th scope=\"row\" class=\"arm\">{text}</th>"),
+                    None if at == arm => write!(out, "<th scope=\"row\" class=\"arm\">{text}</th>"),
                     None => write!(out, "<th scope=\"row\">{text}</th>"),
                 };
             } else {
@@ -178,6 +178,19 @@ fn markup(table: &Table) -> String {
     }
     out.push_str("</tbody>\n</table>");
     out
+}
+
+/// The leading column that tells rows apart best: it leads to their cells, and stays in sight when a table scrolls.
+fn telling(table: &Table, heads: usize) -> usize {
+    let distinct = |at: usize| {
+        let texts = table.rows.iter().filter_map(|row| match row.get(at) {
+            Some(Entry::Text(text)) => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect::<std::collections::HashSet<&str>>().len()
+    };
+    // Of equal ones the last is the innermost.
+    (0..heads).max_by_key(|at| (distinct(*at), *at)).unwrap_or(0)
 }
 
 fn entry_markup(out: &mut String, entry: &Entry, scale: &Scale, number: bool, style: IntervalStyle) {
