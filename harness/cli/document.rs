@@ -51,12 +51,13 @@ pub fn of(run: &Run, suite: &Suite, arguments: &SuiteArguments) -> Result<Report
     for bench in &benches {
         let mut table = harness_store::main_table(run, bench).or_exit(INTERNAL)?;
         table.title = if benches.len() > 1 { format!("All cells of {bench}") } else { "All cells".to_owned() };
-        // Ids name files; a declared table may have taken this one.
-        while tables.iter().any(|other: &Table| other.id == table.id) {
-            table.id.push_str("-cells");
+        for mut table in std::iter::once(table).chain(harness_store::pairs_table(run, bench)) {
+            // Ids name files; a declared table may have taken this one.
+            while tables.iter().any(|other: &Table| other.id == table.id) {
+                table.id.push_str("-cells");
+            }
+            tables.push(table);
         }
-        tables.push(table);
-        tables.extend(harness_store::pairs_table(run, bench));
     }
     let mut charts = Vec::new();
     for figure in &suite.figures {
