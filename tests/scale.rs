@@ -1,5 +1,6 @@
 //! A report of two thousand cells. Measured by hand, for its times say something on a quiet machine only:
 //! `cargo test --release --test tests -- --ignored --nocapture report_of_two_thousand`.
+#![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

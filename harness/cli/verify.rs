@@ -115,7 +115,7 @@ fn compare(place: &Path, path: &str, wanted: &[u8]) -> Option<Difference> {
         return None;
     }
     let at = wanted.iter().zip(&found).position(|(a, b)| a != b).unwrap_or_else(|| wanted.len().min(found.len()));
-    let line = wanted[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = wanted[..at].split(|byte| *byte == b'\n').count();
     difference(line, excerpt(wanted, at), excerpt(&found, at))
 }
 

@@ -220,7 +220,7 @@ mod tests {
         let plot = Plot::of(&number((0..100_000).map(|i| f64::from(i % 64)).collect()));
         let Some(plot) = plot else { panic!("no plot") };
         assert_eq!(plot.samples.len(), 1 + 2 * BINS);
-        assert!(plot.samples[1..].as_bytes().chunks(2).all(|run| run == b"A_"));
+        assert!(plot.samples.as_bytes()[1..].chunks(2).all(|run| run == b"A_"));
     }
 
     #[test]

@@ -28,7 +28,9 @@ pub fn latex(table: &Table, provenance: &[String]) -> String {
         out.push('\n');
     };
     line(&format!("% {}", comment(&table.title)));
-    provenance.iter().for_each(|fact| line(&format!("% {}", comment(fact))));
+    for fact in provenance {
+        line(&format!("% {}", comment(fact)));
+    }
     if let Some(note) = &table.note {
         line(&format!("% {}", comment(note)));
     }

@@ -66,7 +66,9 @@ pub(crate) fn rank(metric: &MetricInfo, release: bool, candidates: &[Option<Cand
         return ranking;
     }
     ranking.standings[best.0] = if tied.is_empty() { Standing::Best } else { Standing::Tied };
-    tied.into_iter().for_each(|at| ranking.standings[at] = Standing::Tied);
+    for at in tied {
+        ranking.standings[at] = Standing::Tied;
+    }
     ranking
 }
 

@@ -54,7 +54,8 @@ const shoot = async (page, name, full = true) => {
 // Nothing may make the page itself scroll sideways; wide tables scroll in their own box.
 const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 const background = (page) => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
-const tables = '#tables section:last-of-type';
+// The table of all cells of the first bench.
+const tables = ':nth-match(#tables section[aria-labelledby^="table-main-"], 1)';
 
 const numbers = (page, column) => page.$$eval(`${tables} tbody tr`, (rows, column) =>
   rows.map((row) => row.cells[column].dataset.v).filter((value) => value !== undefined).map(Number), column);
