@@ -13,7 +13,7 @@ const LONG: usize = 60;
 
 /// Settings of every table: uncertainties behind ±, and numbers that follow the weight of the text around them.
 const SETTINGS: &str = "\\sisetup{mode=match,propagate-math-font=true,reset-math-version=false,\
-separate-uncertainty=true,table-align-text-after=false}%";
+reset-text-series=false,separate-uncertainty=true,table-align-text-after=false}%";
 
 /// A document that compiles as it is (pdflatex, siunitx 3), and that a paper with the packages `standalone`, `booktabs`
 /// and `siunitx` takes in by `\input`. `provenance` stands in its first lines.

@@ -74,5 +74,8 @@ fn tables_compile_as_they_are() {
             .unwrap();
         assert!(ran.status.success(), "{name}: {}", String::from_utf8_lossy(&ran.stdout));
         assert!(folder.path().join(format!("{name}.pdf")).exists());
+        // The fonts taken in: without the bold one, the best would look like the others.
+        let fonts = String::from_utf8_lossy(&ran.stdout);
+        assert!(fonts.contains("cmbx") == (name != "long"), "{name}: {fonts}");
     }
 }

@@ -9,6 +9,9 @@ use crate::run::MetricInfo;
 /// A value and the samples it was reduced from.
 pub(crate) type Candidate<'a> = (f64, &'a Observation);
 
+/// Exact numbers nearer to each other than this share of the larger are the same to a reader: a table shows four figures.
+const SAME: f64 = 1e-3;
+
 /// How each candidate stands.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ranking {
@@ -20,7 +23,7 @@ pub(crate) struct Ranking {
     pub refused: Option<String>,
 }
 
-/// Compares the best candidate with each other one: exact metrics as they are, sampled ones by the test
+/// Compares the best candidate with each other one: exact metrics to four figures, sampled ones by the test
 /// paired on the samples they share, times by the test paired on the rounds they share or by that of two sets of rounds;
 /// the probabilities are corrected by Holm for their number. `None` stands for a candidate without a number. `release` says whether times count.
 pub(crate) fn rank(metric: &MetricInfo, release: bool, candidates: &[Option<Candidate>]) -> Ranking {
@@ -75,7 +78,8 @@ pub(crate) fn rank(metric: &MetricInfo, release: bool, candidates: &[Option<Cand
 /// Two-sided probability of a difference this far from zero when there is none; `None` where the noise is not known.
 fn probability(noise: Noise, best: Candidate, other: Candidate) -> Result<Option<f64>, Refusal> {
     if noise == Noise::Exact && best.1.protocol == other.1.protocol {
-        return Ok(Some(f64::from(u8::from(best.0 == other.0))));
+        let same = (best.0 - other.0).abs() <= SAME * best.0.abs().max(other.0.abs());
+        return Ok(Some(f64::from(u8::from(same))));
     }
     // The tests need no draws; only intervals do.
     let undrawn = Bootstrap { resamples: 0, ..Bootstrap::default() };

@@ -55,7 +55,7 @@ fn holm_takes_a_mark_away_that_a_single_test_would_give() {
 }
 
 #[test]
-fn exact_metrics_are_compared_as_they_are() {
+fn exact_metrics_are_compared_to_the_figures_that_are_shown() {
     use Standing::{Best, Plain, Tied};
     let bytes = |value| Observation::single("bytes", value);
     let (small, large) = (bytes(1.0), bytes(2.0));
@@ -63,6 +63,8 @@ fn exact_metrics_are_compared_as_they_are() {
     assert_eq!(standings(&metric, &[Some(&large), Some(&small)]), [Plain, Best]);
     assert_eq!(standings(&metric, &[Some(&small), Some(&small), Some(&large)]), [Tied, Tied, Plain]);
     assert_eq!(standings(&metric, &[Some(&small), Some(&small)]), [Plain, Plain]);
+    let (near, far) = (bytes(1.0004), bytes(1.002));
+    assert_eq!(standings(&metric, &[Some(&near), Some(&far), Some(&small)]), [Tied, Plain, Tied]);
 }
 
 #[test]
