@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use harness_core::{Arm, Axis};
-use harness_methods::registry::{self, Method};
+use harness_core::Arm;
+use harness_methods::registry;
 use harness_model::load::{self, TensorSpec, expected_tensors};
 use harness_model::weight::{DType, Weight};
 use harness_model::write::{DEFAULT_SHARD_BYTES, FolderWriter, WriteError};
@@ -98,7 +98,7 @@ impl From<Element> for DType {
 
 pub fn main(arguments: &Arguments) -> Outcome {
     let arm: Arm = arguments.prune.parse().or_exit(BAD_INPUT)?;
-    let Method::Pruner(pruner) = registry::build(Axis::Prune, &arm).or_exit(BAD_INPUT)?;
+    let pruner = registry::pruner(&arm).or_exit(BAD_INPUT)?;
     let inputs = crate::fetch::inputs()?;
     let corpora: Vec<&str> = arguments.calib.as_deref().into_iter().collect();
     arguments.model.ensure(&inputs, &corpora)?;

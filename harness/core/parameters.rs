@@ -67,6 +67,11 @@ impl Domain {
         Self { low, low_included: true, high, high_included: false }
     }
 
+    /// `(low, high]`.
+    pub const fn above(low: f64, high: f64) -> Self {
+        Self { low, low_included: false, high, high_included: true }
+    }
+
     /// `(low, high)`.
     pub const fn open(low: f64, high: f64) -> Self {
         Self { low, low_included: false, high, high_included: false }

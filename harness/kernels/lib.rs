@@ -24,6 +24,7 @@ pub mod normalise;
 mod prefetch;
 mod product;
 pub mod rotary;
+pub mod select;
 mod tile;
 mod vector;
 

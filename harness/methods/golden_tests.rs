@@ -8,7 +8,7 @@ use harness_core::{Arm, Axis, seed};
 use serde_json::Value as Json;
 
 use crate::prune::{Needs, Site};
-use crate::registry::{Method, build, methods};
+use crate::registry::{methods, pruner};
 use crate::statistics::LinearStatistics;
 
 fn golden() -> Json {
@@ -66,7 +66,7 @@ fn masks_and_weights_are_those_of_the_reference() {
         let matrices: Vec<Matrix> = list(&model["matrices"]).map(|json| Matrix::read(json, &golden)).collect();
         for case in list(&model["arms"]) {
             let arm: Arm = case["arm"].as_str().unwrap().parse().unwrap();
-            let Method::Pruner(pruner) = build(Axis::Prune, &arm).unwrap();
+            let pruner = pruner(&arm).unwrap();
             let allotted =
                 pruner.allocate(&mut matrices.iter().map(|matrix| (matrix.site(), matrix.weights.clone()))).unwrap();
             let counts = case["counts"].as_array();

@@ -8,6 +8,7 @@
 
 pub mod prune;
 pub mod registry;
+pub mod sample;
 pub mod statistics;
 
 #[cfg(test)]

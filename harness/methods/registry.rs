@@ -7,6 +7,7 @@ use harness_core::nearest::nearest;
 use harness_core::{Arm, Axis, MethodSpec, ParameterError};
 
 use crate::prune::Pruner;
+use crate::sample::Sampler;
 
 register! {
     "prune/none.rs" none;
@@ -15,6 +16,28 @@ register! {
     "prune/wanda.rs" wanda;
     "prune/sparsegpt.rs" sparsegpt;
     "prune/shuffled_mask.rs" shuffled_mask;
+    "sample/greedy.rs" greedy;
+    "sample/temperature.rs" temperature;
+    "sample/dynamic_temperature.rs" dynamic_temperature;
+    "sample/top_k.rs" top_k;
+    "sample/top_p.rs" top_p;
+    "sample/min_p.rs" min_p;
+    "sample/epsilon.rs" epsilon;
+    "sample/eta.rs" eta;
+    "sample/typical.rs" typical;
+    "sample/top_a.rs" top_a;
+    "sample/tail_free.rs" tail_free;
+    "sample/top_n_sigma.rs" top_n_sigma;
+    "sample/p_less.rs" p_less;
+    "sample/top_h.rs" top_h;
+    "sample/mirostat.rs" mirostat;
+    "sample/xtc.rs" xtc;
+    "sample/dry.rs" dry;
+    "sample/repetition_penalty.rs" repetition_penalty;
+    "sample/frequency_penalty.rs" frequency_penalty;
+    "sample/presence_penalty.rs" presence_penalty;
+    "sample/no_repeat_ngram.rs" no_repeat_ngram;
+    "sample/logit_bias.rs" logit_bias;
 }
 
 /// How the registry knows a method.
@@ -32,6 +55,8 @@ pub struct Entry {
 pub enum Method {
     /// Prunes linear maps.
     Pruner(Box<dyn Pruner>),
+    /// Changes or removes candidates for the next token.
+    Sampler(Box<dyn Sampler>),
 }
 
 /// Why no method could be made of an arm.
@@ -73,6 +98,28 @@ pub fn build(axis: Axis, arm: &Arm) -> Result<Method, BuildError> {
         return Err(BuildError::Unknown { axis, id: arm.id.clone(), nearest });
     };
     (entry.build)(arm).map_err(|source| BuildError::Parameters { arm: arm.to_string(), source })
+}
+
+/// The pruning method an arm names.
+///
+/// # Errors
+/// As [`build`].
+pub fn pruner(arm: &Arm) -> Result<Box<dyn Pruner>, BuildError> {
+    match build(Axis::Prune, arm)? {
+        Method::Pruner(pruner) => Ok(pruner),
+        Method::Sampler(_) => Err(BuildError::Unknown { axis: Axis::Prune, id: arm.id.clone(), nearest: None }),
+    }
+}
+
+/// The sampler an arm names.
+///
+/// # Errors
+/// As [`build`].
+pub fn sampler(arm: &Arm) -> Result<Box<dyn Sampler>, BuildError> {
+    match build(Axis::Sampler, arm)? {
+        Method::Sampler(sampler) => Ok(sampler),
+        Method::Pruner(_) => Err(BuildError::Unknown { axis: Axis::Sampler, id: arm.id.clone(), nearest: None }),
+    }
 }
 
 /// The versions of all methods but that of one file, added up: the version of a method that wraps any other, because
@@ -130,8 +177,11 @@ mod tests {
     #[test]
     fn what_a_method_needs_is_what_its_specification_says() {
         for spec in methods() {
-            let Method::Pruner(pruner) = build(spec.axis, &Arm::new(spec.id)).unwrap();
-            assert_eq!(pruner.needs().any(), spec.calibrated, "{}", spec.id);
+            let needs = match build(spec.axis, &Arm::new(spec.id)).unwrap() {
+                Method::Pruner(pruner) => pruner.needs().any(),
+                Method::Sampler(_) => false,
+            };
+            assert_eq!(needs, spec.calibrated, "{}", spec.id);
         }
     }
 

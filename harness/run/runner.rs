@@ -6,7 +6,7 @@ use std::time::Instant;
 use harness_core::journal::{Journal, JournalError};
 use harness_core::{Arm, Axis, Catalog, Cell, CellId, CellRecord, Failure, Parameters, Probe, Value};
 use harness_methods::prune::Pruner;
-use harness_methods::registry::{self, Method};
+use harness_methods::registry;
 use harness_suite::{Bench, Plan, Suite};
 
 use crate::calibrate::{PruneArm, prune_all};
@@ -254,8 +254,8 @@ impl Session<'_> {
         let started = Instant::now();
         let mut built: Vec<(ArmWork, Box<dyn Pruner>)> = Vec::new();
         for work in works {
-            match registry::build(Axis::Prune, &work.arm) {
-                Ok(Method::Pruner(pruner)) => {
+            match registry::pruner(&work.arm) {
+                Ok(pruner) => {
                     let pruner = provoked(&work.arm, pruner);
                     built.push((work, pruner));
                 }

@@ -11,7 +11,7 @@ use super::factor::{Factor, FactorError, hinv_upper};
 use super::select::CountRule;
 use super::sweep::{MaskRule, obs_sweep};
 use super::{Needs, PruneError, Pruner, Site};
-use crate::registry::{Method, build};
+use crate::registry::{self, build};
 use crate::statistics::LinearStatistics;
 
 const TOY_WEIGHT: [f32; 12] = [4.0, -1.0, 0.5, -2.0, 1.0, 3.0, -0.2, 0.8, -0.6, 0.4, 2.0, -5.0];
@@ -31,7 +31,7 @@ fn arm(method: &str, sparsity: f64) -> Arm {
 }
 
 fn pruner(arm: &str) -> Box<dyn Pruner> {
-    let Method::Pruner(pruner) = build(Axis::Prune, &arm.parse().unwrap()).unwrap();
+    let pruner = registry::pruner(&arm.parse().unwrap()).unwrap();
     pruner
 }
 

@@ -70,7 +70,7 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
     if within == Within::Group && group.is_none() {
         return Err(refuse(format!("`{inner}` has no pattern, so there are no groups to shuffle within")));
     }
-    let Method::Pruner(inner) = registry::build(Axis::Prune, &inner).map_err(|error| refuse(error.to_string()))?;
+    let inner = registry::pruner(&inner).map_err(|error| refuse(error.to_string()))?;
     Ok(Method::Pruner(Box::new(ShuffledMask { inner, within, group: group.unwrap_or(1) })))
 }
 

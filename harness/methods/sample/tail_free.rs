@@ -1,0 +1,76 @@
+//! Tail-free sampling: the tokens before the distribution bends into its tail.
+//!
+//! Of the probabilities by falling order, the absolute second differences are divided by their sum and summed up; the tokens after the
+//! one at which the sum passes `z` go. Where all second differences vanish they count as equal. Up to two candidates all stay.
+//!
+//! # Difference from the reference
+//! The centre of a second difference is its middle token, as in text-generation-webui; llama.cpp, which has dropped the method, took
+//! the first and so kept one token less, sometimes none.
+
+use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
+
+use crate::registry::Method;
+use crate::sample::{Candidates, Role, SampleError, Sampler, Step};
+
+harness_core::parameters! {
+    /// What it is set to.
+    pub struct Settings {
+        /// Share of the bends that is kept; 1 keeps everything.
+        z: f64 = 1.0, Domain::above(0.0, 1.0);
+    }
+}
+
+/// What is known of it.
+pub fn spec() -> MethodSpec {
+    MethodSpec {
+        id: "tail-free",
+        axis: Axis::Sampler,
+        about: "keeps the tokens before the distribution bends into its tail",
+        source: "Phénix, Egan: Tail Free Sampling, 2019; text-generation-webui",
+        version: 1,
+        calibrated: false,
+        random: false,
+        parameters: Settings::specs(),
+        check: |arm| build(arm).map(drop),
+    }
+}
+
+/// Makes it.
+///
+/// # Errors
+/// A parameter that does not fit.
+pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
+    Ok(Method::Sampler(Box::new(TailFree(Settings::resolve(arm)?))))
+}
+
+/// Sum of second differences up to which a distribution counts as straight.
+const FLAT: f64 = 1e-6;
+
+struct TailFree(Settings);
+
+impl Sampler for TailFree {
+    fn role(&self) -> Role {
+        Role::Truncation
+    }
+
+    fn apply(&mut self, candidates: &mut Candidates, _: &mut Step) -> Result<(), SampleError> {
+        if self.0.z >= 1.0 || candidates.len() <= 2 {
+            return Ok(());
+        }
+        let falling = candidates.falling();
+        let total = candidates.log_sum_exp();
+        let p: Vec<f64> = falling.iter().map(|logit| (f64::from(*logit) - total).exp()).collect();
+        let bends: Vec<f64> = p.windows(3).map(|p| ((p[0] - p[1]) - (p[1] - p[2])).abs()).collect();
+        let sum: f64 = bends.iter().sum();
+        let bend = |bend: f64| if sum > FLAT { bend / sum } else { 1.0 / bends.len() as f64 };
+        let mut passed = 0.0;
+        let within = bends.iter().take_while(|at| {
+            passed += bend(**at);
+            passed <= self.0.z
+        });
+        // The first token always stays, and the last has no second difference.
+        let count = 1 + within.count();
+        candidates.keep_falling(&falling, count);
+        Ok(())
+    }
+}
