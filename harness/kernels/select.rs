@@ -10,7 +10,7 @@ pub const BLOCK: usize = 512;
 /// Elements of which [`block_maxima`] keeps the largest.
 pub const MAXIMA_BLOCK: usize = 64;
 
-/// Bounds compared in one pass of [`masses_below`].
+/// Bounds compared in one pass of [`masses_above`].
 pub const BOUNDS: usize = 8;
 
 /// Whether every element is a finite number.
@@ -67,12 +67,29 @@ pub fn spread(row: &[f32]) -> (f64, f64) {
     (mean, squares.max(0.0).sqrt())
 }
 
-/// Sums of the weights whose key lies below each bound.
+/// Sums of the weights whose score is at least each bound.
 ///
 /// # Panics
 /// When the slices differ in length.
-pub fn masses_below(keys: &[f32], weights: &[f32], bounds: &[f32; BOUNDS]) -> [f64; BOUNDS] {
-    masses_on(instruction_set(), keys, weights, bounds)
+pub fn masses_above(scores: &[f32], weights: &[f32], bounds: &[f32; BOUNDS]) -> [f64; BOUNDS] {
+    masses_on(instruction_set(), scores, weights, bounds)
+}
+
+/// `(z − from) · factor + to` in place of every element.
+pub fn rescale(row: &mut [f32], from: f32, factor: f32, to: f32) {
+    rescale_on(instruction_set(), row, from, factor, to);
+}
+
+/// Writes `−|z − from|` of every element.
+pub fn nearness(row: &[f32], from: f32, out: &mut Vec<f32>) {
+    out.resize(row.len(), 0.0);
+    nearness_on(instruction_set(), row, from, out);
+}
+
+/// Writes `e^(z − max)` of every element in f64, within 1e-15 of it.
+pub fn wide_exponentials(row: &[f32], max: f32, out: &mut Vec<f64>) {
+    out.resize(row.len(), 0.0);
+    wide_on(instruction_set(), row, max, out);
 }
 
 /// Appends index and value of every element that is at least `threshold`; blocks whose largest element is below it are
@@ -82,19 +99,7 @@ pub fn masses_below(keys: &[f32], weights: &[f32], bounds: &[f32; BOUNDS]) -> [f
 /// When `maxima` belongs to a row of another length.
 pub fn at_least(row: &[f32], maxima: &[f32], threshold: f32, indices: &mut Vec<u32>, values: &mut Vec<f32>) {
     assert_eq!(maxima.len(), row.len().div_ceil(MAXIMA_BLOCK), "block maxima of another row");
-    for (block, _) in maxima.iter().enumerate().filter(|(_, max)| **max >= threshold) {
-        let start = block * MAXIMA_BLOCK;
-        let part = &row[start..(start + MAXIMA_BLOCK).min(row.len())];
-        // Every element is written, and the place moves on where it stays: no branch to guess wrong.
-        let mut kept = ([0u32; MAXIMA_BLOCK], [0f32; MAXIMA_BLOCK], 0);
-        for (within, value) in part.iter().enumerate() {
-            kept.0[kept.2] = (start + within) as u32;
-            kept.1[kept.2] = *value;
-            kept.2 += usize::from(*value >= threshold);
-        }
-        indices.extend_from_slice(&kept.0[..kept.2]);
-        values.extend_from_slice(&kept.1[..kept.2]);
-    }
+    collect(instruction_set(), row, maxima, threshold, indices, values);
 }
 
 vectorised! {
@@ -279,20 +284,20 @@ vectorised! {
 }
 
 vectorised! {
-    fn masses_on<V>(keys: &[f32], weights: &[f32], bounds: &[f32; BOUNDS]) -> [f64; BOUNDS] {
-        assert!(keys.len() == weights.len());
+    fn masses_on<V>(scores: &[f32], weights: &[f32], bounds: &[f32; BOUNDS]) -> [f64; BOUNDS] {
+        assert!(scores.len() == weights.len());
         let zero = V::splat(0.0);
         let mut totals = [0.0; BOUNDS];
-        for start in (0..keys.len()).step_by(BLOCK) {
-            let end = (start + BLOCK).min(keys.len());
+        for start in (0..scores.len()).step_by(BLOCK) {
+            let end = (start + BLOCK).min(scores.len());
             let mut lanes = [zero; BOUNDS];
             let mut at = start;
             while at < end {
                 let count = (end - at).min(WIDTH);
-                let key = V::load_partial(keys.as_ptr().add(at), count, f32::INFINITY);
+                let score = V::load_partial(scores.as_ptr().add(at), count, f32::NEG_INFINITY);
                 let weight = V::load_partial(weights.as_ptr().add(at), count, 0.0);
                 for (lane, bound) in lanes.iter_mut().zip(bounds) {
-                    *lane = lane.add(key.select_less(V::splat(*bound), weight, zero));
+                    *lane = lane.add(score.select_less(V::splat(*bound), zero, weight));
                 }
                 at += WIDTH;
             }
@@ -302,6 +307,92 @@ vectorised! {
         }
         totals
     }
+}
+
+vectorised! {
+    fn collect<V>(row: &[f32], maxima: &[f32], threshold: f32, indices: &mut Vec<u32>, values: &mut Vec<f32>) -> () {
+        assert!(maxima.len() == row.len().div_ceil(MAXIMA_BLOCK));
+        let bound = V::splat(threshold);
+        for (block, _) in maxima.iter().enumerate().filter(|(_, max)| **max >= threshold) {
+            let start = block * MAXIMA_BLOCK;
+            let end = (start + MAXIMA_BLOCK).min(row.len());
+            for at in (start..end).step_by(WIDTH) {
+                let count = (end - at).min(WIDTH);
+                let lanes = V::load_partial(row.as_ptr().add(at), count, f32::NEG_INFINITY);
+                let mut kept = lanes.at_least(bound) & ((1 << count) - 1);
+                while kept != 0 {
+                    let index = at + kept.trailing_zeros() as usize;
+                    indices.push(index as u32);
+                    values.push(row[index]);
+                    kept &= kept - 1;
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn rescale_on<V>(row: &mut [f32], from: f32, factor: f32, to: f32) -> () {
+        let (from, factor, to) = (V::splat(from), V::splat(factor), V::splat(to));
+        for at in (0..row.len()).step_by(WIDTH) {
+            let count = (row.len() - at).min(WIDTH);
+            let x = V::load_partial(row.as_ptr().add(at), count, 0.0);
+            x.sub(from).fma(factor, to).store_partial(row.as_mut_ptr().add(at), count);
+        }
+    }
+}
+
+vectorised! {
+    fn nearness_on<V>(row: &[f32], from: f32, out: &mut [f32]) -> () {
+        assert!(row.len() == out.len());
+        let from = V::splat(from);
+        for at in (0..row.len()).step_by(WIDTH) {
+            let count = (row.len() - at).min(WIDTH);
+            let x = V::load_partial(row.as_ptr().add(at), count, 0.0);
+            x.sub(from).min(from.sub(x)).store_partial(out.as_mut_ptr().add(at), count);
+        }
+    }
+}
+
+vectorised! {
+    fn wide_on<V>(row: &[f32], max: f32, out: &mut [f64]) -> () {
+        assert!(row.len() == out.len());
+        for (z, out) in row.iter().zip(out.iter_mut()) {
+            *out = wide_exp(f64::from(*z) - f64::from(max));
+        }
+    }
+}
+
+/// `e^x` for `x <= 0` by a polynomial, without a table or a branch, so that loops over it become vectors. Zero below -708.
+#[inline(always)]
+fn wide_exp(x: f64) -> f64 {
+    // Adding and taking away 1.5 · 2^52 rounds to the nearest integer, which then stands in the low bits.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    let clamped = if x < -708.0 { -708.0 } else { x };
+    let shifted = clamped * std::f64::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    // ln 2 in two parts, the first with trailing zeros so that n times it is exact.
+    let r = (clamped - n * 0.693_147_180_369_123_8) - n * 1.908_214_929_270_587_7e-10;
+    let mut p = 1.0 / 6_227_020_800.0;
+    for coefficient in [
+        1.0 / 479_001_600.0,
+        1.0 / 39_916_800.0,
+        1.0 / 3_628_800.0,
+        1.0 / 362_880.0,
+        1.0 / 40_320.0,
+        1.0 / 5_040.0,
+        1.0 / 720.0,
+        1.0 / 120.0,
+        1.0 / 24.0,
+        1.0 / 6.0,
+        0.5,
+        1.0,
+        1.0,
+    ] {
+        p = p * r + coefficient;
+    }
+    let power = f64::from_bits((shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(1023)) << 52);
+    if x < -708.0 { 0.0 } else { p * power }
 }
 
 #[cfg(test)]
@@ -366,31 +457,67 @@ mod tests {
     #[test]
     fn masses_and_collected_elements_are_those_of_a_plain_loop() {
         for count in COUNTS {
-            let (keys, weights) = (row(count, 0.2), row(count, 0.9).iter().map(|v| v.abs()).collect::<Vec<_>>());
+            let (scores, weights) = (row(count, 0.2), row(count, 0.9).iter().map(|v| v.abs()).collect::<Vec<_>>());
             let bounds = [-7.0, -5.5, -2.0, 0.0, 0.5, 3.0, 5.99, 7.0];
             for set in available() {
-                for (bound, found) in bounds.iter().zip(masses_on(set, &keys, &weights, &bounds)) {
-                    let kept = keys.iter().zip(&weights).filter(|(key, _)| *key < bound);
+                for (bound, found) in bounds.iter().zip(masses_on(set, &scores, &weights, &bounds)) {
+                    let kept = scores.iter().zip(&weights).filter(|(score, _)| *score >= bound);
                     close(found, kept.map(|(_, weight)| f64::from(*weight)).sum());
                 }
             }
-            let bounds_of = |f: fn(f32, f32) -> f32| keys.iter().copied().reduce(f).unwrap_or(0.0);
+            let bounds_of = |f: fn(f32, f32) -> f32| scores.iter().copied().reduce(f).unwrap_or(0.0);
             for set in available() {
-                assert_eq!(extremes_on(set, &keys), (bounds_of(f32::min), bounds_of(f32::max)));
+                assert_eq!(extremes_on(set, &scores), (bounds_of(f32::min), bounds_of(f32::max)));
             }
             let mut maxima = Vec::new();
-            block_maxima(&keys, &mut maxima);
+            block_maxima(&scores, &mut maxima);
             for (block, max) in maxima.iter().enumerate() {
-                let part = &keys[block * MAXIMA_BLOCK..((block + 1) * MAXIMA_BLOCK).min(count)];
+                let part = &scores[block * MAXIMA_BLOCK..((block + 1) * MAXIMA_BLOCK).min(count)];
                 assert_eq!(*max, part.iter().copied().fold(f32::NEG_INFINITY, f32::max));
             }
             for bound in bounds {
                 let (mut indices, mut values) = (Vec::new(), Vec::new());
-                at_least(&keys, &maxima, bound, &mut indices, &mut values);
-                let wanted: Vec<u32> = (0..count as u32).filter(|at| keys[*at as usize] >= bound).collect();
+                at_least(&scores, &maxima, bound, &mut indices, &mut values);
+                let wanted: Vec<u32> = (0..count as u32).filter(|at| scores[*at as usize] >= bound).collect();
                 assert_eq!(indices, wanted);
-                assert!(indices.iter().zip(&values).all(|(at, value)| keys[*at as usize] == *value));
+                for set in available() {
+                    let (mut again, mut same) = (Vec::new(), Vec::new());
+                    collect(set, &scores, &maxima, bound, &mut again, &mut same);
+                    assert_eq!((again, same), (indices.clone(), values.clone()), "{set:?}");
+                }
+                assert!(indices.iter().zip(&values).all(|(at, value)| scores[*at as usize] == *value));
             }
+        }
+    }
+
+    #[test]
+    fn changed_rows_are_those_of_a_plain_loop() {
+        for count in COUNTS {
+            let values = row(count, 0.3);
+            for set in available() {
+                let mut scaled = values.clone();
+                rescale_on(set, &mut scaled, 1.5, 0.25, -2.0);
+                let mut near = vec![0.0; count];
+                nearness_on(set, &values, 0.7, &mut near);
+                for at in 0..count {
+                    assert_eq!(scaled[at], (values[at] - 1.5).mul_add(0.25, -2.0));
+                    assert_eq!(near[at], -(values[at] - 0.7).abs());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn wide_exponentials_are_those_of_the_library() {
+        let values: Vec<f32> = (0..60_000).map(|at| at as f32 * -0.0131).collect();
+        for set in available() {
+            let mut out = vec![0.0; values.len()];
+            wide_on(set, &values, 0.0, &mut out);
+            for (value, found) in values.iter().zip(&out) {
+                let wanted = f64::from(*value).exp();
+                assert!((found - wanted).abs() <= 1e-15 * wanted || *value < -700.0, "{value}: {found} for {wanted}");
+            }
+            assert_eq!(out[0], 1.0);
         }
     }
 }

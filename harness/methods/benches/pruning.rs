@@ -1,9 +1,9 @@
 //! Seconds to prune one matrix of a decoder of width 576, statistics given.
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use harness_core::{Axis, seed};
+use harness_core::seed;
 use harness_methods::prune::{Needs, Site};
-use harness_methods::registry::{Method, build};
+use harness_methods::registry::pruner;
 use harness_methods::statistics::LinearStatistics;
 use rand_chacha::rand_core::Rng;
 
@@ -36,7 +36,7 @@ fn prune(criterion: &mut Criterion) {
         for arm in
             ["magnitude", "wanda", "wanda(pattern=2:4)", "wanda(variant=true)", "sparsegpt", "sparsegpt(pattern=2:4)"]
         {
-            let Ok(Ok(Method::Pruner(pruner))) = arm.parse().map(|arm| build(Axis::Prune, &arm)) else { continue };
+            let Ok(Ok(pruner)) = arm.parse().map(|arm| pruner(&arm)) else { continue };
             group.bench_function(arm, |bencher| {
                 bencher.iter_batched(
                     || weight.clone(),

@@ -2,7 +2,7 @@
 
 use harness_kernels::select;
 
-use crate::sample::prefix;
+use crate::sample::prefix::{self, Cut};
 use crate::sample::{Drawn, SampleError, slack};
 
 /// Rows up to this long are summed in f64 term by term; longer ones by the vector passes, within 3e-7 of it.
@@ -32,8 +32,8 @@ pub struct Candidates {
 struct Scratch {
     ids: Vec<u32>,
     logits: Vec<f32>,
-    keep: Vec<u32>,
-    keys: Vec<f32>,
+    scores: Vec<f32>,
+    block: Vec<f32>,
     weights: Vec<f32>,
     totals: Vec<f64>,
     prefix: prefix::Buffers,
@@ -175,7 +175,12 @@ impl Candidates {
         let factor = (1.0 / temperature) as f32;
         let shift = max * factor;
         if factor.is_finite() && shift.is_finite() {
-            self.change_all(|logit| (logit - max).mul_add(factor, shift).max(f32::MIN));
+            // Only the largest keeps its sign for sure, but none may fall out of the numbers.
+            select::rescale(&mut self.logits, max, factor, shift);
+            if f64::from(select::extremes(&self.logits).0) < f64::from(f32::MIN) {
+                self.logits.iter_mut().for_each(|logit| *logit = logit.max(f32::MIN));
+            }
+            self.forget();
         } else {
             self.change_all(|logit| ((f64::from(logit) - f64::from(max)) / temperature).max(f64::from(f32::MIN)) as f32);
         }
@@ -219,10 +224,12 @@ impl Candidates {
         }
         let last = falling[count - 1];
         let before = falling.partition_point(|logit| *logit > last);
-        let mut places = std::mem::take(&mut self.scratch.keep);
-        inside(&self.logits, |logit| logit > last, last, count - before, &mut places);
-        self.keep_places(&places);
-        self.scratch.keep = places;
+        self.find_maxima();
+        let Scratch { ids, logits, .. } = &mut self.scratch;
+        ids.clear();
+        logits.clear();
+        select::at_least(&self.logits, &self.maxima, last, ids, logits);
+        self.drop_ties(last, count - before);
     }
 
     /// Replaces every logit.
@@ -286,10 +293,10 @@ impl Candidates {
         self.find_maxima();
         // That many blocks have an element as large as the bound, so that many elements are at least that large.
         let bound = if count < self.maxima.len() {
-            let keys = &mut self.scratch.keys;
-            keys.clear();
-            keys.extend_from_slice(&self.maxima);
-            *keys.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1
+            let scores = &mut self.scratch.scores;
+            scores.clear();
+            scores.extend_from_slice(&self.maxima);
+            *scores.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a)).1
         } else {
             f32::NEG_INFINITY
         };
@@ -320,30 +327,69 @@ impl Candidates {
         self.take_kept();
     }
 
-    /// Keeps the shortest prefix, by rising key and then id, that holds `share` of the probability.
-    pub fn keep_prefix(&mut self, share: f64, key: impl Fn(f32) -> f32) {
-        let max = self.max();
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.keys.clear();
-        scratch.keys.extend(self.logits.iter().map(|logit| key(*logit)));
-        let cut = if self.logits.len() <= SMALL {
+    /// Keeps the fewest of the most probable that hold `share` of the probability, the lower ids of equal ones.
+    pub fn keep_mass(&mut self, share: f64) {
+        let logits = std::mem::take(&mut self.logits);
+        let cut = self.cut(&logits, &logits, share);
+        self.logits = logits;
+        if let Some(Cut { score, ties }) = cut {
+            self.find_maxima();
+            let Scratch { ids, logits, .. } = &mut self.scratch;
+            ids.clear();
+            logits.clear();
+            select::at_least(&self.logits, &self.maxima, score, ids, logits);
+            self.drop_ties(score, ties);
+        }
+    }
+
+    /// Keeps the fewest of those whose logit is nearest to `logit` that hold `share` of the probability, the lower ids of
+    /// equally near ones.
+    pub fn keep_near(&mut self, logit: f32, share: f64) {
+        let mut scores = std::mem::take(&mut self.scratch.scores);
+        let logits = std::mem::take(&mut self.logits);
+        select::nearness(&logits, logit, &mut scores);
+        let cut = self.cut(&scores, &logits, share);
+        self.logits = logits;
+        if let Some(Cut { score, ties }) = cut {
+            let Scratch { ids, logits, block, .. } = &mut self.scratch;
+            ids.clear();
+            logits.clear();
+            select::block_maxima(&scores, block);
+            select::at_least(&scores, block, score, ids, logits);
+            self.drop_ties(score, ties);
+        }
+        self.scratch.scores = scores;
+    }
+
+    /// Where the prefix by falling score ends that holds a share of the probability.
+    fn cut(&mut self, scores: &[f32], logits: &[f32], share: f64) -> Option<Cut> {
+        let max = select::extremes(logits).1;
+        if logits.len() <= SMALL {
             let exact = |logit: &f32| (f64::from(*logit) - f64::from(max)).exp();
-            let weights: Vec<f64> = self.logits.iter().map(exact).collect();
-            prefix::sorted(&scratch.keys, &weights, share * weights.iter().sum::<f64>())
-        } else {
-            select::exponentials(&self.logits, max, &mut scratch.weights, &mut scratch.totals);
-            let total = scratch.totals.last().copied().unwrap_or(0.0);
-            prefix::narrowed(&scratch.keys, &scratch.weights, share * total, &mut scratch.prefix)
-        };
-        if let Some(cut) = cut {
-            inside(&scratch.keys, |key| key < cut.key, cut.key, cut.ties, &mut scratch.ids);
-            scratch.logits.clear();
-            scratch.logits.extend(scratch.ids.iter().map(|at| self.logits[*at as usize]));
+            let weights: Vec<f64> = logits.iter().map(exact).collect();
+            return prefix::sorted(scores, &weights, share * weights.iter().sum::<f64>());
         }
-        self.scratch = scratch;
-        if cut.is_some() {
-            self.take_kept();
+        let Scratch { weights, totals, prefix, .. } = &mut self.scratch;
+        select::exponentials(logits, max, weights, totals);
+        let total = totals.last().copied().unwrap_or(0.0);
+        prefix::narrowed(scores, weights, share * total, prefix)
+    }
+
+    /// Of gathered places and their scores, leaves the first `ties` of those at `score` and all above, and takes them in.
+    fn drop_ties(&mut self, score: f32, ties: usize) {
+        let Scratch { ids, logits, .. } = &mut self.scratch;
+        let mut seen = 0;
+        let mut kept = 0;
+        for at in 0..ids.len() {
+            let tied = logits[at] == score;
+            seen += usize::from(tied);
+            ids[kept] = ids[at];
+            kept += usize::from(!tied || seen <= ties);
         }
+        ids.truncate(kept);
+        logits.clear();
+        logits.extend(ids.iter().map(|at| self.logits[*at as usize]));
+        self.take_kept();
     }
 
     /// Draws a token: the first whose cumulative probability, by rising id, exceeds `uniform`.
@@ -414,23 +460,4 @@ impl Candidates {
         self.moments = Some(found);
         found
     }
-}
-
-/// Places of the elements that are `within`, and of the first `ties` that are equal to `last`.
-fn inside(values: &[f32], within: impl Fn(f32) -> bool, last: f32, ties: usize, places: &mut Vec<u32>) {
-    places.clear();
-    places.resize(values.len() + 1, 0);
-    let mut count = 0;
-    // Written always, counted where it stays: no branch to guess wrong.
-    for (at, value) in values.iter().enumerate() {
-        places[count] = at as u32;
-        count += usize::from(within(*value) | (*value == last));
-    }
-    places.truncate(count);
-    let mut seen = 0;
-    places.retain(|at| {
-        let tied = values[*at as usize] == last;
-        seen += usize::from(tied);
-        !tied || seen <= ties
-    });
 }

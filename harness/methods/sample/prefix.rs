@@ -1,6 +1,6 @@
 //! The shortest prefix of a weighted set that holds a share of its weight, without sorting the set.
 
-use harness_kernels::select::{BOUNDS, extremes, masses_below};
+use harness_kernels::select::{BOUNDS, at_least, block_maxima, extremes, masses_above};
 
 /// Weight below the wanted one that still counts as reached, against the whole: that of rounding in f32 logits.
 const ROUNDING: f64 = 1e-7;
@@ -11,115 +11,111 @@ const FEW: usize = 512;
 /// Passes over everything before what is left is gathered.
 const WHOLE_PASSES: usize = 2;
 
-/// Keys this far above the lowest have no weight that f32 can tell from zero.
+/// Scores this far below the highest have no weight that f32 can tell from zero.
 const REACH: f32 = 120.0;
 
 /// Where a prefix ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cut {
-    /// Everything with a lower key is inside.
-    pub key: f32,
-    /// How many with this very key are, the first ones.
+    /// Everything with a higher score is inside.
+    pub score: f32,
+    /// How many with this very score are, the first ones.
     pub ties: usize,
 }
 
 /// Buffers that outlive a call.
 #[derive(Debug, Clone, Default)]
 pub struct Buffers {
-    keys: Vec<f32>,
+    scores: Vec<f32>,
     weights: Vec<f32>,
-    spare_keys: Vec<f32>,
-    spare_weights: Vec<f32>,
+    places: Vec<u32>,
+    maxima: Vec<f32>,
 }
 
 /// By sorting, with weights in f64; `None` when nothing is outside.
-pub fn sorted(keys: &[f32], weights: &[f64], wanted: f64) -> Option<Cut> {
+pub fn sorted(scores: &[f32], weights: &[f64], wanted: f64) -> Option<Cut> {
     let total: f64 = weights.iter().sum();
-    let mut order: Vec<(f32, f64)> = keys.iter().copied().zip(weights.iter().copied()).collect();
-    // Equal keys keep the order of their places.
-    order.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut order: Vec<(f32, f64)> = scores.iter().copied().zip(weights.iter().copied()).collect();
+    // Equal scores keep the order of their places.
+    order.sort_by(|a, b| b.0.total_cmp(&a.0));
     end(&order, 0.0, wanted - ROUNDING * total, order.len())
 }
 
-/// By narrowing the interval of the last key: each pass cuts it into nine; `None` when nothing is outside.
-pub fn narrowed(keys: &[f32], weights: &[f32], wanted: f64, buffers: &mut Buffers) -> Option<Cut> {
-    let (lowest, highest) = extremes(keys);
-    let mut low = lowest;
-    let mut high = highest.min(lowest + REACH);
-    let total = masses_below(keys, weights, &[f32::INFINITY; BOUNDS])[0];
+/// By narrowing the interval of the last score: each pass cuts it into nine; `None` when nothing is outside.
+pub fn narrowed(scores: &[f32], weights: &[f32], wanted: f64, buffers: &mut Buffers) -> Option<Cut> {
+    let (lowest, mut high) = extremes(scores);
+    let mut low = lowest.max(high - REACH);
+    let total = masses_above(scores, weights, &[f32::NEG_INFINITY; BOUNDS])[0];
     let wanted = wanted - ROUNDING * total;
-    let mut below = 0.0;
-    let mut gathered = false;
-    let mut passes = 0;
-    loop {
-        let count = if gathered { buffers.keys.len() } else { keys.len() };
-        let step = (high - low) / (BOUNDS + 1) as f32;
-        let bounds: [f32; BOUNDS] = std::array::from_fn(|at| low + step * (at + 1) as f32);
-        let narrow = !(bounds[0] > low && bounds.windows(2).all(|pair| pair[1] > pair[0]) && bounds[BOUNDS - 1] < high);
-        if narrow || (gathered && count <= FEW) {
-            break;
-        }
-        let masses = if gathered {
-            masses_below(&buffers.keys, &buffers.weights, &bounds)
-        } else {
-            masses_below(keys, weights, &bounds)
-        };
-        // Gathered elements all lie at or above `low`, so their masses count from there.
-        let base = if gathered { below } else { 0.0 };
-        let at = masses.iter().position(|mass| base + mass >= wanted).unwrap_or(BOUNDS);
+    // Weight at or above `high`, but for the highest score itself at first.
+    let mut above = 0.0;
+    let mut inclusive = true;
+    for _ in 0..WHOLE_PASSES {
+        let Some(bounds) = cuts(low, high) else { break };
+        let masses = masses_above(scores, weights, &bounds);
+        let at = masses.iter().position(|mass| *mass >= wanted).unwrap_or(BOUNDS);
         if at > 0 {
-            low = bounds[at - 1];
-            below = base + masses[at - 1];
+            (high, above, inclusive) = (bounds[at - 1], masses[at - 1], false);
         }
         if at < BOUNDS {
-            high = bounds[at];
-        }
-        passes += 1;
-        if passes >= WHOLE_PASSES {
-            let Buffers { keys: from_keys, weights: from_weights, spare_keys, spare_weights } = buffers;
-            if gathered {
-                gather(from_keys, from_weights, low, high, spare_keys, spare_weights);
-                std::mem::swap(from_keys, spare_keys);
-                std::mem::swap(from_weights, spare_weights);
-            } else {
-                gather(keys, weights, low, high, from_keys, from_weights);
-                gathered = true;
-            }
+            low = bounds[at];
         }
     }
-    if !gathered {
-        gather(keys, weights, low, high, &mut buffers.keys, &mut buffers.weights);
+    block_maxima(scores, &mut buffers.maxima);
+    buffers.places.clear();
+    buffers.scores.clear();
+    at_least(scores, &buffers.maxima, low, &mut buffers.places, &mut buffers.scores);
+    buffers.weights.clear();
+    buffers.weights.extend(buffers.places.iter().map(|at| weights[*at as usize]));
+    keep(buffers, low, high, inclusive);
+    while buffers.scores.len() > FEW {
+        let Some(bounds) = cuts(low, high) else { break };
+        let masses = masses_above(&buffers.scores, &buffers.weights, &bounds);
+        let base = above;
+        let at = masses.iter().position(|mass| base + mass >= wanted).unwrap_or(BOUNDS);
+        if at > 0 {
+            (high, above, inclusive) = (bounds[at - 1], base + masses[at - 1], false);
+        }
+        if at < BOUNDS {
+            low = bounds[at];
+        }
+        keep(buffers, low, high, inclusive);
     }
-    let pairs = buffers.keys.iter().copied().zip(buffers.weights.iter().map(|weight| f64::from(*weight)));
+    let pairs = buffers.scores.iter().copied().zip(buffers.weights.iter().map(|weight| f64::from(*weight)));
     let mut order: Vec<(f32, f64)> = pairs.collect();
-    order.sort_by(|a, b| a.0.total_cmp(&b.0));
-    end(&order, below, wanted, if highest <= high { order.len() } else { usize::MAX })
+    order.sort_by(|a, b| b.0.total_cmp(&a.0));
+    end(&order, above, wanted, if lowest >= low { order.len() } else { usize::MAX })
 }
 
-/// The elements with `low <= key <= high`, in their order.
-fn gather(keys: &[f32], weights: &[f32], low: f32, high: f32, to_keys: &mut Vec<f32>, to_weights: &mut Vec<f32>) {
-    to_keys.clear();
-    to_weights.clear();
-    for (keys, weights) in keys.chunks(64).zip(weights.chunks(64)) {
-        let mut kept = ([0f32; 64], [0f32; 64], 0);
-        for (key, weight) in keys.iter().zip(weights) {
-            kept.0[kept.2] = *key;
-            kept.1[kept.2] = *weight;
-            kept.2 += usize::from(*key >= low && *key <= high);
-        }
-        to_keys.extend_from_slice(&kept.0[..kept.2]);
-        to_weights.extend_from_slice(&kept.1[..kept.2]);
+/// Bounds that cut an interval, falling; `None` when it is too short for them.
+fn cuts(low: f32, high: f32) -> Option<[f32; BOUNDS]> {
+    let step = (high - low) / (BOUNDS + 1) as f32;
+    let bounds: [f32; BOUNDS] = std::array::from_fn(|at| high - step * (at + 1) as f32);
+    let falling = bounds[0] < high && bounds.windows(2).all(|pair| pair[1] < pair[0]) && bounds[BOUNDS - 1] > low;
+    falling.then_some(bounds)
+}
+
+/// Leaves the elements from `low` up to `high`, which itself is inside while nothing is counted above it.
+fn keep(buffers: &mut Buffers, low: f32, high: f32, inclusive: bool) {
+    let mut count = 0;
+    for at in 0..buffers.scores.len() {
+        let score = buffers.scores[at];
+        buffers.scores[count] = score;
+        buffers.weights[count] = buffers.weights[at];
+        count += usize::from(score >= low && (score < high || (inclusive && score == high)));
     }
+    buffers.scores.truncate(count);
+    buffers.weights.truncate(count);
 }
 
 /// Walks sorted elements from a weight on; `last` is the number of elements after which nothing is left outside.
-fn end(order: &[(f32, f64)], below: f64, wanted: f64, last: usize) -> Option<Cut> {
-    let mut sum = below;
-    for (at, (key, weight)) in order.iter().enumerate() {
+fn end(order: &[(f32, f64)], above: f64, wanted: f64, last: usize) -> Option<Cut> {
+    let mut sum = above;
+    for (at, (score, weight)) in order.iter().enumerate() {
         sum += weight;
         if sum >= wanted {
-            let ties = order[..=at].iter().rev().take_while(|(other, _)| other == key).count();
-            return (at + 1 < last).then_some(Cut { key: *key, ties });
+            let ties = order[..=at].iter().rev().take_while(|(other, _)| other == score).count();
+            return (at + 1 < last).then_some(Cut { score: *score, ties });
         }
     }
     None
@@ -131,12 +127,12 @@ mod tests {
 
     use super::*;
 
-    /// Keys and weights as samplers have them: `e^-key`, with ties.
+    /// Scores and weights as samplers have them: `e^score`, with ties.
     fn set(count: usize, levels: u32, spread: f32) -> impl Strategy<Value = (Vec<f32>, Vec<f32>)> {
         prop::collection::vec(0..levels, count).prop_map(move |at| {
-            let keys: Vec<f32> = at.iter().map(|at| *at as f32 / levels as f32 * spread).collect();
-            let weights = keys.iter().map(|key| (-key).exp()).collect();
-            (keys, weights)
+            let scores: Vec<f32> = at.iter().map(|at| -(*at as f32) / levels as f32 * spread).collect();
+            let weights = scores.iter().map(|score| score.exp()).collect();
+            (scores, weights)
         })
     }
 
@@ -144,22 +140,22 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn narrowing_finds_what_sorting_finds(
-            (keys, weights) in (1usize..3000, prop_oneof![Just(1u32), Just(7), Just(1 << 20)], prop_oneof![Just(0.5f32), Just(30.0)])
+            (scores, weights) in (1usize..3000, prop_oneof![Just(1u32), Just(7), Just(1 << 20)], prop_oneof![Just(0.5f32), Just(30.0)])
                 .prop_flat_map(|(count, levels, spread)| set(count, levels, spread)),
             share in 0.001f64..1.0,
         ) {
             let exact: Vec<f64> = weights.iter().map(|weight| f64::from(*weight)).collect();
             let total: f64 = exact.iter().sum();
-            let found = narrowed(&keys, &weights, share * total, &mut Buffers::default());
-            let wanted = sorted(&keys, &exact, share * total);
+            let found = narrowed(&scores, &weights, share * total, &mut Buffers::default());
+            let wanted = sorted(&scores, &exact, share * total);
             if found != wanted {
                 // Sums in another order may end one element apart where an element's end meets the share.
                 let mass = |cut: Option<Cut>| {
                     let mut ties = cut.map_or(0, |cut| cut.ties);
-                    keys.iter().zip(&exact).filter(|(key, _)| cut.is_none_or(|cut| {
-                        let tied = **key == cut.key && ties > 0;
+                    scores.iter().zip(&exact).filter(|(score, _)| cut.is_none_or(|cut| {
+                        let tied = **score == cut.score && ties > 0;
                         ties -= usize::from(tied);
-                        **key < cut.key || tied
+                        **score > cut.score || tied
                     })).map(|(_, weight)| weight).sum::<f64>() / total
                 };
                 let (a, b) = (mass(found), mass(wanted));
@@ -170,10 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn equal_keys_are_taken_in_their_order() {
-        let keys = [1.0, 1.0, 1.0, 1.0];
-        assert_eq!(sorted(&keys, &[1.0; 4], 2.0), Some(Cut { key: 1.0, ties: 2 }));
-        assert_eq!(narrowed(&[1.0; 5000], &[1.0; 5000], 2500.0, &mut Buffers::default()), Some(Cut { key: 1.0, ties: 2500 }));
-        assert_eq!(sorted(&keys, &[1.0; 4], 4.0), None);
+    fn equal_scores_are_taken_in_their_order() {
+        let scores = [1.0, 1.0, 1.0, 1.0];
+        assert_eq!(sorted(&scores, &[1.0; 4], 2.0), Some(Cut { score: 1.0, ties: 2 }));
+        assert_eq!(narrowed(&[1.0; 5000], &[1.0; 5000], 2500.0, &mut Buffers::default()), Some(Cut { score: 1.0, ties: 2500 }));
+        assert_eq!(sorted(&scores, &[1.0; 4], 4.0), None);
     }
 }

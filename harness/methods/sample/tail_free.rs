@@ -8,6 +8,7 @@
 //! the first and so kept one token less, sometimes none.
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
+use harness_kernels::select;
 
 use crate::registry::Method;
 use crate::sample::{Candidates, Role, SampleError, Sampler, Step};
@@ -59,8 +60,11 @@ impl Sampler for TailFree {
         }
         let falling = candidates.falling();
         let total = candidates.log_sum_exp();
-        let p: Vec<f64> = falling.iter().map(|logit| (f64::from(*logit) - total).exp()).collect();
-        let bends: Vec<f64> = p.windows(3).map(|p| ((p[0] - p[1]) - (p[1] - p[2])).abs()).collect();
+        let mut p = Vec::new();
+        select::wide_exponentials(&falling, falling[0], &mut p);
+        // The sum of bends is told from zero by probabilities, not by weights.
+        let scale = (f64::from(falling[0]) - total).exp();
+        let bends: Vec<f64> = p.windows(3).map(|p| ((p[0] - p[1]) - (p[1] - p[2])).abs() * scale).collect();
         let sum: f64 = bends.iter().sum();
         let bend = |bend: f64| if sum > FLAT { bend / sum } else { 1.0 / bends.len() as f64 };
         let mut passed = 0.0;

@@ -51,7 +51,7 @@ impl Sampler for TopP {
 
     fn apply(&mut self, candidates: &mut Candidates, _: &mut Step) -> Result<(), SampleError> {
         if self.0.p < 1.0 {
-            candidates.keep_prefix(self.0.p, |logit| -logit);
+            candidates.keep_mass(self.0.p);
         }
         Ok(())
     }

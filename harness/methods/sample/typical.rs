@@ -52,7 +52,7 @@ impl Sampler for Typical {
     fn apply(&mut self, candidates: &mut Candidates, _: &mut Step) -> Result<(), SampleError> {
         if self.0.tau < 1.0 {
             let expected = (candidates.log_sum_exp() - candidates.entropy()) as f32;
-            candidates.keep_prefix(self.0.tau, |logit| (expected - logit).abs());
+            candidates.keep_near(expected, self.0.tau);
         }
         Ok(())
     }

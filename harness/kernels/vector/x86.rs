@@ -1,0 +1,237 @@
+//! The lanes in 512-bit and in 256-bit registers.
+
+use std::arch::x86_64::{
+    __m256, __m512, __mmask16, _CMP_GE_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepu16_epi32,
+    _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_castsi512_ps,
+    _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_loadu_ps, _mm512_mask_storeu_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps, _mm512_sub_ps,
+};
+
+use half::{bf16, f16};
+
+use super::{Vector, WIDTH};
+
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(__m512);
+
+#[inline(always)]
+fn mask(count: usize) -> __mmask16 {
+    ((1u32 << count.min(WIDTH)) - 1) as __mmask16
+}
+
+impl Vector for Avx512 {
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        unsafe { Self(_mm512_set1_ps(value)) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Self(_mm512_loadu_ps(from)) }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(from: *const f32, count: usize, fill: f32) -> Self {
+        unsafe { Self(_mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask(count), from)) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const f16) -> Self {
+        unsafe { Self(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, count: usize) {
+        unsafe { _mm512_mask_storeu_ps(to, mask(count), self.0) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        unsafe { Self(_mm512_div_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        unsafe { Self(_mm512_max_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        unsafe { Self(_mm512_min_ps(self.0, other.0)) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, factor: Self, addend: Self) -> Self {
+        unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, addend.0)) }
+    }
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        unsafe { Self(_mm512_roundscale_ps::<NEAREST>(self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        unsafe {
+            let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn select_less(self, bound: Self, yes: Self, no: Self) -> Self {
+        unsafe { Self(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, bound.0), no.0, yes.0)) }
+    }
+    #[inline(always)]
+    unsafe fn at_least(self, bound: Self) -> u32 {
+        unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(self.0, bound.0)) }
+    }
+    #[inline(always)]
+    unsafe fn to_array(self) -> [f32; WIDTH] {
+        unsafe { std::mem::transmute(self.0) }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2([__m256; 2]);
+
+impl Avx2 {
+    #[inline(always)]
+    unsafe fn zip(self, other: Self, f: impl Fn(__m256, __m256) -> __m256) -> Self {
+        Self([f(self.0[0], other.0[0]), f(self.0[1], other.0[1])])
+    }
+}
+
+impl Vector for Avx2 {
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        unsafe { Self([_mm256_set1_ps(value); 2]) }
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        unsafe { Self([_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]) }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(from: *const f32, count: usize, fill: f32) -> Self {
+        unsafe {
+            let mut lanes = [fill; WIDTH];
+            std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
+            Self::load(lanes.as_ptr())
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const f16) -> Self {
+        unsafe {
+            Self([
+                _mm256_cvtph_ps(_mm_loadu_si128(from.cast())),
+                _mm256_cvtph_ps(_mm_loadu_si128(from.add(8).cast())),
+            ])
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        unsafe {
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(8).cast()));
+            Self([
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+            ])
+        }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe {
+            _mm256_storeu_ps(to, self.0[0]);
+            _mm256_storeu_ps(to.add(8), self.0[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, count: usize) {
+        unsafe { std::ptr::copy_nonoverlapping(self.to_array().as_ptr(), to, count) }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        unsafe { self.zip(other, |a, b| _mm256_add_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        unsafe { self.zip(other, |a, b| _mm256_sub_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        unsafe { self.zip(other, |a, b| _mm256_mul_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        unsafe { self.zip(other, |a, b| _mm256_div_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        unsafe { self.zip(other, |a, b| _mm256_max_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        unsafe { self.zip(other, |a, b| _mm256_min_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, factor: Self, addend: Self) -> Self {
+        unsafe {
+            Self([
+                _mm256_fmadd_ps(self.0[0], factor.0[0], addend.0[0]),
+                _mm256_fmadd_ps(self.0[1], factor.0[1], addend.0[1]),
+            ])
+        }
+    }
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        unsafe { Self([_mm256_round_ps::<NEAREST>(self.0[0]), _mm256_round_ps::<NEAREST>(self.0[1])]) }
+    }
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        unsafe {
+            Self(self.0.map(|half| {
+                let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(half), _mm256_set1_epi32(127));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+            }))
+        }
+    }
+    #[inline(always)]
+    unsafe fn select_less(self, bound: Self, yes: Self, no: Self) -> Self {
+        unsafe {
+            Self(std::array::from_fn(|i| {
+                _mm256_blendv_ps(no.0[i], yes.0[i], _mm256_cmp_ps::<_CMP_LT_OQ>(self.0[i], bound.0[i]))
+            }))
+        }
+    }
+    #[inline(always)]
+    unsafe fn at_least(self, bound: Self) -> u32 {
+        unsafe {
+            let half = |i: usize| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(self.0[i], bound.0[i])) as u32;
+            half(0) | (half(1) << 8)
+        }
+    }
+    #[inline(always)]
+    unsafe fn to_array(self) -> [f32; WIDTH] {
+        unsafe { std::mem::transmute(self.0) }
+    }
+}
