@@ -92,14 +92,14 @@ pub fn wide_exponentials(row: &[f32], max: f32, out: &mut Vec<f64>) {
     wide_on(instruction_set(), row, max, out);
 }
 
-/// Appends index and value of every element that is at least `threshold`; blocks whose largest element is below it are
-/// passed over. `maxima` are the [`block_maxima`] of the row.
+/// Appends index and value of every element from `low` up to but not `high`; blocks whose largest element is below `low`
+/// are passed over. `maxima` are the [`block_maxima`] of the row.
 ///
 /// # Panics
 /// When `maxima` belongs to a row of another length.
-pub fn at_least(row: &[f32], maxima: &[f32], threshold: f32, indices: &mut Vec<u32>, values: &mut Vec<f32>) {
+pub fn between(row: &[f32], maxima: &[f32], low: f32, high: f32, indices: &mut Vec<u32>, values: &mut Vec<f32>) {
     assert_eq!(maxima.len(), row.len().div_ceil(MAXIMA_BLOCK), "block maxima of another row");
-    collect(instruction_set(), row, maxima, threshold, indices, values);
+    collect(instruction_set(), row, maxima, low, high, indices, values);
 }
 
 vectorised! {
@@ -310,24 +310,31 @@ vectorised! {
 }
 
 vectorised! {
-    fn collect<V>(row: &[f32], maxima: &[f32], threshold: f32, indices: &mut Vec<u32>, values: &mut Vec<f32>) -> () {
+    fn collect<V>(row: &[f32], maxima: &[f32], low: f32, high: f32, indices: &mut Vec<u32>, values: &mut Vec<f32>) -> () {
         assert!(maxima.len() == row.len().div_ceil(MAXIMA_BLOCK));
-        let bound = V::splat(threshold);
-        for (block, _) in maxima.iter().enumerate().filter(|(_, max)| **max >= threshold) {
+        let (bound, limit) = (V::splat(low), V::splat(high));
+        let blocks = || maxima.iter().enumerate().filter(|(_, max)| **max >= low);
+        // Room for all that may be found, and for what a store writes past it.
+        let room = blocks().count() * MAXIMA_BLOCK + WIDTH;
+        indices.reserve(room);
+        values.reserve(room);
+        let (mut to_index, mut to_value) = (indices.as_mut_ptr().add(indices.len()), values.as_mut_ptr().add(values.len()));
+        let mut found = 0;
+        for (block, _) in blocks() {
             let start = block * MAXIMA_BLOCK;
             let end = (start + MAXIMA_BLOCK).min(row.len());
             for at in (start..end).step_by(WIDTH) {
                 let count = (end - at).min(WIDTH);
                 let lanes = V::load_partial(row.as_ptr().add(at), count, f32::NEG_INFINITY);
-                let mut kept = lanes.at_least(bound) & ((1 << count) - 1);
-                while kept != 0 {
-                    let index = at + kept.trailing_zeros() as usize;
-                    indices.push(index as u32);
-                    values.push(row[index]);
-                    kept &= kept - 1;
-                }
+                let kept = lanes.at_least(bound) & !lanes.at_least(limit) & ((1 << count) - 1);
+                lanes.compress(kept, to_value);
+                V::compress_places(at as u32, kept, to_index);
+                let more = kept.count_ones() as usize;
+                (to_index, to_value, found) = (to_index.add(more), to_value.add(more), found + more);
             }
         }
+        indices.set_len(indices.len() + found);
+        values.set_len(values.len() + found);
     }
 }
 
@@ -477,12 +484,13 @@ mod tests {
             }
             for bound in bounds {
                 let (mut indices, mut values) = (Vec::new(), Vec::new());
-                at_least(&scores, &maxima, bound, &mut indices, &mut values);
-                let wanted: Vec<u32> = (0..count as u32).filter(|at| scores[*at as usize] >= bound).collect();
+                between(&scores, &maxima, bound, 4.5, &mut indices, &mut values);
+                let inside = |at: &u32| scores[*at as usize] >= bound && scores[*at as usize] < 4.5;
+                let wanted: Vec<u32> = (0..count as u32).filter(inside).collect();
                 assert_eq!(indices, wanted);
                 for set in available() {
                     let (mut again, mut same) = (Vec::new(), Vec::new());
-                    collect(set, &scores, &maxima, bound, &mut again, &mut same);
+                    collect(set, &scores, &maxima, bound, 4.5, &mut again, &mut same);
                     assert_eq!((again, same), (indices.clone(), values.clone()), "{set:?}");
                 }
                 assert!(indices.iter().zip(&values).all(|(at, value)| scores[*at as usize] == *value));

@@ -71,6 +71,10 @@ pub(crate) trait Vector: Copy {
     unsafe fn select_less(self, bound: Self, yes: Self, no: Self) -> Self;
     /// One bit a lane, the first lowest: `self >= bound`.
     unsafe fn at_least(self, bound: Self) -> u32;
+    /// Stores the lanes whose bit is set one after the other; sixteen elements at `to` may be written.
+    unsafe fn compress(self, kept: u32, to: *mut f32);
+    /// Stores `start` plus the number of each lane whose bit is set, as [`Vector::compress`] does.
+    unsafe fn compress_places(start: u32, kept: u32, to: *mut u32);
     unsafe fn to_array(self) -> [f32; WIDTH];
 
     /// Sum of the lanes in a fixed tree order.
@@ -95,6 +99,17 @@ fn tree(mut lanes: [f32; WIDTH], combine: impl Fn(f32, f32) -> f32) -> f32 {
         width /= 2;
     }
     lanes[0]
+}
+
+/// Calls with the number and the lane of every set bit, in order.
+#[inline(always)]
+fn compress_lanes(mut kept: u32, mut store: impl FnMut(usize, usize)) {
+    let mut at = 0;
+    while kept != 0 {
+        store(at, kept.trailing_zeros() as usize);
+        at += 1;
+        kept &= kept - 1;
+    }
 }
 
 /// `e^x`, within 1.2e-7 relative; zero below -87.33, and NaN stays NaN.
@@ -199,6 +214,14 @@ impl Vector for Scalar {
     #[inline(always)]
     unsafe fn at_least(self, bound: Self) -> u32 {
         (0..WIDTH).map(|lane| u32::from(self.0[lane] >= bound.0[lane]) << lane).sum()
+    }
+    #[inline(always)]
+    unsafe fn compress(self, kept: u32, to: *mut f32) {
+        unsafe { compress_lanes(kept, |at, lane| *to.add(at) = self.0[lane]) }
+    }
+    #[inline(always)]
+    unsafe fn compress_places(start: u32, kept: u32, to: *mut u32) {
+        unsafe { compress_lanes(kept, |at, lane| *to.add(at) = start + lane as u32) }
     }
     #[inline(always)]
     unsafe fn to_array(self) -> [f32; WIDTH] {

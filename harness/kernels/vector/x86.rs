@@ -7,14 +7,14 @@ use std::arch::x86_64::{
     _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps,
     _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_castsi512_ps,
     _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps,
-    _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_loadu_ps, _mm512_mask_storeu_ps, _mm512_max_ps,
-    _mm512_min_ps, _mm512_mul_ps, _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_slli_epi32,
-    _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_compress_epi32, _mm512_maskz_compress_ps, _mm512_max_ps,
+    _mm512_min_ps, _mm512_mul_ps, _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_slli_epi32,
+    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_sub_ps,
 };
 
 use half::{bf16, f16};
 
-use super::{Vector, WIDTH};
+use super::{Vector, WIDTH, compress_lanes};
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
@@ -104,6 +104,18 @@ impl Vector for Avx512 {
     #[inline(always)]
     unsafe fn at_least(self, bound: Self) -> u32 {
         unsafe { u32::from(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(self.0, bound.0)) }
+    }
+    #[inline(always)]
+    unsafe fn compress(self, kept: u32, to: *mut f32) {
+        unsafe { _mm512_storeu_ps(to, _mm512_maskz_compress_ps(kept as __mmask16, self.0)) }
+    }
+    #[inline(always)]
+    unsafe fn compress_places(start: u32, kept: u32, to: *mut u32) {
+        unsafe {
+            let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let places = _mm512_add_epi32(_mm512_set1_epi32(start.cast_signed()), lanes);
+            _mm512_storeu_si512(to.cast(), _mm512_maskz_compress_epi32(kept as __mmask16, places));
+        }
     }
     #[inline(always)]
     unsafe fn to_array(self) -> [f32; WIDTH] {
@@ -229,6 +241,17 @@ impl Vector for Avx2 {
             let half = |i: usize| _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(self.0[i], bound.0[i])) as u32;
             half(0) | (half(1) << 8)
         }
+    }
+    #[inline(always)]
+    unsafe fn compress(self, kept: u32, to: *mut f32) {
+        unsafe {
+            let lanes = self.to_array();
+            compress_lanes(kept, |at, lane| *to.add(at) = lanes[lane]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn compress_places(start: u32, kept: u32, to: *mut u32) {
+        unsafe { compress_lanes(kept, |at, lane| *to.add(at) = start + lane as u32) }
     }
     #[inline(always)]
     unsafe fn to_array(self) -> [f32; WIDTH] {

@@ -3,7 +3,7 @@
 use harness_kernels::select;
 
 use crate::sample::prefix::{self, Cut};
-use crate::sample::{Drawn, SampleError, slack};
+use crate::sample::{Drawn, SampleError, radix, slack};
 
 /// Rows up to this long are summed in f64 term by term; longer ones by the vector passes, within 3e-7 of it.
 const SMALL: usize = 1024;
@@ -211,8 +211,7 @@ impl Candidates {
         if logits.len() <= SMALL {
             logits.sort_unstable_by(|a, b| b.total_cmp(a));
         } else {
-            radsort::sort(&mut logits);
-            logits.reverse();
+            radix::sort_falling(&mut logits);
         }
         logits
     }
@@ -228,7 +227,7 @@ impl Candidates {
         let Scratch { ids, logits, .. } = &mut self.scratch;
         ids.clear();
         logits.clear();
-        select::at_least(&self.logits, &self.maxima, last, ids, logits);
+        select::between(&self.logits, &self.maxima, last, f32::INFINITY, ids, logits);
         self.drop_ties(last, count - before);
     }
 
@@ -272,7 +271,7 @@ impl Candidates {
         let Scratch { ids, logits, .. } = &mut self.scratch;
         ids.clear();
         logits.clear();
-        select::at_least(&self.logits, &self.maxima, bound, ids, logits);
+        select::between(&self.logits, &self.maxima, bound, f32::INFINITY, ids, logits);
         if ids.len() < self.logits.len() {
             self.take_kept();
         }
@@ -303,7 +302,7 @@ impl Candidates {
         let Scratch { ids, logits, .. } = &mut self.scratch;
         ids.clear();
         logits.clear();
-        select::at_least(&self.logits, &self.maxima, bound, ids, logits);
+        select::between(&self.logits, &self.maxima, bound, f32::INFINITY, ids, logits);
         let mut found: Vec<(f32, u32)> = logits.iter().copied().zip(ids.iter().copied()).collect();
         let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
         if count < found.len() {
@@ -329,6 +328,7 @@ impl Candidates {
 
     /// Keeps the fewest of the most probable that hold `share` of the probability, the lower ids of equal ones.
     pub fn keep_mass(&mut self, share: f64) {
+        self.find_maxima();
         let logits = std::mem::take(&mut self.logits);
         let cut = self.cut(&logits, &logits, share);
         self.logits = logits;
@@ -337,7 +337,7 @@ impl Candidates {
             let Scratch { ids, logits, .. } = &mut self.scratch;
             ids.clear();
             logits.clear();
-            select::at_least(&self.logits, &self.maxima, score, ids, logits);
+            select::between(&self.logits, &self.maxima, score, f32::INFINITY, ids, logits);
             self.drop_ties(score, ties);
         }
     }
@@ -345,6 +345,7 @@ impl Candidates {
     /// Keeps the fewest of those whose logit is nearest to `logit` that hold `share` of the probability, the lower ids of
     /// equally near ones.
     pub fn keep_near(&mut self, logit: f32, share: f64) {
+        self.find_maxima();
         let mut scores = std::mem::take(&mut self.scratch.scores);
         let logits = std::mem::take(&mut self.logits);
         select::nearness(&logits, logit, &mut scores);
@@ -355,7 +356,7 @@ impl Candidates {
             ids.clear();
             logits.clear();
             select::block_maxima(&scores, block);
-            select::at_least(&scores, block, score, ids, logits);
+            select::between(&scores, block, score, f32::INFINITY, ids, logits);
             self.drop_ties(score, ties);
         }
         self.scratch.scores = scores;
@@ -363,7 +364,7 @@ impl Candidates {
 
     /// Where the prefix by falling score ends that holds a share of the probability.
     fn cut(&mut self, scores: &[f32], logits: &[f32], share: f64) -> Option<Cut> {
-        let max = select::extremes(logits).1;
+        let max = self.max();
         if logits.len() <= SMALL {
             let exact = |logit: &f32| (f64::from(*logit) - f64::from(max)).exp();
             let weights: Vec<f64> = logits.iter().map(exact).collect();
@@ -372,7 +373,7 @@ impl Candidates {
         let Scratch { weights, totals, prefix, .. } = &mut self.scratch;
         select::exponentials(logits, max, weights, totals);
         let total = totals.last().copied().unwrap_or(0.0);
-        prefix::narrowed(scores, weights, share * total, prefix)
+        prefix::narrowed(scores, weights, total, share * total, prefix)
     }
 
     /// Of gathered places and their scores, leaves the first `ties` of those at `score` and all above, and takes them in.

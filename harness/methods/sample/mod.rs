@@ -10,6 +10,7 @@ mod candidates;
 mod chain;
 mod history;
 mod prefix;
+mod radix;
 
 #[cfg(test)]
 mod golden_tests;

@@ -1,6 +1,6 @@
 //! The shortest prefix of a weighted set that holds a share of its weight, without sorting the set.
 
-use harness_kernels::select::{BOUNDS, at_least, block_maxima, extremes, masses_above};
+use harness_kernels::select::{BOUNDS, between, block_maxima, extremes, masses_above};
 
 /// Weight below the wanted one that still counts as reached, against the whole: that of rounding in f32 logits.
 const ROUNDING: f64 = 1e-7;
@@ -8,10 +8,8 @@ const ROUNDING: f64 = 1e-7;
 /// Elements that are sorted rather than narrowed further.
 const FEW: usize = 512;
 
-/// Passes over everything before what is left is gathered.
-const WHOLE_PASSES: usize = 2;
-
-/// Scores this far below the highest have no weight that f32 can tell from zero.
+/// Scores this far below the highest have no weight that f32 can tell from zero, however much nearer than the most
+/// probable token the first one is.
 const REACH: f32 = 120.0;
 
 /// Where a prefix ends.
@@ -26,8 +24,9 @@ pub struct Cut {
 /// Buffers that outlive a call.
 #[derive(Debug, Clone, Default)]
 pub struct Buffers {
-    scores: Vec<f32>,
-    weights: Vec<f32>,
+    /// Scores and weights of what is left, and those of the step before.
+    left: (Vec<f32>, Vec<f32>),
+    spare: (Vec<f32>, Vec<f32>),
     places: Vec<u32>,
     maxima: Vec<f32>,
 }
@@ -41,47 +40,42 @@ pub fn sorted(scores: &[f32], weights: &[f64], wanted: f64) -> Option<Cut> {
     end(&order, 0.0, wanted - ROUNDING * total, order.len())
 }
 
-/// By narrowing the interval of the last score: each pass cuts it into nine; `None` when nothing is outside.
-pub fn narrowed(scores: &[f32], weights: &[f32], wanted: f64, buffers: &mut Buffers) -> Option<Cut> {
-    let (lowest, mut high) = extremes(scores);
-    let mut low = lowest.max(high - REACH);
-    let total = masses_above(scores, weights, &[f32::NEG_INFINITY; BOUNDS])[0];
+/// By narrowing the interval of the last score: each pass cuts it into nine and gathers the part that holds it; `None`
+/// when nothing is outside. `total` is the sum of all weights.
+pub fn narrowed(scores: &[f32], weights: &[f32], total: f64, wanted: f64, buffers: &mut Buffers) -> Option<Cut> {
+    let (lowest, highest) = extremes(scores);
+    let (mut low, mut high) = (lowest.max(highest - REACH), f32::INFINITY);
     let wanted = wanted - ROUNDING * total;
-    // Weight at or above `high`, but for the highest score itself at first.
+    // Weight at or above `high`.
     let mut above = 0.0;
-    let mut inclusive = true;
-    for _ in 0..WHOLE_PASSES {
-        let Some(bounds) = cuts(low, high) else { break };
-        let masses = masses_above(scores, weights, &bounds);
-        let at = masses.iter().position(|mass| *mass >= wanted).unwrap_or(BOUNDS);
-        if at > 0 {
-            (high, above, inclusive) = (bounds[at - 1], masses[at - 1], false);
+    let mut gathered = false;
+    let Buffers { left, spare, places, maxima } = buffers;
+    loop {
+        let (scores, weights) = if gathered { (left.0.as_slice(), left.1.as_slice()) } else { (scores, weights) };
+        let bounds = if gathered && scores.len() <= FEW { None } else { cuts(low, high.min(highest)) };
+        if let Some(bounds) = bounds {
+            let masses = masses_above(scores, weights, &bounds);
+            let base = above;
+            let at = masses.iter().position(|mass| base + mass >= wanted).unwrap_or(BOUNDS);
+            if at > 0 {
+                (high, above) = (bounds[at - 1], base + masses[at - 1]);
+            }
+            if at < BOUNDS {
+                low = bounds[at];
+            }
+        } else if gathered {
+            break;
         }
-        if at < BOUNDS {
-            low = bounds[at];
-        }
+        places.clear();
+        spare.0.clear();
+        block_maxima(scores, maxima);
+        between(scores, maxima, low, high, places, &mut spare.0);
+        spare.1.clear();
+        spare.1.extend(places.iter().map(|at| weights[*at as usize]));
+        std::mem::swap(left, spare);
+        gathered = true;
     }
-    block_maxima(scores, &mut buffers.maxima);
-    buffers.places.clear();
-    buffers.scores.clear();
-    at_least(scores, &buffers.maxima, low, &mut buffers.places, &mut buffers.scores);
-    buffers.weights.clear();
-    buffers.weights.extend(buffers.places.iter().map(|at| weights[*at as usize]));
-    keep(buffers, low, high, inclusive);
-    while buffers.scores.len() > FEW {
-        let Some(bounds) = cuts(low, high) else { break };
-        let masses = masses_above(&buffers.scores, &buffers.weights, &bounds);
-        let base = above;
-        let at = masses.iter().position(|mass| base + mass >= wanted).unwrap_or(BOUNDS);
-        if at > 0 {
-            (high, above, inclusive) = (bounds[at - 1], base + masses[at - 1], false);
-        }
-        if at < BOUNDS {
-            low = bounds[at];
-        }
-        keep(buffers, low, high, inclusive);
-    }
-    let pairs = buffers.scores.iter().copied().zip(buffers.weights.iter().map(|weight| f64::from(*weight)));
+    let pairs = left.0.iter().copied().zip(left.1.iter().map(|weight| f64::from(*weight)));
     let mut order: Vec<(f32, f64)> = pairs.collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0));
     end(&order, above, wanted, if lowest >= low { order.len() } else { usize::MAX })
@@ -93,19 +87,6 @@ fn cuts(low: f32, high: f32) -> Option<[f32; BOUNDS]> {
     let bounds: [f32; BOUNDS] = std::array::from_fn(|at| high - step * (at + 1) as f32);
     let falling = bounds[0] < high && bounds.windows(2).all(|pair| pair[1] < pair[0]) && bounds[BOUNDS - 1] > low;
     falling.then_some(bounds)
-}
-
-/// Leaves the elements from `low` up to `high`, which itself is inside while nothing is counted above it.
-fn keep(buffers: &mut Buffers, low: f32, high: f32, inclusive: bool) {
-    let mut count = 0;
-    for at in 0..buffers.scores.len() {
-        let score = buffers.scores[at];
-        buffers.scores[count] = score;
-        buffers.weights[count] = buffers.weights[at];
-        count += usize::from(score >= low && (score < high || (inclusive && score == high)));
-    }
-    buffers.scores.truncate(count);
-    buffers.weights.truncate(count);
 }
 
 /// Walks sorted elements from a weight on; `last` is the number of elements after which nothing is left outside.
@@ -146,7 +127,7 @@ mod tests {
         ) {
             let exact: Vec<f64> = weights.iter().map(|weight| f64::from(*weight)).collect();
             let total: f64 = exact.iter().sum();
-            let found = narrowed(&scores, &weights, share * total, &mut Buffers::default());
+            let found = narrowed(&scores, &weights, total, share * total, &mut Buffers::default());
             let wanted = sorted(&scores, &exact, share * total);
             if found != wanted {
                 // Sums in another order may end one element apart where an element's end meets the share.
@@ -169,7 +150,7 @@ mod tests {
     fn equal_scores_are_taken_in_their_order() {
         let scores = [1.0, 1.0, 1.0, 1.0];
         assert_eq!(sorted(&scores, &[1.0; 4], 2.0), Some(Cut { score: 1.0, ties: 2 }));
-        assert_eq!(narrowed(&[1.0; 5000], &[1.0; 5000], 2500.0, &mut Buffers::default()), Some(Cut { score: 1.0, ties: 2500 }));
+        assert_eq!(narrowed(&[1.0; 5000], &[1.0; 5000], 5000.0, 2500.0, &mut Buffers::default()), Some(Cut { score: 1.0, ties: 2500 }));
         assert_eq!(sorted(&scores, &[1.0; 4], 4.0), None);
     }
 }

@@ -47,6 +47,23 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 /// Sum of second differences up to which a distribution counts as straight.
 const FLAT: f64 = 1e-6;
 
+/// Second differences between two totals.
+const BLOCK: usize = 64;
+
+/// The sum up to the end of every [`BLOCK`], eight partial sums at a time.
+fn totals(bends: &[f64]) -> Vec<f64> {
+    let mut total = 0.0;
+    let sums = bends.chunks(BLOCK).map(|block| {
+        let mut lanes = [0.0; 8];
+        for eight in block.chunks(8) {
+            lanes.iter_mut().zip(eight).for_each(|(lane, bend)| *lane += bend);
+        }
+        total += lanes.iter().sum::<f64>();
+        total
+    });
+    sums.collect()
+}
+
 struct TailFree(Settings);
 
 impl Sampler for TailFree {
@@ -64,16 +81,23 @@ impl Sampler for TailFree {
         select::wide_exponentials(&falling, falling[0], &mut p);
         // The sum of bends is told from zero by probabilities, not by weights.
         let scale = (f64::from(falling[0]) - total).exp();
-        let bends: Vec<f64> = p.windows(3).map(|p| ((p[0] - p[1]) - (p[1] - p[2])).abs() * scale).collect();
-        let sum: f64 = bends.iter().sum();
-        let bend = |bend: f64| if sum > FLAT { bend / sum } else { 1.0 / bends.len() as f64 };
-        let mut passed = 0.0;
-        let within = bends.iter().take_while(|at| {
-            passed += bend(**at);
-            passed <= self.0.z
-        });
+        let bends: Vec<f64> = p.windows(3).map(|p| ((p[0] - p[1]) - (p[1] - p[2])).abs()).collect();
+        let totals = totals(&bends);
+        let sum = totals[totals.len() - 1];
+        let within = if sum * scale > FLAT {
+            let target = self.0.z * sum;
+            let block = totals.partition_point(|total| *total <= target);
+            let mut passed = if block == 0 { 0.0 } else { totals[block - 1] };
+            let rest = bends.iter().skip(block * BLOCK).take(BLOCK).take_while(|bend| {
+                passed += **bend;
+                passed <= target
+            });
+            (block * BLOCK).min(bends.len()) + rest.count()
+        } else {
+            (self.0.z * bends.len() as f64 + 1e-9) as usize
+        };
         // The first token always stays, and the last has no second difference.
-        let count = 1 + within.count();
+        let count = 1 + within;
         candidates.keep_falling(&falling, count);
         Ok(())
     }
