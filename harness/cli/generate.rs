@@ -6,8 +6,9 @@ use clap::Args;
 use harness_kernels::logits;
 use serde_json::json;
 
-use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, OrExit, Outcome, refuse};
+use crate::exit::{CELLS_FAILED, DONE, INTERNAL, OrExit, Outcome};
 use crate::model::ModelArguments;
+use crate::prompt;
 
 /// Continue a prompt greedily.
 #[derive(Args)]
@@ -40,31 +41,8 @@ pub struct Arguments {
 pub fn main(arguments: &Arguments) -> Outcome {
     let inputs = crate::fetch::inputs()?;
     let model = arguments.model.open(&inputs)?;
-    let mut prompt: Vec<u32> = match (&arguments.prompt, &arguments.prompt_ids) {
-        (Some(text), _) => model.tokenizer().or_exit(INPUT_MISSING)?.encode(text, false).or_exit(BAD_INPUT)?,
-        (None, Some(path)) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| format!("cannot read {}: {error}", path.display()))
-                .or_exit(INPUT_MISSING)?;
-            serde_json::from_str(&text)
-                .map_err(|error| format!("{} is not an array of token ids: {error}", path.display()))
-                .or_exit(BAD_INPUT)?
-        }
-        (None, None) => return refuse(BAD_INPUT, "give --prompt or --prompt-ids"),
-    };
+    let prompt = prompt::tokens(&model, arguments.prompt.as_deref(), arguments.prompt_ids.as_deref(), arguments.bos)?;
     let config = model.decoder.config().clone();
-    if arguments.bos {
-        let Some(bos) = config.bos else {
-            return refuse(BAD_INPUT, "the model has no beginning-of-sequence token; leave --bos out");
-        };
-        prompt.insert(0, bos);
-    }
-    if prompt.is_empty() {
-        return refuse(BAD_INPUT, "the prompt is empty; give a text or pass --bos");
-    }
-    if let Some(id) = prompt.iter().find(|id| **id as usize >= config.vocab_size) {
-        return refuse(BAD_INPUT, format!("the prompt holds id {id}; the model has {} tokens", config.vocab_size));
-    }
     let mut cache = model.decoder.new_cache();
     let mut row = model.decoder.logits_last(&prompt, &mut cache).or_exit(CELLS_FAILED)?;
     let mut ids = Vec::new();

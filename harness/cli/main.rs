@@ -21,9 +21,12 @@ mod import;
 mod interrupt;
 mod list;
 mod model;
+mod npy;
 mod plan;
+mod prompt;
 mod report;
 mod run;
+mod sample;
 mod schema;
 mod score;
 mod suite;
@@ -72,6 +75,7 @@ enum Verb {
     List(list::Arguments),
     Score(score::Arguments),
     Generate(generate::Arguments),
+    Sample(sample::Arguments),
     Apply(apply::Arguments),
     Train(train::Arguments),
     Schema(schema::Arguments),
@@ -124,6 +128,7 @@ fn act(verb: &Verb) -> exit::Outcome {
         Verb::List(arguments) => list::main(arguments),
         Verb::Score(arguments) => score::main(arguments),
         Verb::Generate(arguments) => generate::main(arguments),
+        Verb::Sample(arguments) => sample::main(arguments),
         Verb::Apply(arguments) => apply::main(arguments),
         Verb::Train(arguments) => train::main(arguments),
         Verb::Schema(arguments) => schema::main(arguments),

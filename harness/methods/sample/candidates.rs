@@ -182,7 +182,9 @@ impl Candidates {
             }
             self.forget();
         } else {
-            self.change_all(|logit| ((f64::from(logit) - f64::from(max)) / temperature).max(f64::from(f32::MIN)) as f32);
+            self.change_all(|logit| {
+                ((f64::from(logit) - f64::from(max)) / temperature).max(f64::from(f32::MIN)) as f32
+            });
         }
     }
 
@@ -448,11 +450,14 @@ impl Candidates {
         }
         let max = self.max();
         let (weight, moment) = if self.logits.len() <= SMALL {
-            self.logits.iter().map(|logit| f64::from(*logit) - f64::from(max)).fold((0.0, 0.0), |(weight, moment), d| {
-                let e = d.exp();
-                // Nothing is left of 0 · ln 0.
-                (weight + e, if e > 0.0 { e.mul_add(d, moment) } else { moment })
-            })
+            self.logits.iter().map(|logit| f64::from(*logit) - f64::from(max)).fold(
+                (0.0, 0.0),
+                |(weight, moment), d| {
+                    let e = d.exp();
+                    // Nothing is left of 0 · ln 0.
+                    (weight + e, if e > 0.0 { e.mul_add(d, moment) } else { moment })
+                },
+            )
         } else {
             select::moments(&self.logits, max)
         };

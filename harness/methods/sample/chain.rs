@@ -117,6 +117,11 @@ impl Chain {
         Ok(Choice { drawn, kept: self.candidates.len(), entropy: self.candidates.entropy() })
     }
 
+    /// Has the thresholds of all stages told as probabilities, see [`Candidates::threshold`].
+    pub fn explain(&mut self) {
+        self.candidates.explain();
+    }
+
     /// Forgets the sequence; the random numbers go on.
     pub fn reset(&mut self) {
         self.stages.iter_mut().for_each(|stage| stage.reset());

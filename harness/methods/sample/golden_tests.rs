@@ -160,9 +160,7 @@ fn shapes_of_the_distribution() {
 fn top_choices_are_excluded_but_the_last() {
     check("xtc(probability=1, threshold=0.1)", &Z6, &[], &[0.0, 0.0, 0.537675, 0.326117, 0.119972, 0.016236]);
     let tenths = logarithms(&[0.4, 0.3, 0.2, 0.1]);
-    for (threshold, wanted) in
-        [(0.09, vec![3]), (0.19, vec![2, 3]), (0.29, vec![1, 2, 3]), (0.39, vec![0, 1, 2, 3])]
-    {
+    for (threshold, wanted) in [(0.09, vec![3]), (0.19, vec![2, 3]), (0.29, vec![1, 2, 3]), (0.39, vec![0, 1, 2, 3])] {
         let text = format!("xtc(probability=1, threshold={threshold})");
         assert_eq!(kept_after(&text, &tenths, &[]).unwrap().0, wanted, "{threshold}");
     }
@@ -186,7 +184,8 @@ fn repetitions_are_penalised() {
     check(&dry("multiplier=1, base=1.1, allowed=4"), &uniform(5), &[0, 1, 2, 3, 4, 0, 1], &[0.2; 5]);
     let mut long = chain("dry(multiplier=0.8)");
     let past = [5, 1, 2, 3, 9, 1, 2, 3, 8, 1, 2, 3];
-    let logits = long.apply(&uniform(10), Past { prompt: &past[..4], generated: &past[4..] }).unwrap().logits().to_vec();
+    let logits =
+        long.apply(&uniform(10), Past { prompt: &past[..4], generated: &past[4..] }).unwrap().logits().to_vec();
     for (token, logit) in logits.iter().enumerate() {
         let wanted = if token == 8 || token == 9 { -1.4 } else { 0.0 };
         assert!((logit - wanted).abs() < 1e-6, "{token}: {logit}");

@@ -56,7 +56,9 @@ fn draws_follow_the_distribution_that_is_left() {
         let square: f64 = ids
             .iter()
             .zip(&probabilities)
-            .map(|(id, p)| (counts[*id as usize] as f64 - p * f64::from(draws as u32)).powi(2) / (p * f64::from(draws as u32)))
+            .map(|(id, p)| {
+                (counts[*id as usize] as f64 - p * f64::from(draws as u32)).powi(2) / (p * f64::from(draws as u32))
+            })
             .sum();
         let degrees = ids.len() as f64 - 1.0;
         assert!(ids.len() == 1 || square < critical(degrees), "{text}: χ² {square} of {} kept", ids.len());

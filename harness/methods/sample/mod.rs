@@ -90,7 +90,9 @@ pub enum SampleError {
         index: usize,
     },
     /// Every candidate is banned.
-    #[error("every token is banned (logit -inf): the list of banned tokens, the grammar or the n-gram rule is too strict")]
+    #[error(
+        "every token is banned (logit -inf): the list of banned tokens, the grammar or the n-gram rule is too strict"
+    )]
     NoFiniteLogit,
     /// A token that the model does not have.
     #[error("{what} names token {token}, but the model has {vocabulary} tokens")]
@@ -112,8 +114,9 @@ pub fn slack(threshold: f64) -> f64 {
 
 /// Ids of tokens separated by spaces.
 pub(crate) fn token_list(name: &'static str, text: &str) -> Result<Vec<u32>, ParameterError> {
-    text.split_whitespace()
-        .map(|word| word.parse())
-        .collect::<Result<_, _>>()
-        .map_err(|_| ParameterError::Together(format!("`{name} = {text}` is not a list of ids of tokens; write ids separated by spaces, for example 198 628")))
+    text.split_whitespace().map(|word| word.parse()).collect::<Result<_, _>>().map_err(|_| {
+        ParameterError::Together(format!(
+            "`{name} = {text}` is not a list of ids of tokens; write ids separated by spaces, for example 198 628"
+        ))
+    })
 }
