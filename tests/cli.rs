@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Ran, harness, run, scratch};
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "run",
     "check",
     "plan",
@@ -18,6 +18,7 @@ const VERBS: [&str; 17] = [
     "list",
     "score",
     "generate",
+    "sample",
     "apply",
     "train",
     "schema",

@@ -41,7 +41,8 @@ fn methods_are_listed_with_their_parameters() {
     let parameters = by(wanda["parameters"].as_array().unwrap(), "name");
     assert_eq!(parameters["sparsity"]["domain"], "[0, 1)");
     for (id, method) in &methods {
-        let row = plain.lines().find(|line| line.starts_with(&format!("prune {id} "))).unwrap();
+        let axis = method["axis"].as_str().unwrap();
+        let row = plain.lines().find(|line| line.starts_with(&format!("{axis} {id} "))).unwrap();
         assert!(row.contains(method["about"].as_str().unwrap()), "{row}");
     }
     assert!(plain.contains("sparsity  [0, 1)  "), "{plain}");

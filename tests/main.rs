@@ -12,6 +12,7 @@ mod lists;
 mod models;
 mod real;
 mod report;
+mod sample;
 mod scale;
 #[cfg(target_os = "linux")]
 mod streaming;

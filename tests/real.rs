@@ -1,9 +1,9 @@
 //! Real checkpoints against numbers computed by transformers, torch and numpy. Runs under `HARNESS_TEST_REAL=1` after
 //! `harness fetch smollm2-135m-instruct stories15m`; a missing asset then fails.
 
-use harness_core::{Arm, Axis, seed};
+use harness_core::{Arm, seed};
 use harness_methods::prune::{Needs, Site};
-use harness_methods::registry::{Method, build};
+use harness_methods::registry::pruner;
 use harness_methods::statistics::LinearStatistics;
 use harness_model::config::Projection;
 use harness_model::decoder::Tap;
@@ -154,7 +154,7 @@ fn wanda_and_sparsegpt_match_an_independent_computation_on_real_layers() {
         let sample: Vec<usize> = ids(&layer["sample"]).into_iter().map(|at| at as usize).collect();
         for arm in layer["arms"].as_array().unwrap() {
             let name = arm["arm"].as_str().unwrap();
-            let Method::Pruner(pruner) = build(Axis::Prune, &name.parse::<Arm>().unwrap()).unwrap();
+            let pruner = pruner(&name.parse::<Arm>().unwrap()).unwrap();
             let mut weight = dense.to_f32();
             let site = Site { name: tensor, layer: index, rows: dense.rows(), cols: dense.cols() };
             pruner.prune(&site, &mut weight, Some(&statistics), None, &mut seed::stream(0, &["test"])).unwrap();

@@ -8,6 +8,9 @@ const ROUNDING: f64 = 1e-7;
 /// Elements that are sorted rather than narrowed further.
 const FEW: usize = 512;
 
+/// Elements of which a guess looks at one.
+const STRIDE: usize = 61;
+
 /// Scores this far below the highest have no weight that f32 can tell from zero, however much nearer than the most
 /// probable token the first one is.
 const REACH: f32 = 120.0;
@@ -49,10 +52,15 @@ pub fn narrowed(scores: &[f32], weights: &[f32], total: f64, wanted: f64, buffer
     // Weight at or above `high`.
     let mut above = 0.0;
     let mut gathered = false;
+    let guess = guess(scores, weights, low, highest, wanted / total, buffers);
     let Buffers { left, spare, places, maxima } = buffers;
     loop {
         let (scores, weights) = if gathered { (left.0.as_slice(), left.1.as_slice()) } else { (scores, weights) };
-        let bounds = if gathered && scores.len() <= FEW { None } else { cuts(low, high.min(highest)) };
+        let bounds = match guess {
+            Some((from, to)) if !gathered => cuts(from, to),
+            _ if gathered && scores.len() <= FEW => None,
+            _ => cuts(low, high.min(highest)),
+        };
         if let Some(bounds) = bounds {
             let masses = masses_above(scores, weights, &bounds);
             let base = above;
@@ -79,6 +87,39 @@ pub fn narrowed(scores: &[f32], weights: &[f32], total: f64, wanted: f64, buffer
     let mut order: Vec<(f32, f64)> = pairs.collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0));
     end(&order, above, wanted, if lowest >= low { order.len() } else { usize::MAX })
+}
+
+/// About where the prefix ends, from every [`STRIDE`]th element: a guess that only saves work.
+fn guess(
+    scores: &[f32],
+    weights: &[f32],
+    low: f32,
+    high: f32,
+    share: f64,
+    buffers: &mut Buffers,
+) -> Option<(f32, f32)> {
+    if scores.len() < 128 * STRIDE {
+        return None;
+    }
+    let (few, some) = &mut buffers.spare;
+    few.clear();
+    few.extend(scores.iter().step_by(STRIDE));
+    some.clear();
+    some.extend(weights.iter().step_by(STRIDE));
+    let wanted = share * masses_above(few, some, &[f32::NEG_INFINITY; BOUNDS])[0];
+    let (mut from, mut to) = (low, high);
+    for _ in 0..2 {
+        let bounds = cuts(from, to)?;
+        let at = masses_above(few, some, &bounds).iter().position(|mass| *mass >= wanted).unwrap_or(BOUNDS);
+        // One part more on either side, for a sample errs.
+        let step = bounds[0] - bounds[1];
+        to = if at < 2 { to } else { bounds[at - 2] };
+        from = if at + 1 < BOUNDS { bounds[at + 1] } else { from };
+        if to - from > 4.0 * step {
+            return None;
+        }
+    }
+    Some((from, to))
 }
 
 /// Bounds that cut an interval, falling; `None` when it is too short for them.

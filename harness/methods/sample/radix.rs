@@ -1,8 +1,8 @@
-//! Sorting numbers by their digits: three passes of eleven bits, a fifth of the time of sorting by comparison.
+//! Sorting numbers by their digits: four passes of eight bits, whose counters stay in the nearest cache.
 
-const BITS: u32 = 11;
+const BITS: u32 = 8;
 const DIGITS: usize = 1 << BITS;
-const PASSES: usize = 3;
+const PASSES: usize = 4;
 
 /// Sorts numbers so that they fall. There must be no NaN.
 pub fn sort_falling(values: &mut Vec<f32>) {

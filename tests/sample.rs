@@ -1,0 +1,112 @@
+//! `harness sample`: what a chain keeps of given rows, and of a model's steps.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::models::SMALL;
+use crate::support::{run, scratch};
+
+/// Writes rows as a `.npy` file of f32.
+fn npy(path: &Path, rows: &[&[f32]]) -> String {
+    let header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}\n", rows.len(), rows[0].len());
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(rows.iter().flat_map(|row| row.iter().flat_map(|value| value.to_le_bytes())));
+    std::fs::write(path, bytes).unwrap();
+    path.display().to_string()
+}
+
+const Z6: [f32; 6] = [2.0, 1.0, 0.5, 0.0, -1.0, -3.0];
+
+#[test]
+fn rows_are_answered_with_what_is_kept_of_them() {
+    let folder = scratch();
+    let logits = npy(&folder.path().join("rows.npy"), &[&Z6, &[0.0, 0.0, f32::NEG_INFINITY, 0.0, 0.0, 0.0]]);
+    let rows = |sampler: &str, more: &[&str]| -> Vec<Value> {
+        let ran = run(&[&["sample", "--json", "--logits", &logits, "--sampler", sampler], more].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str(&ran.out).unwrap()
+    };
+    let found = rows("min-p(p=0.1)", &[]);
+    assert_eq!(found[0]["kept"], serde_json::json!([0, 1, 2, 3]));
+    assert!((found[0]["threshold"].as_f64().unwrap() - 0.056_089).abs() < 1e-6);
+    for (at, wanted) in [0.579_259, 0.213_097, 0.129_250, 0.078_394].into_iter().enumerate() {
+        assert!((found[0]["prob"][at].as_f64().unwrap() - wanted).abs() < 1e-6);
+    }
+    assert_eq!(found[1]["kept"], serde_json::json!([0, 1, 3, 4, 5]));
+    let keys: Vec<&String> = found[0].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["kept", "prob", "threshold"]);
+    // The place of the temperature is that of the chain, and a set that knows no threshold has none.
+    assert_eq!(rows("temperature(t=2) | min-p(p=0.1)", &[])[0]["kept"], serde_json::json!([0, 1, 2, 3, 4]));
+    assert_eq!(rows("min-p(p=0.1) | temperature(t=2)", &[])[0]["kept"], serde_json::json!([0, 1, 2, 3]));
+    assert_eq!(rows("top-k(k=2)", &[])[0]["threshold"], Value::Null);
+    assert_eq!(rows("", &[])[0]["kept"].as_array().unwrap().len(), 6);
+    // A past for every row, or one for each.
+    let one = folder.path().join("one.json");
+    std::fs::write(&one, "[5, 1, 5]").unwrap();
+    let history = ["--history", &one.display().to_string()];
+    assert_eq!(rows("no-repeat-ngram(n=2)", &history)[0]["kept"], serde_json::json!([0, 2, 3, 4, 5]));
+    let each = folder.path().join("each.json");
+    std::fs::write(&each, "[[], [3]]").unwrap();
+    let found = rows("no-repeat-ngram(n=1)", &["--history", &each.display().to_string()]);
+    assert_eq!(found[0]["kept"].as_array().unwrap().len(), 6);
+    assert_eq!(found[1]["kept"], serde_json::json!([0, 1, 4, 5]));
+}
+
+#[test]
+fn what_cannot_be_sampled_is_said() {
+    let folder = scratch();
+    let broken = npy(&folder.path().join("nan.npy"), &[&Z6, &[0.0, f32::NAN, 0.0, 0.0, 0.0, 0.0]]);
+    let refused = |arguments: &[&str], code: i32, why: &str| {
+        let ran = run(&[&["sample"], arguments].concat());
+        assert_eq!(ran.code, code, "{}", ran.err);
+        assert!(ran.err.contains(why), "{}", ran.err);
+    };
+    refused(&["--logits", &broken], 2, "row 1 of");
+    refused(&["--logits", &broken], 2, "the logit of token 1 is not a number");
+    let good = npy(&folder.path().join("good.npy"), &[&Z6]);
+    refused(&["--logits", &good, "--sampler", "min-p(p=1.05)"], 2, "`p = 1.05` is outside its range [0, 1]");
+    refused(&["--logits", &good, "--sampler", "minp"], 2, "did you mean `min-p`?");
+    refused(&["--logits", &good, "--sampler", "mirostat | top-k(k=4)"], 2, "put `mirostat` last");
+    refused(&["--logits", &good, "--sampler", "logit-bias(tokens=\"6:1\")"], 2, "the model has 6 tokens");
+    refused(&["--logits", "no-such.npy"], 5, "does not exist");
+    let text = folder.path().join("text.npy");
+    std::fs::write(&text, "hello").unwrap();
+    refused(&["--logits", &text.display().to_string()], 2, "is not a .npy file");
+    let pasts = folder.path().join("pasts.json");
+    std::fs::write(&pasts, "[[1], [2]]").unwrap();
+    refused(&["--logits", &good, "--history", &pasts.display().to_string()], 2, "has 2 pasts for 1 rows");
+    refused(&["--model", "tiny-100k", "--prompt", "a", "--logits", &good], 2, "cannot be used with");
+}
+
+#[test]
+fn a_model_goes_on_as_its_chain_says() {
+    let folder = scratch();
+    SMALL.write(&folder.path().join("model"));
+    let model = folder.path().join("model").display().to_string();
+    let sample = |arguments: &[&str]| -> Value {
+        let head = ["sample", "--json", "--model", &model, "--prompt", "w3 w4", "-n", "6"];
+        let ran = run(&[&head, arguments].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str(&ran.out).unwrap()
+    };
+    let greedy = sample(&["--sampler", "greedy"]);
+    let ran = run(&["generate", "--json", "--model", &model, "--prompt", "w3 w4", "--max-tokens", "6"]);
+    let generated: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&greedy["ids"], &greedy["text"]), (&generated["ids"], &generated["text"]));
+    for step in greedy["steps"].as_array().unwrap() {
+        assert_eq!(
+            (step["kept"].as_u64(), step["entropy"].as_f64(), step["prob"].as_f64()),
+            (Some(1), Some(0.0), Some(1.0))
+        );
+    }
+    // The same seed gives the same text, another one another.
+    let drawn = |seed: &str| sample(&["--sampler", "temperature(t=3)", "--seed", seed])["ids"].clone();
+    assert_eq!(drawn("1"), drawn("1"));
+    assert_ne!(drawn("1"), drawn("2"));
+    let kept = sample(&["--sampler", "top-k(k=3)"]);
+    assert!(kept["steps"].as_array().unwrap().iter().all(|step| step["kept"] == 3));
+}
