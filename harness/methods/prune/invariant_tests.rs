@@ -31,8 +31,7 @@ fn arm(method: &str, sparsity: f64) -> Arm {
 }
 
 fn pruner(arm: &str) -> Box<dyn Pruner> {
-    let pruner = registry::pruner(&arm.parse().unwrap()).unwrap();
-    pruner
+    registry::pruner(&arm.parse().unwrap()).unwrap()
 }
 
 fn gather(inputs: &[f32], columns: usize) -> LinearStatistics {

@@ -149,7 +149,9 @@ impl Candidates {
         let total = self.log_sum_exp();
         let mut all: Vec<f64> = self.logits.iter().map(|logit| (f64::from(*logit) - total).exp()).collect();
         let sum: f64 = all.iter().sum();
-        all.iter_mut().for_each(|probability| *probability /= sum);
+        for probability in &mut all {
+            *probability /= sum;
+        }
         all
     }
 
@@ -424,7 +426,9 @@ impl Candidates {
     fn take_kept(&mut self) {
         let Scratch { ids, logits, .. } = &mut self.scratch;
         if !self.whole {
-            ids.iter_mut().for_each(|at| *at = self.ids[*at as usize]);
+            for at in ids.iter_mut() {
+                *at = self.ids[*at as usize];
+            }
         }
         std::mem::swap(&mut self.ids, ids);
         std::mem::swap(&mut self.logits, logits);

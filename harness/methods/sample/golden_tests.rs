@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::unreadable_literal)]
 
 use harness_core::Arm;
 use serde_json::Value;

@@ -114,7 +114,7 @@ pub fn slack(threshold: f64) -> f64 {
 
 /// Ids of tokens separated by spaces.
 pub(crate) fn token_list(name: &'static str, text: &str) -> Result<Vec<u32>, ParameterError> {
-    text.split_whitespace().map(|word| word.parse()).collect::<Result<_, _>>().map_err(|_| {
+    text.split_whitespace().map(str::parse).collect::<Result<_, _>>().map_err(|_| {
         ParameterError::Together(format!(
             "`{name} = {text}` is not a list of ids of tokens; write ids separated by spaces, for example 198 628"
         ))

@@ -192,7 +192,7 @@ mod tests {
         let scores = [1.0, 1.0, 1.0, 1.0];
         assert_eq!(sorted(&scores, &[1.0; 4], 2.0), Some(Cut { score: 1.0, ties: 2 }));
         assert_eq!(
-            narrowed(&[1.0; 5000], &[1.0; 5000], 5000.0, 2500.0, &mut Buffers::default()),
+            narrowed(&vec![1.0; 5000], &vec![1.0; 5000], 5000.0, 2500.0, &mut Buffers::default()),
             Some(Cut { score: 1.0, ties: 2500 })
         );
         assert_eq!(sorted(&scores, &[1.0; 4], 4.0), None);
