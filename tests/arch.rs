@@ -11,7 +11,7 @@ const TENSORS: [&str; 4] = ["kernels", "model", "methods", "run"];
 const TABLES: [&str; 2] = ["store", "report"];
 /// What only one column may use.
 const OF_TENSORS: [&str; 5] = ["candle-core", "faer", "gemm", "safetensors", "tokenizers"];
-const OF_TABLES: [&str; 2] = ["polars", "plotters"];
+const OF_TABLES: [&str; 3] = ["polars", "plotters", "pdf-writer"];
 
 fn dependencies(manifest: &Path) -> BTreeSet<String> {
     let text = std::fs::read_to_string(manifest).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use harness_core::chart::Table;
+use harness_core::chart::{Chart, StyleName, Table};
 use harness_report::{Document, Failed, MetricNote, Outcome as Expected, Warning, render};
 use harness_store::{MetricInfo, Record, Run, StoreError};
 use harness_suite::{Expectation, Suite};
@@ -15,6 +15,18 @@ use crate::{advice, answer, cells};
 pub struct Report(pub Document);
 
 impl Report {
+    /// Asks for charts in these styles too.
+    pub fn draw_in(&mut self, styles: &[StyleName], wanted: impl Fn(&Chart, StyleName) -> bool) {
+        for chart in &mut self.0.charts {
+            let more: Vec<StyleName> = styles
+                .iter()
+                .copied()
+                .filter(|style| !chart.styles.contains(style) && wanted(chart, *style))
+                .collect();
+            chart.styles.extend(more);
+        }
+    }
+
     /// Expectations that do not hold.
     pub fn violated(&self) -> Vec<String> {
         self.texts(Some(false))

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
+use harness_core::chart::StyleName;
 use harness_store::{Run, StoreError};
 use harness_suite::{AnyName, Suite};
 
@@ -18,6 +19,7 @@ Renders report.html, report.md and the figures from the rows of the run; nothing
 
 Examples:
   harness report pruning-1a2b3c4d
+  harness report pruning-1a2b3c4d --style paper-1col --style slides
   harness report reports/runs/pruning-1a2b3c4d --out /tmp/report")]
 pub struct Arguments {
     /// A run folder, or its name below reports/runs.
@@ -25,10 +27,14 @@ pub struct Arguments {
     /// Where to write; by default into the run folder.
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Draw every figure in this style too: web, paper-1col, paper-2col or slides.
+    #[arg(long)]
+    style: Vec<StyleName>,
 }
 
 pub fn main(arguments: &Arguments) -> Outcome {
-    let Rebuilt { folder, report, .. } = rebuild(&arguments.run)?;
+    let Rebuilt { folder, mut report, .. } = rebuild(&arguments.run)?;
+    report.draw_in(&arguments.style, |_, _| true);
     let out = arguments.out.clone().unwrap_or(folder);
     document::write(&report, &out)?;
     println!("{}", out.join("report.html").display());

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use harness_report::render;
+use harness_core::chart::StyleName;
+use harness_report::{chart_paths, render};
 use harness_store::Disagreement;
 use serde_json::json;
 
@@ -44,8 +45,12 @@ struct Difference {
 }
 
 pub fn main(arguments: &Arguments) -> Outcome {
-    let Rebuilt { folder, run, report } = rebuild(&arguments.run)?;
+    let Rebuilt { folder, run, mut report } = rebuild(&arguments.run)?;
     let place = arguments.report.clone().unwrap_or(folder);
+    // `harness report --style` may have drawn more than the suite declares; what is there is checked.
+    report.draw_in(&StyleName::ALL.map(|(_, style)| style), |chart, style| {
+        chart_paths(chart, style).iter().any(|path| place.join(path).exists())
+    });
     let numbers = harness_store::recompute(&run);
     let files = render(&report.0).or_exit(INTERNAL)?;
     let differences: Vec<Difference> =

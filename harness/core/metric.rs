@@ -75,6 +75,15 @@ impl Reduction {
     }
 }
 
+/// What a metric can be taken apart along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Along {
+    /// The word in suites.
+    pub word: &'static str,
+    /// What stands at the axis of a chart.
+    pub label: &'static str,
+}
+
 /// What is known of a metric.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MetricSpec {
@@ -94,6 +103,8 @@ pub struct MetricSpec {
     pub reduction: Reduction,
     /// Whether it needs the dense model beside the arm.
     pub needs_dense: bool,
+    /// What its observations are taken apart along, if anything.
+    pub along: Option<Along>,
     /// Raised whenever its definition changes; part of every cell id.
     pub version: u32,
 }

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
-/// The layout of a run folder; readers refuse a larger one.
-pub const SCHEMA: u32 = 1;
+/// The layout of a run folder; readers refuse a larger one. 2 added `profiles.parquet`.
+pub const SCHEMA: u32 = 2;
 
 /// The suite as it was run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,9 +4,9 @@ use harness_core::chart::{Chart, Table};
 use harness_core::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 
-use crate::canvas::DrawError;
 use crate::cell::CellPage;
-use crate::{csv, draw, html, latex, markdown};
+use crate::draw::DrawError;
+use crate::{csv, figures, html, latex, markdown};
 
 /// What became of an expectation of the suite.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,23 +142,16 @@ pub enum ReportError {
     Page(#[from] minijinja::Error),
 }
 
-/// All files of a report: `report.html` (complete in itself), `report.md`, `figures/ID.svg`, `figures/ID.png` for each
-/// chart, and `tables/ID.html`, `.md`, `.csv`, `.tex` for each table. The same document gives the same bytes.
+/// All files of a report: `report.html` (complete in itself), `report.md`, the files of each chart (see
+/// [`figures::chart_files`]), and `tables/ID.html`, `.md`, `.csv`, `.tex` for each table. The same document gives the same
+/// bytes.
 ///
 /// # Errors
 /// [`ReportError`] names the chart that could not be drawn.
 pub fn render(document: &Document) -> Result<Vec<File>, ReportError> {
-    let mut files = Vec::new();
-    let mut drawings = Vec::new();
-    for chart in &document.charts {
-        let failed = |source| ReportError::Chart { id: chart.id.clone(), source };
-        let svg = draw::svg(chart).map_err(failed)?;
-        let stem = stem(&chart.id);
-        files.push(File { path: format!("figures/{stem}.svg"), bytes: svg.clone().into_bytes() });
-        files.push(File { path: format!("figures/{stem}.png"), bytes: draw::png(chart).map_err(failed)? });
-        drawings.push(svg);
-    }
-    let page = html::page(document, &drawings)?;
+    let pictures = figures::all(document)?;
+    let page = html::page(document, &pictures)?;
+    let mut files = pictures.files;
     files.insert(0, File { path: "report.html".to_owned(), bytes: page.into_bytes() });
     files.insert(1, File { path: "report.md".to_owned(), bytes: markdown::markdown(document).into_bytes() });
     files.extend(table_files(document));

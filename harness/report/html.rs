@@ -9,17 +9,18 @@ use minijinja::{Environment, context};
 
 use crate::cell;
 use crate::document::{Document, environment, stem};
+use crate::figures::Pictures;
 use crate::number::{Scale, entry_text, written};
 
 /// The page, with the charts drawn in it.
-pub fn page(document: &Document, drawings: &[String]) -> Result<String, minijinja::Error> {
+pub fn page(document: &Document, pictures: &Pictures) -> Result<String, minijinja::Error> {
     let mut engine = Environment::new();
     // The name ends in .html, so everything that is not marked safe is escaped.
     engine.add_template("report.html", include_str!("templates/report.html"))?;
     let charts: Vec<Value> = document
         .charts
         .iter()
-        .zip(drawings)
+        .zip(&pictures.inside)
         .map(|(chart, svg)| {
             let failed =
                 chart.facets.iter().flat_map(|facet| &facet.series).flat_map(|series| {
@@ -74,7 +75,7 @@ pub fn page(document: &Document, drawings: &[String]) -> Result<String, minijinj
         data => Value::from_safe_string(cell::data(&document.cells)),
         environment => pairs(facts.iter().map(|(name, value)| (*name, value.as_str()))),
         suite => &document.stamp.suite.text,
-        style => safe(include_str!("templates/report.css")),
+        style => safe(&format!("{}{}", include_str!("templates/report.css"), pictures.fonts)),
         script => safe(include_str!("templates/report.js")),
     })
 }

@@ -2,75 +2,103 @@
 
 use std::sync::OnceLock;
 
-use ab_glyph::{Font, FontRef, Glyph, PxScale, ScaleFont, point};
+use ab_glyph::{Font, FontRef, GlyphId, PxScale, point};
 
 /// Weight of text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
     Regular,
     Bold,
 }
 
+impl Weight {
+    /// The file of the font.
+    pub fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::Regular => include_bytes!("fonts/Inter-Regular.ttf"),
+            Self::Bold => include_bytes!("fonts/Inter-SemiBold.ttf"),
+        }
+    }
+
+    /// As style sheets count it.
+    pub fn number(self) -> u32 {
+        if self == Self::Bold { 600 } else { 400 }
+    }
+}
+
 fn font(weight: Weight) -> Option<&'static FontRef<'static>> {
     static REGULAR: OnceLock<Option<FontRef<'static>>> = OnceLock::new();
     static BOLD: OnceLock<Option<FontRef<'static>>> = OnceLock::new();
-    let (cell, bytes): (_, &'static [u8]) = match weight {
-        Weight::Regular => (&REGULAR, include_bytes!("fonts/Inter-Regular.ttf")),
-        Weight::Bold => (&BOLD, include_bytes!("fonts/Inter-SemiBold.ttf")),
-    };
-    cell.get_or_init(|| FontRef::try_from_slice(bytes).ok()).as_ref()
+    let cell = if weight == Weight::Bold { &BOLD } else { &REGULAR };
+    cell.get_or_init(|| FontRef::try_from_slice(weight.bytes()).ok()).as_ref()
 }
 
-/// Glyphs with their places on a base line that starts at (0, 0), and the width of all.
-fn set(text: &str, size: f64, weight: Weight) -> (Vec<Glyph>, f32) {
-    let Some(font) = font(weight) else { return (Vec::new(), 0.0) };
-    // `PxScale` is the height from the lowest descender to the highest ascender; sizes are given in em.
-    let units = font.units_per_em().unwrap_or(1000.0);
-    let scale = PxScale::from(size as f32 * font.height_unscaled() / units);
-    let scaled = font.as_scaled(scale);
-    let (mut glyphs, mut x, mut previous) = (Vec::new(), 0.0, None);
-    for sign in text.chars() {
-        let id = scaled.glyph_id(sign);
-        x += previous.map_or(0.0, |previous| scaled.kern(previous, id));
-        glyphs.push(id.with_scale_and_position(scale, point(x, 0.0)));
-        x += scaled.h_advance(id);
-        previous = Some(id);
-    }
-    (glyphs, x)
+/// A letter of a set text: its number in the font, and its place and width in sizes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Letter {
+    pub sign: char,
+    pub glyph: u16,
+    pub x: f64,
+    pub advance: f64,
 }
 
-/// Width of a text of `size` pixels an em.
+/// The letters of a text one after the other. The font is used without kerning, so that every format gives the same
+/// line.
+pub fn set(text: &str, weight: Weight) -> Vec<Letter> {
+    let Some(font) = font(weight) else { return Vec::new() };
+    let units = f64::from(font.units_per_em().unwrap_or(1000.0));
+    let mut x = 0.0;
+    text.chars()
+        .map(|sign| {
+            let id = font.glyph_id(sign);
+            let advance = f64::from(font.h_advance_unscaled(id)) / units;
+            let letter = Letter { sign, glyph: id.0, x, advance };
+            x += advance;
+            letter
+        })
+        .collect()
+}
+
+/// Width of a text of `size`.
 pub fn width(text: &str, size: f64, weight: Weight) -> f64 {
-    f64::from(set(text, size, weight).1)
+    set(text, weight).last().map_or(0.0, |last| (last.x + last.advance) * size)
 }
 
-/// Calls `draw` with every pixel the text covers, relative to the start of its base line, and how far it is covered.
+/// Calls `draw` with every pixel that a text of `size` covers, relative to the start of its base line, and how far it is
+/// covered, at most 1.
 pub fn pixels(text: &str, size: f64, weight: Weight, mut draw: impl FnMut(i32, i32, f64)) {
     let Some(font) = font(weight) else { return };
-    for glyph in set(text, size, weight).0 {
+    // The crate counts from the lowest to the highest letter, and we count an em.
+    let scale = PxScale::from(size as f32 * font.height_unscaled() / font.units_per_em().unwrap_or(1000.0));
+    for letter in set(text, weight) {
+        let glyph = GlyphId(letter.glyph).with_scale_and_position(scale, point((letter.x * size) as f32, 0.0));
         if let Some(outline) = font.outline_glyph(glyph) {
             let bounds = outline.px_bounds();
             outline.draw(|x, y, cover| {
-                draw(bounds.min.x as i32 + x as i32, bounds.min.y as i32 + y as i32, f64::from(cover));
+                draw(bounds.min.x as i32 + x as i32, bounds.min.y as i32 + y as i32, f64::from(cover).clamp(0.0, 1.0));
             });
         }
     }
 }
 
+/// Height above and depth below the base line, in thousandths of a size.
+pub fn reach(weight: Weight) -> (f64, f64) {
+    let Some(font) = font(weight) else { return (800.0, -200.0) };
+    let units = f64::from(font.units_per_em().unwrap_or(1000.0));
+    let thousandths = |value: f32| f64::from(value) / units * 1000.0;
+    (thousandths(font.ascent_unscaled()), thousandths(font.descent_unscaled()))
+}
+
 /// The text cut to a width, with an ellipsis where something is missing.
 pub fn fit(text: &str, size: f64, weight: Weight, room: f64) -> String {
-    if width(text, size, weight) <= room {
+    let letters = set(text, weight);
+    if letters.last().is_none_or(|last| (last.x + last.advance) * size <= room) {
         return text.to_owned();
     }
-    let mut kept: Vec<char> = text.chars().collect();
-    while kept.len() > 1 {
-        kept.pop();
-        let cut: String = kept.iter().collect::<String>().trim_end().to_owned() + "…";
-        if width(&cut, size, weight) <= room {
-            return cut;
-        }
-    }
-    "…".to_owned()
+    let dots = width("…", size, weight);
+    let fitting = letters.iter().take_while(|letter| (letter.x + letter.advance) * size + dots <= room).count();
+    let kept: String = letters[..fitting].iter().map(|letter| letter.sign).collect();
+    kept.trim_end().to_owned() + "…"
 }
 
 /// The text broken at spaces into lines of at most a width.
@@ -99,5 +127,24 @@ mod tests {
         let cut = fit("magnitude(sparsity=0.5)", 12.0, Weight::Regular, 60.0);
         assert!(cut.ends_with('…') && width(&cut, 12.0, Weight::Regular) <= 60.0);
         assert_eq!(wrap("one two three", 12.0, Weight::Regular, 50.0), ["one two", "three"]);
+    }
+
+    #[test]
+    fn pixels_lie_on_the_base_line_and_within_the_width() {
+        for (text, size) in [("H", 100.0), ("ppl", 40.0)] {
+            let (mut left, mut right, mut top, mut bottom, mut area) = (i32::MAX, i32::MIN, i32::MAX, i32::MIN, 0.0);
+            pixels(text, size, Weight::Regular, |x, y, cover| {
+                if cover > 0.5 {
+                    (left, right, top, bottom) = (left.min(x), right.max(x), top.min(y), bottom.max(y));
+                }
+                area += cover;
+            });
+            assert!(left >= 0 && f64::from(right) <= width(text, size, Weight::Regular), "{text}");
+            if text == "H" {
+                // Inter's capitals are 0.727 of its size, and stand on the base line.
+                assert!((top + 73).abs() <= 1 && bottom == -1, "{top} {bottom}");
+            }
+            assert!(area > 0.1 * size * size);
+        }
     }
 }

@@ -66,6 +66,21 @@ pub fn format_value(value: f64) -> String {
     fixed(value, decimals(value, 4))
 }
 
+/// A value with three significant digits, for narrow places.
+pub fn format_short(value: f64) -> String {
+    match value.abs() {
+        size if !value.is_finite() || size >= 1e6 || (size > 0.0 && size < 1e-3) => {
+            if value.is_finite() {
+                scientific(value, 1)
+            } else {
+                "–".to_owned()
+            }
+        }
+        size if size >= 1e4 => format!("{}k", fixed(value / 1e3, if size >= 1e5 { 0 } else { 1 })),
+        _ => fixed(value, decimals(value, 3).min(3)),
+    }
+}
+
 /// `1.2·10⁻⁵`
 pub fn scientific(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$e}");

@@ -1,4 +1,4 @@
-//! Colours, marks and dashes that stay apart for colour-blind readers and in grey print.
+//! Colours, marks, dashes and hatches that stay apart for colour-blind readers and in grey print.
 
 /// Red, green, blue.
 pub type Colour = (u8, u8, u8);
@@ -40,6 +40,18 @@ const MARKS: [Mark; 7] =
 
 const DASHES: [&[f64]; 5] = [&[], &[7.0, 3.0], &[2.0, 2.5], &[8.0, 3.0, 2.0, 3.0], &[12.0, 4.0]];
 
+/// Strokes over an area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hatch {
+    Plain,
+    Rising,
+    Falling,
+    Crossed,
+    Upright,
+}
+
+const HATCHES: [Hatch; 5] = [Hatch::Plain, Hatch::Rising, Hatch::Falling, Hatch::Crossed, Hatch::Upright];
+
 /// How a series looks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Look {
@@ -47,6 +59,7 @@ pub struct Look {
     pub mark: Mark,
     /// Lengths of strokes and gaps; empty for a whole line.
     pub dash: &'static [f64],
+    pub hatch: Hatch,
 }
 
 /// The look of the series with a number. Colour, mark and dash go round at different lengths, so that no two of the
@@ -56,12 +69,38 @@ pub fn look(index: usize) -> Look {
         colour: BRIGHT[index % BRIGHT.len()],
         mark: MARKS[(index + index / BRIGHT.len()) % MARKS.len()],
         dash: DASHES[index % DASHES.len()],
+        hatch: HATCHES[index % HATCHES.len()],
     }
+}
+
+/// A colour nearer to paper: 0 leaves it, 1 is paper.
+pub fn pale((r, g, b): Colour, share: f64) -> Colour {
+    let mix = |channel: u8| (f64::from(channel) + (255.0 - f64::from(channel)) * share).round() as u8;
+    (mix(r), mix(g), mix(b))
+}
+
+/// Stops of the shades of a heat map, from little to much.
+const SHADES: [Colour; 5] =
+    [(0xF2, 0xF5, 0xF9), (0xBC, 0xD5, 0xE8), (0x70, 0xA8, 0xCD), (0x2F, 0x6F, 0xA6), (0x0B, 0x2F, 0x5B)];
+
+/// The shade at a share from 0 to 1. Lightness falls all the way, so it reads the same in grey and for every eye.
+pub fn shade(share: f64) -> Colour {
+    let place = share.clamp(0.0, 1.0) * (SHADES.len() - 1) as f64;
+    let below = (place.floor() as usize).min(SHADES.len() - 2);
+    let part = place - below as f64;
+    let mix = |a: u8, b: u8| (f64::from(a) + (f64::from(b) - f64::from(a)) * part).round() as u8;
+    let (a, b) = (SHADES[below], SHADES[below + 1]);
+    (mix(a.0, b.0), mix(a.1, b.1), mix(a.2, b.2))
+}
+
+/// How light a colour is in grey print, 0 to 1.
+pub fn lightness((r, g, b): Colour) -> f64 {
+    (0.2126 * f64::from(r) + 0.7152 * f64::from(g) + 0.0722 * f64::from(b)) / 255.0
 }
 
 #[cfg(test)]
 mod tests {
-    use super::look;
+    use super::*;
 
     #[test]
     fn no_two_of_many_series_look_the_same() {
@@ -70,5 +109,22 @@ mod tests {
                 assert_ne!(look(a), look(b), "{a} {b}");
             }
         }
+    }
+
+    #[test]
+    fn without_colour_neighbours_still_differ() {
+        for a in 0..12 {
+            for b in 0..a {
+                let (x, y) = (look(a), look(b));
+                assert!(x.mark != y.mark || x.dash != y.dash, "{a} {b}");
+            }
+        }
+        assert!((0..5).all(|a| (0..a).all(|b| look(a).hatch != look(b).hatch)));
+    }
+
+    #[test]
+    fn shades_grow_darker() {
+        let all: Vec<f64> = (0..=100).map(|step| lightness(shade(f64::from(step) / 100.0))).collect();
+        assert!(all.windows(2).all(|pair| pair[1] < pair[0]), "{all:?}");
     }
 }

@@ -57,9 +57,10 @@ impl Area {
     }
 }
 
-/// A free place beside a point for a label of a size, tried clockwise from the right; `None` where all are taken.
-pub fn beside(point: (f64, f64), size: (f64, f64), bounds: &Area, taken: &[Area]) -> Option<Area> {
-    let (gap, (x, y), (width, height)) = (7.0, point, size);
+/// A free place at a distance beside a point for a label of a size, tried clockwise from the right; `None` where all are
+/// taken.
+pub fn beside(point: (f64, f64), size: (f64, f64), gap: f64, bounds: &Area, taken: &[Area]) -> Option<Area> {
+    let ((x, y), (width, height)) = (point, size);
     let offsets = [
         (gap, -height / 2.0),
         (-gap - width, -height / 2.0),

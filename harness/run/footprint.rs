@@ -2,10 +2,24 @@
 
 use harness_model::config::Projection;
 use harness_model::decoder::Decoder;
+use harness_model::weight::Weight;
 use rayon::prelude::*;
 
+/// Counts over the prunable maps of one layer.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LayerFootprint {
+    /// Weights.
+    pub weights: u64,
+    /// Zeros among them.
+    pub zeros: u64,
+    /// Sum of the squared differences from the dense model's weights.
+    pub change: f64,
+    /// Sum of the dense model's squared weights.
+    pub norm: f64,
+}
+
 /// Counts over a prepared model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Footprint {
     /// Weights of the prunable maps.
     pub prunable: u64,
@@ -19,15 +33,17 @@ pub struct Footprint {
     pub bytes: u64,
     /// Bytes when each prunable matrix takes the smaller of dense and bitmap-plus-values.
     pub bytes_stored: u64,
+    /// Counts of each layer. Their changes are counted only where a dense model was given.
+    pub layers: Vec<LayerFootprint>,
 }
 
 impl Footprint {
-    /// Counts a model.
-    pub fn of(decoder: &Decoder) -> Self {
+    /// Counts a model, and how far its weights are from those of the dense model where that is given.
+    pub fn of(decoder: &Decoder, dense_model: Option<&Decoder>) -> Self {
         let sites: Vec<(usize, Projection)> = (0..decoder.config().layers)
             .flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)))
             .collect();
-        let prunable: Vec<Self> = sites
+        let prunable: Vec<(usize, Self, LayerFootprint)> = sites
             .par_iter()
             .filter_map(|&(layer, projection)| {
                 let linear = decoder.linear(layer, projection)?;
@@ -37,18 +53,27 @@ impl Footprint {
                 let size = weight.dtype().size() as u64;
                 let dense = count * size;
                 let sparse = count.div_ceil(8) + (count - zeros) * size;
-                Some(Self {
+                let original = dense_model.and_then(|model| model.linear(layer, projection));
+                let (change, norm) = original.map_or((0.0, 0.0), |original| change(&weight, &original.weight()));
+                let whole = Self {
                     prunable: count,
                     prunable_zeros: zeros,
                     parameters: count,
                     zeros,
                     bytes: dense,
                     bytes_stored: dense.min(sparse),
-                })
+                    layers: Vec::new(),
+                };
+                Some((layer, whole, LayerFootprint { weights: count, zeros, change, norm }))
             })
             .collect();
-        let mut sum = Self::default();
-        for part in prunable {
+        let mut sum = Self { layers: vec![LayerFootprint::default(); decoder.config().layers], ..Self::default() };
+        for (layer, part, counts) in prunable {
+            let own = &mut sum.layers[layer];
+            own.weights += counts.weights;
+            own.zeros += counts.zeros;
+            own.change += counts.change;
+            own.norm += counts.norm;
             sum.prunable += part.prunable;
             sum.prunable_zeros += part.prunable_zeros;
             sum.zeros += part.zeros;
@@ -70,8 +95,38 @@ impl Footprint {
         self.prunable_zeros as f64 / self.prunable.max(1) as f64
     }
 
+    /// Squared change of the prunable weights over their squared norm in the dense model.
+    pub fn weight_error(&self) -> f64 {
+        let (change, norm) =
+            self.layers.iter().fold((0.0, 0.0), |sum, layer| (sum.0 + layer.change, sum.1 + layer.norm));
+        if norm > 0.0 { change / norm } else { 0.0 }
+    }
+
     /// Zero share of all parameters.
     pub fn sparsity_total(&self) -> f64 {
         self.zeros as f64 / self.parameters.max(1) as f64
+    }
+}
+
+/// Squared differences of a matrix from another of its shape, and the squares of the other, summed in f64. A matrix of
+/// another shape counts as one of zeros.
+fn change(weight: &Weight, original: &Weight) -> (f64, f64) {
+    let (new, old) = (weight.to_f32(), original.to_f32());
+    let square = |value: f32| f64::from(value) * f64::from(value);
+    let norm: f64 = old.iter().map(|value| square(*value)).sum();
+    let same = (weight.rows(), weight.cols()) == (original.rows(), original.cols());
+    let change = if same { new.iter().zip(&old).map(|(a, b)| square(a - b)).sum() } else { norm };
+    (change, norm)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_change_of_a_matrix_is_known() {
+        let of = |values: &[f32]| Weight::from_f32(1, values.len(), values.to_vec());
+        assert_eq!(change(&of(&[1.0, 0.0, 3.0]), &of(&[1.0, 2.0, 4.0])), (5.0, 21.0));
+        assert_eq!(change(&of(&[1.0]), &of(&[1.0, 2.0])), (5.0, 5.0));
     }
 }

@@ -10,7 +10,7 @@ use crate::catalog::Settings;
 use crate::clock::{self, Clock};
 use crate::footprint::Footprint;
 use crate::memory;
-use crate::metrics::{Seen, registry};
+use crate::metrics::{Metric, Seen, registry};
 use crate::panics::caught;
 use crate::runner::Data;
 use crate::score::{ScoreError, WindowScore, score_group};
@@ -56,14 +56,16 @@ pub fn measure_group(
     if probes.contains(&Probe::Time) {
         time_all(dense, arms, settings, &mut seen);
     }
+    let metrics = registry();
     if probes.contains(&Probe::Static) {
+        let beside = |metric: &&Metric| metric.spec.probe == Probe::Static && metric.spec.needs_dense;
+        let compared = metrics.iter().filter(beside).any(|metric| wanted.iter().any(|id| id == metric.spec.id));
         for (arm, seen) in arms.iter().zip(&mut seen) {
             if let Ok(seen) = seen {
-                seen.footprint = Some(Footprint::of(&arm.decoder));
+                seen.footprint = Some(Footprint::of(&arm.decoder, compared.then_some(dense)));
             }
         }
     }
-    let metrics = registry();
     let wanted: Vec<_> = wanted.iter().filter_map(|id| metrics.iter().find(|metric| metric.spec.id == id)).collect();
     seen.into_iter()
         .map(|seen| seen.map(|seen| wanted.iter().map(|metric| (metric.observe)(&metric.spec, &seen)).collect()))

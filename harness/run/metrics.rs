@@ -1,10 +1,10 @@
 //! The metric registry: one entry a metric.
 
-use harness_core::{Direction, MetricSpec, Noise, Observation, Probe, Reduction};
+use harness_core::{Along, Direction, MetricSpec, Noise, Observation, Probe, Profile, Reduction};
 
 use crate::clock::Throughput;
-use crate::footprint::Footprint;
-use crate::score::WindowScore;
+use crate::footprint::{Footprint, LayerFootprint};
+use crate::score::{StretchScore, WindowScore};
 
 /// What the probes saw of one arm in one cell; a probe that nobody asked for left nothing.
 #[derive(Debug, Default)]
@@ -42,8 +42,11 @@ const BASE: MetricSpec = MetricSpec {
     probe: Probe::Static,
     reduction: Reduction::Single,
     needs_dense: false,
+    along: None,
     version: 1,
 };
+const TOKEN: Option<Along> = Some(Along { word: "token", label: "place in the window (tokens)" });
+const LAYER: Option<Along> = Some(Along { word: "layer", label: "layer" });
 const SCORED: MetricSpec =
     MetricSpec { noise: Noise::Sampled, probe: Probe::Score, reduction: Reduction::Ratio, ..BASE };
 const TIMED: MetricSpec = MetricSpec { noise: Noise::Timed, probe: Probe::Time, reduction: Reduction::Median, ..BASE };
@@ -64,14 +67,26 @@ pub fn registry() -> Vec<Metric> {
         },
         Metric {
             spec: MetricSpec {
+                id: "nll",
+                about: "mean negative log-likelihood of the scored tokens",
+                unit: "nats/token",
+                direction: Lower,
+                along: TOKEN,
+                ..SCORED
+            },
+            observe: |spec, seen| by_token(seen, scored(spec, seen, |window| window.nll), |stretch| stretch.nll),
+        },
+        Metric {
+            spec: MetricSpec {
                 id: "kl",
                 about: "mean KL divergence of the next-token distribution from the dense model's, KL(dense || arm)",
                 unit: "nats/token",
                 direction: Lower,
                 needs_dense: true,
+                along: TOKEN,
                 ..SCORED
             },
-            observe: |spec, seen| scored(spec, seen, |window| window.kl),
+            observe: |spec, seen| by_token(seen, scored(spec, seen, |window| window.kl), |stretch| stretch.kl),
         },
         Metric {
             spec: MetricSpec {
@@ -87,9 +102,27 @@ pub fn registry() -> Vec<Metric> {
             spec: MetricSpec {
                 id: "sparsity",
                 about: "share of zeros among the prunable weights, counted on the result",
+                along: LAYER,
                 ..BASE
             },
-            observe: |spec, seen| counted(spec, seen, Footprint::sparsity),
+            observe: |spec, seen| {
+                let pair = |layer: &LayerFootprint| (layer.zeros as f64, layer.weights as f64);
+                by_layer(seen, counted(spec, seen, Footprint::sparsity), pair)
+            },
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "weight_error",
+                about: "squared change of the prunable weights over their squared norm, ‖W − W'‖² / ‖W‖²",
+                direction: Lower,
+                needs_dense: true,
+                along: LAYER,
+                ..BASE
+            },
+            observe: |spec, seen| {
+                let pair = |layer: &LayerFootprint| (layer.change, layer.norm);
+                by_layer(seen, counted(spec, seen, Footprint::weight_error), pair)
+            },
         },
         Metric {
             spec: MetricSpec {
@@ -191,6 +224,36 @@ fn scored(spec: &MetricSpec, seen: &Seen, sample: fn(&WindowScore) -> f64) -> Ob
     }
 }
 
+/// With the samples taken apart along the window: one for each stretch of positions of each window.
+fn by_token(seen: &Seen, whole: Observation, sample: fn(&StretchScore) -> f64) -> Observation {
+    let mut profile = Profile {
+        reduction: Reduction::Ratio,
+        places: Vec::new(),
+        samples: Vec::new(),
+        weights: Vec::new(),
+        clusters: Vec::new(),
+    };
+    for (window, document) in seen.scores.iter().zip(&seen.documents) {
+        for stretch in &window.stretches {
+            // The middle of the stretch.
+            profile.places.push(stretch.first as f64 + (stretch.tokens as f64 - 1.0) / 2.0);
+            profile.samples.push(sample(stretch));
+            profile.weights.push(stretch.tokens as f64);
+            profile.clusters.push(*document);
+        }
+    }
+    Observation { profile: (!profile.samples.is_empty()).then_some(profile), ..whole }
+}
+
+/// With one sample for each layer, numbered from 0; `pair` gives its part and what that is a part of.
+fn by_layer(seen: &Seen, whole: Observation, pair: fn(&LayerFootprint) -> (f64, f64)) -> Observation {
+    let Some(footprint) = &seen.footprint else { return whole };
+    let (samples, weights) = footprint.layers.iter().map(pair).unzip();
+    let places = (0..footprint.layers.len()).map(|layer| layer as f64).collect();
+    let profile = Profile { reduction: Reduction::Ratio, places, samples, weights, clusters: Vec::new() };
+    Observation { profile: Some(profile), ..whole }
+}
+
 fn timed(spec: &MetricSpec, samples: &[f64], rounds: &[u32]) -> Observation {
     if samples.is_empty() {
         return absent(spec, "no round was timed");
@@ -223,9 +286,14 @@ mod tests {
 
     #[test]
     fn scored_metrics_have_known_answers() {
-        let window = |nll, kl, agreements| WindowScore { nll, tokens: 4, kl, agreements };
+        let halves = |nll: f64, kl: f64| {
+            let half = |first| StretchScore { first, tokens: 2, nll: nll / 2.0, kl: kl / 2.0 };
+            vec![half(2), half(4)]
+        };
+        let window = |nll, kl, agreements| WindowScore { nll, tokens: 4, kl, agreements, stretches: halves(nll, kl) };
         let seen = Seen {
             scores: vec![window(4.0 * 2.0_f64.ln(), 0.4, 4), window(4.0 * 8.0_f64.ln(), 0.0, 2)],
+            documents: vec![0, 1],
             ..Seen::default()
         };
         let value = |id: &str| {
@@ -237,5 +305,31 @@ mod tests {
         assert_eq!(value("kl"), Some(0.05));
         assert_eq!(value("top1"), Some(0.75));
         assert_eq!(value("prefill_tps"), None);
+        let all = registry();
+        let nll = all.iter().find(|metric| metric.spec.id == "nll").map(|nll| (nll.observe)(&nll.spec, &seen));
+        let profile = nll.and_then(|nll| nll.profile).map(|profile| profile.by_place("nll")).unwrap_or_default();
+        assert_eq!(profile.iter().map(|(place, _)| *place).collect::<Vec<_>>(), [2.5, 4.5]);
+        assert!(profile.iter().all(|(_, at)| at.value().is_some_and(|nll| (nll - 4.0_f64.ln()).abs() < 1e-12)));
+        assert_eq!(profile[0].1.clusters, [0, 1]);
+    }
+
+    #[test]
+    fn layers_add_up_to_the_whole() {
+        let layer = |zeros, change| LayerFootprint { weights: 4, zeros, change, norm: 8.0 };
+        let footprint = Footprint {
+            prunable: 8,
+            prunable_zeros: 5,
+            layers: vec![layer(1, 2.0), layer(4, 8.0)],
+            ..Footprint::default()
+        };
+        let seen = Seen { footprint: Some(footprint), ..Seen::default() };
+        for (id, whole, layers) in [("sparsity", 0.625, [0.25, 1.0]), ("weight_error", 0.625, [0.25, 1.0])] {
+            let all = registry();
+            let found =
+                all.iter().find(|metric| metric.spec.id == id).map(|metric| (metric.observe)(&metric.spec, &seen));
+            assert_eq!(found.as_ref().and_then(Observation::value), Some(whole), "{id}");
+            let profile = found.and_then(|found| found.profile).map(|profile| profile.by_place(id)).unwrap_or_default();
+            assert_eq!(profile.iter().filter_map(|(_, at)| at.value()).collect::<Vec<_>>(), layers, "{id}");
+        }
     }
 }

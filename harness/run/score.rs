@@ -14,8 +14,21 @@ const LOGITS_CHUNK: usize = 8 << 20;
 /// Tokens in one forward pass.
 const PASS_TOKENS: usize = 1024;
 
-/// What one window gave for one model.
+/// What some neighbouring positions of one window gave.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct StretchScore {
+    /// Their first target, counted from 0, the first token of the window.
+    pub first: usize,
+    /// Scored targets.
+    pub tokens: usize,
+    /// Negative log-likelihood, summed, in nats.
+    pub nll: f64,
+    /// KL divergence from the dense model, summed, in nats.
+    pub kl: f64,
+}
+
+/// What one window gave for one model.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct WindowScore {
     /// Negative log-likelihood of the scored targets, summed, in nats.
     pub nll: f64,
@@ -25,6 +38,16 @@ pub struct WindowScore {
     pub kl: f64,
     /// Scored positions where the most likely token is the dense model's.
     pub agreements: usize,
+    /// The same sums over stretches of positions, four to an octave: see [`stretch`].
+    pub stretches: Vec<StretchScore>,
+}
+
+/// The first target of the stretch that a target belongs to: 1, 2, 3, … 8, then steps of 2 to 16, of 4 to 32, and so
+/// on. Positions near the start, where much changes, stay apart; those far along share.
+pub fn stretch(target: usize) -> usize {
+    let octave = target.max(1).ilog2();
+    let step = 1 << octave.saturating_sub(2);
+    target / step * step
 }
 
 /// Why a model could not be scored.
@@ -114,9 +137,9 @@ pub fn score_group(
             }
         };
         let per_window = targets.len() / batch.len();
-        fold(&mut dense_scores, &dense_rows, per_window, first);
+        fold(&mut dense_scores, &dense_rows, per_window, first, skip_first + 1);
         for ((index, _, _), rows) in live.iter().zip(&arm_rows) {
-            fold(&mut arm_scores[*index], rows, per_window, first);
+            fold(&mut arm_scores[*index], rows, per_window, first, skip_first + 1);
         }
         if dense_scores.is_err() {
             let reason = dense_scores.as_ref().err().map(ToString::to_string).unwrap_or_default();
@@ -148,12 +171,21 @@ struct Row {
     agrees: bool,
 }
 
-/// Adds the rows of each window; a window that is not finite ends the model's scores.
-fn fold(scores: &mut Scores, rows: &[Row], per_window: usize, first: usize) {
+/// Adds the rows of each window, whose first target is `target`; a window that is not finite ends the model's scores.
+fn fold(scores: &mut Scores, rows: &[Row], per_window: usize, first: usize, target: usize) {
     let Ok(done) = scores else { return };
     for (offset, window) in rows.chunks(per_window.max(1)).enumerate() {
         let mut sum = WindowScore::default();
-        for row in window {
+        for (row, target) in window.iter().zip(target..) {
+            let place = stretch(target);
+            if sum.stretches.last().is_none_or(|last| last.first != place) {
+                sum.stretches.push(StretchScore { first: place, ..StretchScore::default() });
+            }
+            if let Some(part) = sum.stretches.last_mut() {
+                part.tokens += 1;
+                part.nll += row.nll;
+                part.kl += row.kl;
+            }
             sum.nll += row.nll;
             sum.kl += row.kl;
             sum.tokens += 1;
@@ -218,4 +250,18 @@ fn compare_rows(
         }
     }
     Ok((dense_rows, arm_rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stretch;
+
+    #[test]
+    fn stretches_are_four_to_an_octave() {
+        let firsts: Vec<usize> = (1..33).map(stretch).collect();
+        let mut different = firsts.clone();
+        different.dedup();
+        assert_eq!(different, [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32]);
+        assert_eq!((stretch(1000), stretch(1023), stretch(1024)), (896, 896, 1024));
+    }
 }

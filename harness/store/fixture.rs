@@ -8,13 +8,27 @@ use harness_core::cell::Coordinate;
 use harness_core::journal::Journal;
 use harness_core::stamp::SuiteStamp;
 use harness_core::{
-    Arm, Axis, Cell, CellId, CellRecord, Direction, Failure, Noise, Observation, Reduction, Stamp, Value,
+    Arm, Axis, Cell, CellId, CellRecord, Direction, Failure, Noise, Observation, Profile, Reduction, Stamp, Value,
 };
 
-use crate::run::{MetricInfo, Run};
+use crate::run::{AlongInfo, MetricInfo, Run};
 
 pub fn metric(id: &str, direction: Direction, noise: Noise, reduction: Reduction, unit: &str) -> MetricInfo {
-    MetricInfo { id: id.into(), about: "a test".into(), unit: unit.into(), direction, noise, reduction, version: 1 }
+    let along = match id {
+        "nll" => Some(AlongInfo { word: "token".into(), label: "place in the window (tokens)".into() }),
+        "sparsity" => Some(AlongInfo { word: "layer".into(), label: "layer".into() }),
+        _ => None,
+    };
+    MetricInfo {
+        id: id.into(),
+        about: "a test".into(),
+        unit: unit.into(),
+        direction,
+        noise,
+        reduction,
+        version: 1,
+        along,
+    }
 }
 
 pub fn metrics() -> Vec<MetricInfo> {
@@ -63,6 +77,47 @@ pub fn record(model: &str, arm: &str, sparsity: f64, cost: f64) -> CellRecord {
         warnings: vec!["calibration is short".into()],
         seconds: 1.5,
     }
+}
+
+/// The journal with what an arm has of `nll`: its windows, and its samples along the window in four places; and with
+/// the sparsity of two layers.
+pub fn deep_journal() -> Vec<CellRecord> {
+    let mut records = journal();
+    for record in records.iter_mut().filter(|record| record.failure.is_none()) {
+        let Some(ppl) = record.observation("ppl").cloned() else { continue };
+        let places: Vec<f64> = (0..24).flat_map(|_| [1.0, 2.0, 4.5, 9.0]).collect();
+        let parts = ppl.samples.iter().flat_map(|sum| [0.4, 0.3, 0.2, 0.1].map(|share| share * sum));
+        let profile = Profile {
+            reduction: Reduction::Ratio,
+            samples: parts.collect(),
+            weights: vec![63.75; places.len()],
+            clusters: ppl.clusters.iter().flat_map(|cluster| [*cluster; 4]).collect(),
+            places,
+        };
+        record.observations.push(Observation {
+            metric: "nll".into(),
+            reduction: Reduction::Ratio,
+            profile: Some(profile),
+            ..ppl
+        });
+        if let Some(sparsity) = record.observations.iter_mut().find(|seen| seen.metric == "sparsity") {
+            let whole = sparsity.samples[0];
+            sparsity.profile = Some(Profile {
+                reduction: Reduction::Ratio,
+                places: vec![0.0, 1.0],
+                samples: vec![whole * 100.0, whole * 50.0],
+                weights: vec![100.0, 100.0],
+                clusters: Vec::new(),
+            });
+        }
+    }
+    records
+}
+
+pub fn deep_run() -> Run {
+    let mut metrics = metrics();
+    metrics.push(metric("nll", Direction::Lower, Noise::Sampled, Reduction::Ratio, "nats/token"));
+    Run::from_records(Path::new("runs/deep"), stamp(), &metrics, &order(), deep_journal())
 }
 
 pub fn failed(model: &str, arm: &str) -> CellRecord {

@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use harness_core::statistics::{Estimate, Interval, UnitKind};
-use harness_core::{Axis, CellId, CellRecord, Failure, Observation, Reduction, Value};
+use harness_core::{Axis, CellId, CellRecord, Failure, Observation, Profile, Reduction, Value};
 use polars::prelude::*;
 
 use crate::error::StoreError;
 use crate::run::{Record, Run};
 
+/// The table of profiles; a run whose metrics have none has an empty one.
+pub const PROFILES: &str = "profiles.parquet";
+
 /// The tables of a run by file name.
-pub fn write(run: &Run) -> Result<[(&'static str, DataFrame); 3], StoreError> {
+pub fn write(run: &Run) -> Result<[(&'static str, DataFrame); 4], StoreError> {
     let failed = |name: &'static str| {
         let path = run.dir.join(name);
         move |error: PolarsError| StoreError::write(&path)(std::io::Error::other(error))
@@ -20,6 +23,7 @@ pub fn write(run: &Run) -> Result<[(&'static str, DataFrame); 3], StoreError> {
         ("cells.parquet", cells(run).map_err(failed("cells.parquet"))?),
         ("records.parquet", records(run).map_err(failed("records.parquet"))?),
         ("samples.parquet", samples(run).map_err(failed("samples.parquet"))?),
+        (PROFILES, profiles(run).map_err(failed(PROFILES))?),
     ])
 }
 
@@ -154,6 +158,38 @@ fn samples(run: &Run) -> PolarsResult<DataFrame> {
     )
 }
 
+/// One row a sample of a profile.
+fn profiles(run: &Run) -> PolarsResult<DataFrame> {
+    let (mut ids, mut metrics, mut reductions) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut places, mut values, mut weights, mut clusters) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for record in &run.records {
+        for seen in &record.cell.observations {
+            let Some(profile) = &seen.profile else { continue };
+            for (index, (place, sample)) in profile.places.iter().zip(&profile.samples).enumerate() {
+                ids.push(record.cell.id.as_str());
+                metrics.push(seen.metric.as_str());
+                reductions.push(word(&profile.reduction));
+                places.push(*place);
+                values.push(*sample);
+                weights.push(profile.weights.get(index).copied());
+                clusters.push(profile.clusters.get(index).copied());
+            }
+        }
+    }
+    DataFrame::new(
+        ids.len(),
+        vec![
+            Column::new("id".into(), ids),
+            Column::new("metric".into(), metrics),
+            Column::new("place".into(), places),
+            Column::new("sample".into(), values),
+            Column::new("weight".into(), weights),
+            Column::new("cluster".into(), clusters),
+            Column::new("reduction".into(), reductions),
+        ],
+    )
+}
+
 /// The serialised word of an enumeration.
 fn word(value: &impl serde::Serialize) -> Option<String> {
     match serde_json::to_value(value) {
@@ -174,15 +210,54 @@ struct Raw {
     clusters: Vec<u32>,
 }
 
-/// Reads the records back from the tables of cells, records and samples.
-pub fn read(dir: &Path, [cells, records, samples]: &[DataFrame; 3]) -> Result<Vec<Record>, StoreError> {
+/// Reads the records back from the tables of cells, records and samples, and of profiles where there are any.
+pub fn read(
+    dir: &Path,
+    [cells, records, samples]: &[DataFrame; 3],
+    profiles: Option<&DataFrame>,
+) -> Result<Vec<Record>, StoreError> {
     let cells_path = dir.join("cells.parquet");
     let mut read = read_cells(cells).map_err(|error| StoreError::damaged(&cells_path, error))?;
     let samples_path = dir.join("samples.parquet");
     let raw = read_samples(samples).map_err(|error| StoreError::damaged(&samples_path, error))?;
     let records_path = dir.join("records.parquet");
     read_records(records, raw, &mut read).map_err(|error| StoreError::damaged(&records_path, error))?;
+    if let Some(profiles) = profiles {
+        let path = dir.join(PROFILES);
+        let mut found = read_profiles(profiles).map_err(|error| StoreError::damaged(&path, error))?;
+        for record in &mut read {
+            for seen in &mut record.cell.observations {
+                seen.profile = found.remove(&(record.cell.id.to_string(), seen.metric.clone()));
+            }
+        }
+    }
     Ok(read)
+}
+
+fn read_profiles(frame: &DataFrame) -> PolarsResult<HashMap<(String, String), Profile>> {
+    let (ids, metrics) = (frame.column("id")?.str()?, frame.column("metric")?.str()?);
+    let (places, values) = (frame.column("place")?.f64()?, frame.column("sample")?.f64()?);
+    let (weights, clusters) = (frame.column("weight")?.f64()?, frame.column("cluster")?.u32()?);
+    let reductions = frame.column("reduction")?.str()?;
+    let mut all: HashMap<(String, String), Profile> = HashMap::new();
+    for row in 0..frame.height() {
+        let (id, metric) = ids.get(row).zip(metrics.get(row)).ok_or_else(|| broken("a profile's name"))?;
+        let reduction = reductions.get(row).and_then(from_word::<Reduction>);
+        let (place, sample) = places.get(row).zip(values.get(row)).ok_or_else(|| broken("a sample of a profile"))?;
+        let reduction = reduction.ok_or_else(|| broken("the reduction of a profile"))?;
+        let profile = all.entry((id.to_owned(), metric.to_owned())).or_insert_with(|| Profile {
+            reduction,
+            places: Vec::new(),
+            samples: Vec::new(),
+            weights: Vec::new(),
+            clusters: Vec::new(),
+        });
+        profile.places.push(place);
+        profile.samples.push(sample);
+        profile.weights.extend(weights.get(row));
+        profile.clusters.extend(clusters.get(row));
+    }
+    Ok(all)
 }
 
 fn broken(what: &str) -> PolarsError {
@@ -262,6 +337,7 @@ fn read_records(frame: &DataFrame, mut raw: HashMap<(String, String), Raw>, cell
             clusters: raw.clusters,
             protocol: protocols.get(row).map(str::to_owned),
             absent: absents.get(row).map(str::to_owned),
+            profile: None,
         });
         let interval = lows.get(row).zip(highs.get(row)).zip(levels.get(row));
         let kind = kinds.get(row).and_then(from_word::<UnitKind>);

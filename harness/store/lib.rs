@@ -1,7 +1,8 @@
 //! Tables of results: journal to parquet, runs, comparison, queries for figures and tables.
 //!
 //! A run is a folder. While it goes on it holds `run.json` (the stamp), `suite.toml` and `journal.jsonl`; [`seal`]
-//! adds `cells.parquet`, `records.parquet` and `samples.parquet`, and `sealed.json` with the hash of each file. From
+//! adds `cells.parquet`, `records.parquet`, `samples.parquet` and `profiles.parquet`, and `sealed.json` with the hash of
+//! each file. From
 //! then on the folder does not change.
 
 mod advice;
@@ -36,7 +37,7 @@ pub use error::{QueryError, StoreError};
 pub use listing::{RunSummary, list_runs};
 pub use pairs::pairs_table;
 pub use query::query;
-pub use run::{MetricInfo, Record, Run, exact_records_bytes};
+pub use run::{AlongInfo, MetricInfo, Record, Run, exact_records_bytes};
 pub use seal::{Layout, Seal, create, is_sealed, seal, write_stamp};
 pub use table::{failures, main_table, requested_table};
 

@@ -1,11 +1,16 @@
 //! Figures: from records to the values of a chart.
 
-use harness_core::chart::{Chart, ChartAxis, ChartKind, Facet, FailedPoint, Place, Point, Reference, Series};
+mod law;
+mod profile;
+mod samples;
+
+use harness_core::chart::{Chart, ChartAxis, Facet, FailedPoint, Place, Point, Reference, Series};
+use harness_core::front::dominated;
 use harness_core::{Direction, Value};
 use harness_suite::{Column, Condition, Figure, FigureKind};
 
 use crate::error::QueryError;
-use crate::run::{Record, Run};
+use crate::run::{MetricInfo, Record, Run};
 
 /// The chart of a declared figure. Failed cells are marked, never shown as numbers; cells without the metric, or
 /// without a place on x, are left out and counted in the note.
@@ -15,81 +20,202 @@ use crate::run::{Record, Run};
 pub fn query(run: &Run, figure: &Figure) -> Result<Chart, QueryError> {
     let known = run.metrics.iter().map(|metric| metric.id.as_str()).collect::<Vec<_>>().join(", ");
     let metric = run.metric(&figure.y).ok_or_else(|| QueryError::Metric { metric: figure.y.clone(), known })?;
-    let is_reference =
-        |record: &Record| figure.reference.as_ref().is_some_and(|reference| reference.matches(&record.cell.cell));
-    let fits = |record: &Record| figure.conditions.iter().all(|condition| condition.holds(&record.cell.cell));
-    let shown: Vec<&Record> = run
-        .records
-        .iter()
-        .filter(|record| fits(record) && (!is_reference(record) || figure.kind == FigureKind::Bar))
-        .collect();
-    let mut facets: Vec<Facet> = Vec::new();
-    let mut left_out = 0;
+    let mut gathered =
+        Gathered { run, figure, metric, facets: Vec::new(), cells: Vec::new(), left_out: 0, notes: Vec::new() };
+    let shown: Vec<&Record> = run.records.iter().filter(|record| gathered.shows(record)).collect();
     for record in &shown {
+        gathered.cells.push(record.cell.id.to_string());
+        gathered.enter(record);
+    }
+    gathered.finish(&shown);
+    for facet in &mut gathered.facets {
+        facet.series.retain(|series| !series.points.is_empty() || !series.failed.is_empty());
+    }
+    gathered.facets.retain(|facet| !facet.series.is_empty());
+    if gathered.facets.is_empty() {
+        return Err(QueryError::Nothing { what: describe(figure) });
+    }
+    Ok(gathered.chart(&shown))
+}
+
+/// A chart as far as it is gathered.
+struct Gathered<'a> {
+    run: &'a Run,
+    figure: &'a Figure,
+    metric: &'a MetricInfo,
+    facets: Vec<Facet>,
+    cells: Vec<String>,
+    left_out: usize,
+    notes: Vec<String>,
+}
+
+impl Gathered<'_> {
+    fn shows(&self, record: &Record) -> bool {
+        let cell = &record.cell.cell;
+        let is = |reference: &Option<harness_suite::Reference>| {
+            reference.as_ref().is_some_and(|reference| reference.matches(cell))
+        };
+        // Among bars and the points of a front the reference stands as one of them as well. What is subtracted from
+        // itself says nothing.
+        let among = matches!(self.figure.kind, FigureKind::Bar | FigureKind::Pareto);
+        let as_line = is(&self.figure.reference) && !among;
+        let zero = is(&self.figure.minus) && record.cell.failure.is_none();
+        !as_line && !zero && self.figure.conditions.iter().all(|condition| condition.holds(cell))
+    }
+
+    /// Puts a cell where it belongs.
+    fn enter(&mut self, record: &Record) {
+        let figure = self.figure;
         let title = group(figure.facet.as_ref(), figure, record);
         let name = group(figure.series.as_ref(), figure, record);
         let place = place(&figure.x, record, figure.kind);
-        let facet = facet(&mut facets, title);
-        let series = series(&mut facet.series, name);
         if let Some(failure) = &record.cell.failure {
             let reason = format!("{}: {}", failure.stage, failure.reason);
-            series.failed.push(FailedPoint { x: place, reason });
-            continue;
+            series(&mut self.facets, title, name).failed.push(FailedPoint { x: place, reason });
+            return;
         }
-        let estimate = record.estimate(&figure.y).filter(|estimate| estimate.value.is_finite());
-        match (place, estimate) {
-            (Some(x), Some(estimate)) => series.points.push(Point {
-                x,
-                y: estimate.value,
-                interval: estimate.interval.map(|interval| (interval.low, interval.high)),
-                label: (figure.kind == FigureKind::Scatter).then(|| short_label(record)),
-            }),
-            _ => left_out += 1,
+        let entered = match figure.kind {
+            FigureKind::Profile => profile::enter(self, record, title, name),
+            FigureKind::Heat if profile::crosses(figure) => profile::shade(self, record, title, name),
+            FigureKind::Box | FigureKind::Violin | FigureKind::Histogram => {
+                samples::enter(self, record, title, name, place)
+            }
+            _ => self.enter_value(record, title, name, place),
+        };
+        self.left_out += usize::from(!entered);
+    }
+
+    fn enter_value(&mut self, record: &Record, title: String, name: String, place: Option<Place>) -> bool {
+        let estimate = record.estimate(&self.figure.y).filter(|estimate| estimate.value.is_finite());
+        let (Some(place), Some(estimate)) = (place, estimate) else { return false };
+        let kind = self.figure.kind;
+        let mut point = Point::new(place, estimate.value);
+        point.interval = estimate.interval.map(|interval| (interval.low, interval.high));
+        if matches!(kind, FigureKind::Scatter | FigureKind::Pareto) {
+            point.label = Some(short_label(record));
+            if let Column::Metric(id) = &self.figure.x {
+                let interval = record.estimate(id).and_then(|estimate| estimate.interval);
+                point.reach = interval.map(|interval| (interval.low, interval.high));
+            }
+        }
+        series(&mut self.facets, title, name).points.push(point);
+        true
+    }
+
+    /// What can only be done when every cell stands in its place.
+    fn finish(&mut self, shown: &[&Record]) {
+        let kind = self.figure.kind;
+        match kind {
+            FigureKind::Pareto => self.mark_fronts(),
+            FigureKind::Histogram => samples::count(self),
+            FigureKind::Fit => law::fit(self, shown),
+            FigureKind::Heat => profile::arrange(&mut self.facets),
+            _ => {}
+        }
+        add_references(self);
+        if !kind.lies() && kind != FigureKind::Heat {
+            let all = self.facets.iter_mut().flat_map(|facet| &mut facet.series);
+            all.for_each(|series| series.points.sort_by(by_place));
+        }
+        let crowded: usize = match kind {
+            FigureKind::Scatter | FigureKind::Pareto | FigureKind::Fit | FigureKind::Histogram => 0,
+            _ => self.facets.iter().flat_map(|facet| &facet.series).map(repeated).sum(),
+        };
+        if crowded > 0 {
+            self.notes.push(format!(
+                "{crowded} cells share their place with another; `series`, `facet` or `where` tells them apart."
+            ));
         }
     }
-    for facet in &mut facets {
-        facet.series.retain(|series| !series.points.is_empty() || !series.failed.is_empty());
+
+    fn mark_fronts(&mut self) {
+        let direction = |column: &Column| match column {
+            Column::Metric(id) => self.run.metric(id).map_or(Direction::Neutral, |metric| metric.direction),
+            _ => Direction::Neutral,
+        };
+        let (x, y) = (direction(&self.figure.x), self.metric.direction);
+        for facet in &mut self.facets {
+            let places = facet.series.iter().flat_map(|series| &series.points).map(|point| match point.x {
+                Place::Number(number) => (number, point.y),
+                Place::Category(_) => (f64::NAN, point.y),
+            });
+            let mut beaten = dominated(&places.collect::<Vec<_>>(), x, y).into_iter();
+            for point in facet.series.iter_mut().flat_map(|series| &mut series.points) {
+                point.dominated = beaten.next().unwrap_or(false);
+            }
+        }
     }
-    facets.retain(|facet| !facet.series.is_empty());
-    if facets.is_empty() {
-        return Err(QueryError::Nothing { what: describe(figure) });
+
+    fn chart(mut self, shown: &[&Record]) -> Chart {
+        let (run, figure, metric) = (self.run, self.figure, self.metric);
+        let chart_axis = |column: &Column, log| match column {
+            Column::Metric(id) => ChartAxis {
+                label: id.clone(),
+                unit: run.metric(id).map_or_else(|| "1".to_owned(), |metric| metric.unit.clone()),
+                log,
+                direction: run.metric(id).map_or(Direction::Neutral, |metric| metric.direction),
+            },
+            Column::Along(word) => {
+                let label = metric.along.as_ref().map_or_else(|| word.clone(), |along| along.label.clone());
+                ChartAxis { log, ..ChartAxis::plain(label) }
+            }
+            other => ChartAxis { log, ..ChartAxis::plain(other.to_string()) },
+        };
+        let mut y = chart_axis(&Column::Metric(figure.y.clone()), figure.log_y);
+        let mut x = chart_axis(&figure.x, figure.log_x);
+        let against = if figure.minus.is_some() {
+            format!(" − {}", reference_label(figure.minus.as_ref()))
+        } else {
+            String::new()
+        };
+        y.label += &against;
+        let title = figure.title.clone().unwrap_or_else(|| match figure.kind {
+            FigureKind::Heat => format!("{} over {} and {}", figure.y, figure.x, series_label(figure)),
+            FigureKind::Histogram => format!("Samples of {}", y.label),
+            _ => format!("{} against {}", y.label, figure.x),
+        });
+        if figure.kind == FigureKind::Histogram {
+            x.label += &against;
+            y = ChartAxis { log: figure.log_y, ..ChartAxis::plain("samples") };
+        }
+        let level = shown.iter().find_map(|record| record.estimate(&figure.y)?.interval).map(|interval| interval.level);
+        let drawn = self.facets.iter().flat_map(|facet| &facet.series).flat_map(|series| &series.points);
+        if let Some(level) = level.filter(|_| drawn.clone().any(|point| point.interval.is_some())) {
+            self.notes.insert(0, format!("{:.0} % bootstrap intervals.", level * 100.0));
+        }
+        if self.left_out > 0 {
+            let (cells, are) = if self.left_out == 1 { ("cell has", "is") } else { ("cells have", "are") };
+            let (count, y, x) = (self.left_out, &metric.id, &figure.x);
+            self.notes.push(format!("{count} {cells} no {y} or no {x} and {are} left out."));
+        }
+        let mut chart = Chart::new(figure.name.clone(), title, figure.kind, x, y);
+        chart.facets = self.facets;
+        chart.note = (!self.notes.is_empty()).then(|| self.notes.join(" "));
+        chart.series_label = series_label(figure);
+        chart.cells = self.cells;
+        chart.styles.clone_from(&figure.styles);
+        chart
     }
-    if figure.kind != FigureKind::Bar {
-        add_references(run, figure, &mut facets, is_reference);
-        facets.iter_mut().flat_map(|facet| &mut facet.series).for_each(|series| series.points.sort_by(by_place));
-    }
-    let chart_axis = |column: &Column, log| match column {
-        Column::Metric(id) => ChartAxis {
-            label: id.clone(),
-            unit: run.metric(id).map_or_else(|| "1".to_owned(), |metric| metric.unit.clone()),
-            log,
-            direction: run.metric(id).map_or(Direction::Neutral, |metric| metric.direction),
-        },
-        other => ChartAxis { log, ..ChartAxis::plain(other.to_string()) },
-    };
-    let title = figure.title.clone().unwrap_or_else(|| format!("{} against {}", figure.y, figure.x));
-    let mut notes = Vec::new();
-    let level =
-        shown.iter().filter_map(|record| record.estimate(&figure.y)?.interval).map(|interval| interval.level).next();
-    if let Some(level) = level {
-        notes.push(format!("{:.0} % bootstrap intervals.", level * 100.0));
-    }
-    if left_out > 0 {
-        notes.push(format!("{left_out} cells have no {} or no {} and are left out.", metric.id, figure.x));
-    }
-    Ok(Chart {
-        id: figure.name.clone(),
-        title,
-        kind: match figure.kind {
-            FigureKind::Line => ChartKind::Line,
-            FigureKind::Bar => ChartKind::Bar,
-            FigureKind::Scatter => ChartKind::Scatter,
-        },
-        x: chart_axis(&figure.x, figure.log_x),
-        y: chart_axis(&Column::Metric(figure.y.clone()), figure.log_y),
-        facets,
-        note: (!notes.is_empty()).then(|| notes.join(" ")),
-    })
+}
+
+fn series_label(figure: &Figure) -> String {
+    figure.series.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// How many points of a series stand where another does.
+fn repeated(series: &Series) -> usize {
+    let mut places: Vec<String> = series
+        .points
+        .iter()
+        .map(|point| match &point.x {
+            Place::Number(number) => number.to_string(),
+            Place::Category(name) => name.clone(),
+        })
+        .collect();
+    let all = places.len();
+    places.sort_unstable();
+    places.dedup();
+    all - places.len()
 }
 
 fn describe(figure: &Figure) -> String {
@@ -105,26 +231,28 @@ fn group(column: Option<&Column>, figure: &Figure, record: &Record) -> String {
     column.and_then(|column| column.group(&figure.x, &record.cell.cell)).unwrap_or_default()
 }
 
-fn facet(facets: &mut Vec<Facet>, title: String) -> &mut Facet {
-    let index = facets.iter().position(|facet| facet.title == title).unwrap_or_else(|| {
+/// The series of a name in the facet of a title, made where there is none. Cells mostly follow one another in a series,
+/// so the last is looked at first.
+fn series(facets: &mut Vec<Facet>, title: String, name: String) -> &mut Series {
+    let at = facets.iter().rposition(|facet| facet.title == title).unwrap_or_else(|| {
         facets.push(Facet { title, series: Vec::new(), references: Vec::new() });
         facets.len() - 1
     });
-    &mut facets[index]
-}
-
-fn series(all: &mut Vec<Series>, name: String) -> &mut Series {
-    let index = all.iter().position(|series| series.name == name).unwrap_or_else(|| {
-        all.push(Series { name, points: Vec::new(), failed: Vec::new() });
+    let all = &mut facets[at].series;
+    let at = all.iter().rposition(|series| series.name == name).unwrap_or_else(|| {
+        all.push(Series::new(name));
         all.len() - 1
     });
-    &mut all[index]
+    &mut all[at]
 }
 
 /// Where a cell stands along x. A parameter that the arm leaves unset falls back on the measured metric of its name.
 fn place(column: &Column, record: &Record, kind: FigureKind) -> Option<Place> {
     let measured = |id: &str| record.value(id).filter(|value| value.is_finite());
     let asked = |name: &str| Column::Parameter { axis: None, name: name.to_owned() }.of(&record.cell.cell);
+    if kind == FigureKind::Histogram {
+        return None;
+    }
     let value = match column {
         // A failed cell has no measured value; what it was asked for is where it would have stood.
         Column::Metric(id) => measured(id).map(Value::Float).or_else(|| asked(id)),
@@ -132,7 +260,7 @@ fn place(column: &Column, record: &Record, kind: FigureKind) -> Option<Place> {
         other => other.of(&record.cell.cell),
     }?;
     match (value.as_number(), value) {
-        (Some(_), value) if kind == FigureKind::Bar => Some(Place::Category(value.to_string())),
+        (Some(_), value) if kind.lies() || kind == FigureKind::Heat => Some(Place::Category(value.to_string())),
         (Some(number), _) => Some(Place::Number(number)),
         (None, Value::Text(text)) => Some(Place::Category(text)),
         (None, other) => Some(Place::Category(other.to_string())),
@@ -152,19 +280,29 @@ fn short_label(record: &Record) -> String {
     arms.map(|at| at.label.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-fn add_references(run: &Run, figure: &Figure, facets: &mut [Facet], is_reference: impl Fn(&Record) -> bool) {
-    let label = match &figure.reference {
+fn reference_label(reference: Option<&harness_suite::Reference>) -> String {
+    match reference {
         Some(harness_suite::Reference::Arm(_, arm)) => arm.to_string(),
         _ => "dense".to_owned(),
-    };
-    for record in run.records.iter().filter(|record| is_reference(record)) {
+    }
+}
+
+fn add_references(gathered: &mut Gathered) {
+    let Gathered { run, figure, .. } = *gathered;
+    let Some(reference) = &figure.reference else { return };
+    let label = reference_label(Some(reference));
+    for record in run.records.iter().filter(|record| reference.matches(&record.cell.cell)) {
         let title = group(figure.facet.as_ref(), figure, record);
         let hidden = figure.conditions.iter().any(|condition| hides(figure, condition, record));
-        let Some(y) = record.value(&figure.y).filter(|_| !hidden) else { continue };
-        if let Some(facet) = facets.iter_mut().find(|facet| facet.title == title)
+        let Some(y) = record.value(&figure.y).filter(|y| !hidden && y.is_finite()) else { continue };
+        if let Some(facet) = gathered.facets.iter_mut().find(|facet| facet.title == title)
             && facet.references.iter().all(|reference| reference.y != y)
         {
             facet.references.push(Reference { label: label.clone(), y });
+            let id = record.cell.id.to_string();
+            if !gathered.cells.contains(&id) {
+                gathered.cells.push(id);
+            }
         }
     }
 }
@@ -182,7 +320,7 @@ fn hides(figure: &Figure, condition: &Condition, record: &Record) -> bool {
             !free(axis) && !condition.holds(&record.cell.cell)
         }
         Column::Bench => !condition.holds(&record.cell.cell),
-        Column::Metric(_) | Column::Parameter { axis: None, .. } => false,
+        Column::Metric(_) | Column::Along(_) | Column::Parameter { axis: None, .. } => false,
     }
 }
 

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use harness_core::Axis;
+use harness_core::statistics::LawForm;
 
 use super::*;
 use crate::fixture;
@@ -19,6 +20,9 @@ fn figure() -> Figure {
         log_x: false,
         log_y: true,
         reference: Some(harness_suite::Reference::Dense),
+        minus: None,
+        form: LawForm::Power,
+        styles: Vec::new(),
     }
 }
 
@@ -73,4 +77,109 @@ fn the_main_table_has_a_row_for_each_arm() {
     assert_eq!(table.note.unwrap(), "All rows: data fables/test. Ranges are 95 % bootstrap intervals.");
     assert!(matches!(main_table(&fixture::run(), "x"), Err(QueryError::Bench { .. })));
     assert_eq!(failures(&fixture::run()).unwrap().rows.len(), 1);
+}
+
+
+fn plain(kind: FigureKind, x: Column, y: &str) -> Figure {
+    Figure { kind, x, y: y.into(), series: None, facet: None, reference: None, log_y: false, ..figure() }
+}
+
+fn along(word: &str) -> Column {
+    Column::Along(word.into())
+}
+
+#[test]
+fn a_front_marks_what_is_beaten() {
+    let mut figure = plain(FigureKind::Pareto, Column::Metric("bytes".into()), "ppl");
+    figure.series = Some(Column::Method(Axis::Prune));
+    let chart = query(&fixture::run(), &figure).unwrap();
+    // All arms have the same bytes, so only the best of them stays: the dense one.
+    let best: Vec<&str> =
+        chart.points().filter(|point| !point.dominated).map(|point| point.label.as_deref().unwrap()).collect();
+    assert_eq!(best, ["none"]);
+    assert_eq!(chart.points().count(), 6);
+    assert_eq!(chart.cells.len(), 7, "failed cells are shown too");
+    let speed = plain(FigureKind::Scatter, Column::Metric("decode_tps".into()), "ppl");
+    let chart = query(&fixture::run(), &speed).unwrap();
+    assert_eq!(chart.facets[0].series[0].points[0].reach, Some((501.0, 507.0)));
+}
+
+#[test]
+fn boxes_hold_samples_reduced_alone_and_their_differences() {
+    let figure = plain(FigureKind::Box, Column::Axis(Axis::Prune), "nll");
+    let chart = query(&fixture::deep_run(), &figure).unwrap();
+    let points = &chart.facets[0].series[0].points;
+    assert_eq!((points.len(), points[0].samples.len()), (6, 24));
+    assert!((points[0].samples[0] - 2.0).abs() < 1e-12, "{:?}", points[0]);
+    let minus = Figure { minus: Some(harness_suite::Reference::Dense), ..figure };
+    let chart = query(&fixture::deep_run(), &minus).unwrap();
+    let points = &chart.facets[0].series[0].points;
+    assert_eq!(points.len(), 5, "the dense arm less itself says nothing");
+    assert!((points[0].samples[0] - 0.05).abs() < 1e-12);
+    assert_eq!(chart.y.label, "nll − dense");
+    assert_eq!(chart.facets[0].series[0].failed.len(), 1);
+    assert_eq!(chart.cells.len(), 7, "the dense cell lies behind every difference");
+}
+
+#[test]
+fn histograms_count_every_sample_in_bins_that_series_share() {
+    let mut figure = plain(FigureKind::Histogram, Column::Metric("nll".into()), "nll");
+    figure.series = Some(Column::Method(Axis::Prune));
+    let chart = query(&fixture::deep_run(), &figure).unwrap();
+    let counts: Vec<(String, f64)> =
+        chart.series().map(|series| (series.name.clone(), series.points.iter().map(|point| point.y).sum())).collect();
+    let wanted = [("none", 24.0), ("magnitude", 48.0), ("wanda", 72.0)].map(|(name, count)| (name.to_owned(), count));
+    assert_eq!(counts, wanted);
+    let edges = |series: &Series| series.points.iter().map(|point| point.reach).collect::<Vec<_>>();
+    let all: Vec<_> = chart.series().map(edges).collect();
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!((chart.x.label.as_str(), chart.y.label.as_str()), ("nll", "samples"));
+}
+
+#[test]
+fn profiles_have_a_value_with_its_interval_at_every_place() {
+    let mut figure = plain(FigureKind::Profile, along("token"), "nll");
+    figure.series = Some(Column::Axis(Axis::Prune));
+    let chart = query(&fixture::deep_run(), &figure).unwrap();
+    let none = &chart.facets[0].series[0];
+    assert_eq!(
+        none.points.iter().map(|point| point.x.clone()).collect::<Vec<_>>(),
+        [1.0, 2.0, 4.5, 9.0].map(Place::Number)
+    );
+    let whole = fixture::deep_run().records[0].value("nll").unwrap();
+    // The shares of the four places are 0.4, 0.3, 0.2 and 0.1 of sums over four times as many tokens.
+    for (point, share) in none.points.iter().zip([0.4, 0.3, 0.2, 0.1]) {
+        assert!((point.y - 4.0 * share * whole).abs() < 1e-9, "{point:?}");
+        assert!(point.interval.is_some_and(|(low, high)| low < point.y && point.y < high));
+    }
+    assert_eq!(chart.x.label, "place in the window (tokens)");
+    // Layers are counted, so they have no interval; two cells of one series stay apart.
+    let layers =
+        Figure { series: Some(Column::Method(Axis::Prune)), ..plain(FigureKind::Profile, along("layer"), "sparsity") };
+    let chart = query(&fixture::deep_run(), &layers).unwrap();
+    assert!(chart.points().all(|point| point.interval.is_none()));
+    assert!(chart.series_names().contains(&"wanda, wanda(sparsity=0.3)"), "{:?}", chart.series_names());
+    let heat =
+        Figure { series: Some(Column::Axis(Axis::Prune)), ..plain(FigureKind::Heat, along("layer"), "sparsity") };
+    let chart = query(&fixture::deep_run(), &heat).unwrap();
+    assert_eq!((chart.categories(), chart.series_names().len()), (vec!["0", "1"], 7));
+    assert_eq!(chart.facets[0].series[2].points[1].y, 0.25);
+}
+
+#[test]
+fn laws_go_through_the_points_of_a_series() {
+    let mut figure = plain(FigureKind::Fit, Column::Metric("sparsity".into()), "ppl");
+    figure.series = Some(Column::Axis(Axis::Prune));
+    let chart = query(&fixture::run(), &figure).unwrap();
+    let laws: Vec<(&str, bool)> = chart.series().map(|series| (series.name.as_str(), series.law.is_some())).collect();
+    // The dense arm stands at sparsity 0, which has no logarithm; one point bears no law.
+    assert_eq!(laws, [("magnitude", true), ("wanda", true), ("wanda(pattern=2:4)", false)]);
+    let magnitude = &chart.facets[0].series[0];
+    let law = magnitude.law.as_ref().unwrap();
+    let slope = (magnitude.points[1].y / magnitude.points[0].y).ln() / (0.5_f64 / 0.3).ln();
+    assert!((law.exponent.0 - slope).abs() < 1e-9);
+    assert!(law.exponent.1.is_some_and(|(low, high)| low < slope && slope < high));
+    assert!(law.curve.iter().all(|point| point.interval.is_some()));
+    let note = chart.note.unwrap();
+    assert!(note.contains("1 series have too few points") && note.contains("1 points at or below 0"), "{note}");
 }

@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
+use crate::frames::PROFILES;
 use crate::seal::{Layout, Seal};
 use crate::{files, frames};
 
@@ -33,6 +34,18 @@ pub struct MetricInfo {
     pub reduction: Reduction,
     /// Version of its definition.
     pub version: u32,
+    /// What it is taken apart along, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub along: Option<AlongInfo>,
+}
+
+/// What a metric is taken apart along.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlongInfo {
+    /// The word in suites.
+    pub word: String,
+    /// What stands at the axis of a chart.
+    pub label: String,
 }
 
 impl From<&MetricSpec> for MetricInfo {
@@ -45,6 +58,7 @@ impl From<&MetricSpec> for MetricInfo {
             noise: spec.noise,
             reduction: spec.reduction,
             version: spec.version,
+            along: spec.along.map(|along| AlongInfo { word: along.word.to_owned(), label: along.label.to_owned() }),
         }
     }
 }
@@ -113,7 +127,9 @@ impl Run {
             files::read_parquet(&path, bytes)
         };
         let tables = [frame("cells.parquet")?, frame("records.parquet")?, frame("samples.parquet")?];
-        let records = frames::read(dir, &tables)?;
+        // Runs of layout 1 have no profiles.
+        let profiles = if seal.files.contains_key(PROFILES) { Some(frame(PROFILES)?) } else { None };
+        let records = frames::read(dir, &tables, profiles.as_ref())?;
         Ok(Self { dir: dir.to_owned(), stamp: read_stamp(dir)?, metrics: seal.metrics, records })
     }
 

@@ -127,3 +127,37 @@ fn runs_are_listed_with_their_faults() {
     assert_eq!((line("open").cells, line("open").fault.is_none()), (None, true));
     assert!(line("bad").fault.is_some());
 }
+
+#[test]
+fn profiles_read_back_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("r");
+    fixture::write(&dir, fixture::deep_journal());
+    let metrics = fixture::deep_run().metrics;
+    let sealed = seal(&dir, &metrics, &fixture::order()).unwrap();
+    let read = Run::open(&dir).unwrap();
+    assert_eq!(read, sealed);
+    assert!(read.records[1].cell.observation("nll").unwrap().profile.is_some());
+}
+
+/// Layout 1 is layout 2 without the table of profiles.
+#[test]
+fn a_run_of_layout_1_is_read_without_profiles() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("r");
+    fixture::write(&dir, fixture::deep_journal());
+    let sealed = seal(&dir, &fixture::deep_run().metrics, &fixture::order()).unwrap();
+    fs::remove_file(dir.join("profiles.parquet")).unwrap();
+    let path = Layout::new(&dir).seal();
+    let mut old: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    old["schema"] = 1.into();
+    assert!(old["files"].as_object_mut().unwrap().remove("profiles.parquet").is_some());
+    for metric in old["metrics"].as_array_mut().unwrap() {
+        metric.as_object_mut().unwrap().remove("along");
+    }
+    fs::write(&path, serde_json::to_vec(&old).unwrap()).unwrap();
+    let run = Run::open(&dir).unwrap();
+    assert!(run.records.iter().flat_map(|record| &record.cell.observations).all(|seen| seen.profile.is_none()));
+    assert!(run.metrics.iter().all(|metric| metric.along.is_none()));
+    assert_eq!(run.records[0].value("nll"), sealed.records[0].value("nll"));
+}

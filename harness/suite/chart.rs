@@ -2,20 +2,37 @@
 
 use std::collections::HashSet;
 
-use harness_core::Arm;
-use harness_core::chart::IntervalStyle;
+use harness_core::chart::{IntervalStyle, StyleName};
+use harness_core::statistics::LawForm;
+use harness_core::{Arm, Direction};
 
 use crate::assertion::conditions;
 use crate::column::{Column, Condition};
 use crate::diagnostics::{Diagnostic, Span};
-use crate::figure::{Figure, FigureKind, INTERVAL_STYLES, Reference, TableRequest};
+use crate::figure::{Figure, FigureKind, INTERVAL_STYLES, Reference, TableRequest, kind_keys};
 use crate::node::Node;
 use crate::section::{Faults, check_name, did_you_mean, refuse_unknown, refused, text, texts, unknown_parameter};
 use crate::vocabulary::Vocabulary;
 
 /// Keys of a `[[figure]]`.
-pub(crate) const FIGURE_KEYS: [&str; 10] =
-    ["kind", "name", "title", "x", "y", "series", "facet", "where", "log", "reference"];
+pub(crate) const FIGURE_KEYS: [&str; 14] = [
+    "kind",
+    "name",
+    "title",
+    "x",
+    "y",
+    "value",
+    "series",
+    "facet",
+    "where",
+    "log",
+    "reference",
+    "minus",
+    "form",
+    "style",
+];
+/// Those that every kind has.
+const COMMON_KEYS: [&str; 7] = ["kind", "name", "title", "facet", "where", "log", "style"];
 /// Keys of a `[[table]]`.
 pub(crate) const TABLE_KEYS: [&str; 9] =
     ["name", "title", "rows", "columns", "metrics", "where", "within", "reference", "intervals"];
@@ -29,42 +46,51 @@ pub(crate) fn figure(
 ) -> Option<Figure> {
     let before = faults.len();
     refuse_unknown(node, "a figure", &FIGURE_KEYS, faults);
-    let words: Vec<&str> = FigureKind::ALL.iter().map(|(word, _)| *word).collect();
-    let kind = required(node, "figure", "kind", faults).and_then(|(word, span)| {
-        let kind = FigureKind::ALL.iter().find(|(known, _)| *known == word).map(|(_, kind)| *kind);
-        if kind.is_none() {
-            faults
-                .push(Diagnostic::new(span, format!("`{word}` is no kind of figure")).help(did_you_mean(word, &words)));
-        }
-        kind
-    });
-    let x = required(node, "figure", "x", faults).and_then(|(word, span)| column(word, span, vocabulary, true, faults));
-    let y = required(node, "figure", "y", faults).and_then(|(word, span)| metric(word, span, vocabulary, faults));
+    let kind = kind(node, faults);
+    if let Some(kind) = kind {
+        check_keys(node, kind, faults);
+    }
+    let x = text(node, "x", faults).and_then(|(word, span)| column(word, span, vocabulary, true, faults));
     let one = |key: &str, faults: &mut Faults| {
         text(node, key, faults).and_then(|(word, span)| column(word, span, vocabulary, false, faults))
     };
-    let (series, facet) = (one("series", faults), one("facet", faults));
-    let mut logarithmic = [false, false];
-    for (word, span) in texts(node, "log", faults) {
-        match word {
-            "x" => logarithmic[0] = true,
-            "y" => logarithmic[1] = true,
-            _ => faults.push(
-                Diagnostic::new(span, format!("`log` has no direction `{word}`")).help("write log = [\"x\", \"y\"]"),
-            ),
+    let (y, series) = match kind {
+        Some(FigureKind::Heat) => {
+            let rows = text(node, "y", faults).and_then(|(word, span)| column(word, span, vocabulary, true, faults));
+            (the_metric(node, "value", vocabulary, faults), rows)
         }
+        Some(FigureKind::Histogram) => (samples_of(node, x.as_ref(), faults), one("series", faults)),
+        _ => (the_metric(node, "y", vocabulary, faults), one("series", faults)),
+    };
+    let facet = one("facet", faults);
+    let directions: &[&str] = if kind == Some(FigureKind::Heat) { &["value"] } else { &["x", "y"] };
+    let (mut log_x, mut log_y) = (false, false);
+    for (word, span) in texts(node, "log", faults) {
+        if !directions.contains(&word) {
+            let help = format!("there is {}", directions.join(", "));
+            faults.push(Diagnostic::new(span, format!("`log` has no direction `{word}`")).help(help));
+        }
+        log_x |= word == "x";
+        log_y |= word == "y" || word == "value";
     }
-    let reference = text(node, "reference", faults).and_then(|(word, span)| reference(word, span, vocabulary, faults));
+    let arm = |key: &str, faults: &mut Faults| {
+        text(node, key, faults).and_then(|(word, span)| reference(key, word, span, vocabulary, faults))
+    };
+    let (reference, minus) = (arm("reference", faults), arm("minus", faults));
+    let form = text(node, "form", faults).and_then(|(word, span)| one_of("form", word, span, &LawForm::ALL, faults));
+    let mut styles = Vec::new();
+    for (word, span) in texts(node, "style", faults) {
+        styles.extend(one_of("style", word, span, &StyleName::ALL, faults).filter(|style| !styles.contains(style)));
+    }
     let conditions = all_conditions(node, vocabulary, faults);
-    let fallback = x
-        .as_ref()
-        .zip(y.as_ref())
-        .map_or_else(String::new, |(x, y)| format!("{y}-{}", x.to_string().replace('.', "-")));
+    if let (Some(kind), Some(x), Some(y)) = (kind, &x, &y) {
+        check_columns(node, kind, x, y, series.as_ref(), vocabulary, faults);
+    }
+    let fallback = fallback(kind, x.as_ref(), y.as_deref());
     let name = name(node, "figure", fallback, taken, faults);
     let title = text(node, "title", faults).map(|(title, _)| title.to_owned());
     let (Some(kind), Some(x), Some(y)) = (kind, x, y) else { return None };
-    let [log_x, log_y] = logarithmic;
-    (faults.len() == before).then_some(Figure {
+    (faults.len() == before).then(|| Figure {
         name,
         kind,
         title,
@@ -76,7 +102,153 @@ pub(crate) fn figure(
         log_x,
         log_y,
         reference,
+        minus,
+        form: form.unwrap_or_default(),
+        styles,
     })
+}
+
+fn kind(node: &Node, faults: &mut Faults) -> Option<FigureKind> {
+    if node.get("kind").is_none() {
+        faults.push(Diagnostic::new(node.span, "a figure needs `kind`"));
+    }
+    let (word, span) = text(node, "kind", faults)?;
+    let words = FigureKind::ALL.map(|(word, _)| word);
+    let kind = FigureKind::ALL.iter().find(|(known, _)| *known == word).map(|(_, kind)| *kind);
+    if kind.is_none() {
+        faults.push(Diagnostic::new(span, format!("`{word}` is no kind of figure")).help(did_you_mean(word, &words)));
+    }
+    kind
+}
+
+/// Keys that a kind needs and has not, and keys that mean nothing to it.
+fn check_keys(node: &Node, kind: FigureKind, faults: &mut Faults) {
+    let keys = kind_keys(kind);
+    let known: Vec<&str> = COMMON_KEYS.iter().chain(keys.required).chain(keys.optional).copied().collect();
+    for key in keys.required.iter().filter(|key| node.get(key).is_none()) {
+        let message = format!("a figure of kind `{}` needs `{key}`", kind.word());
+        faults.push(Diagnostic::new(node.span, message).help(format!("it shows {}", keys.about)));
+    }
+    for entry in node.entries().unwrap_or_default() {
+        if FIGURE_KEYS.contains(&entry.key.as_str()) && !known.contains(&entry.key.as_str()) {
+            let message = format!("a figure of kind `{}` has no key `{}`", kind.word(), entry.key);
+            let help = format!("it has {}", known.join(", "));
+            faults.push(Diagnostic::new(entry.key_span, message).help(help));
+        }
+    }
+}
+
+fn the_metric(node: &Node, key: &str, vocabulary: &Vocabulary, faults: &mut Faults) -> Option<String> {
+    text(node, key, faults).and_then(|(word, span)| metric(word, span, vocabulary, faults))
+}
+
+/// The metric whose samples a histogram counts.
+fn samples_of(node: &Node, x: Option<&Column>, faults: &mut Faults) -> Option<String> {
+    match x? {
+        Column::Metric(id) => Some(id.clone()),
+        other => {
+            let span = node.get("x").map_or(node.span, |value| value.span);
+            let fault =
+                Diagnostic::new(span, format!("a histogram counts the samples of a metric, and `{other}` is none"));
+            faults.push(fault);
+            None
+        }
+    }
+}
+
+/// A word of a fixed list.
+fn one_of<T: Copy>(key: &str, word: &str, span: Span, all: &[(&str, T)], faults: &mut Faults) -> Option<T> {
+    let found = all.iter().find(|(known, _)| *known == word).map(|(_, value)| *value);
+    if found.is_none() {
+        let words: Vec<&str> = all.iter().map(|(word, _)| *word).collect();
+        faults.push(Diagnostic::new(span, format!("there is no {key} `{word}`")).help(did_you_mean(word, &words)));
+    }
+    found
+}
+
+/// Whether the columns are such as the kind can draw.
+fn check_columns(
+    node: &Node,
+    kind: FigureKind,
+    x: &Column,
+    y: &str,
+    series: Option<&Column>,
+    vocabulary: &Vocabulary,
+    faults: &mut Faults,
+) {
+    let at = |key: &str| node.get(key).map_or(node.span, |value| value.span);
+    let spec = |id: &str| vocabulary.catalog.metric(id);
+    let apart = |word: &str| spec(y).and_then(|metric| metric.along).is_some_and(|along| along.word == word);
+    let mut places: Vec<(&str, &str)> = Vec::new();
+    for (key, column) in [("x", Some(x)), ("y", series.filter(|_| kind == FigureKind::Heat))] {
+        if let Some(Column::Along(word)) = column {
+            places.push((key, word));
+        }
+    }
+    for (key, word) in &places {
+        if !matches!(kind, FigureKind::Profile | FigureKind::Heat) {
+            let message = format!("`{word}` is for figures of kind `profile` and `heat`");
+            faults.push(Diagnostic::new(at(key), message));
+        } else if !apart(word) {
+            let all = vocabulary
+                .metrics()
+                .iter()
+                .filter(|id| spec(id).and_then(|metric| metric.along).is_some_and(|along| along.word == *word));
+            let message = format!("`{y}` is not measured along `{word}`");
+            let known = all.map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+            faults.push(Diagnostic::new(at(key), message).help(format!("of the metrics here, {known} is")));
+        }
+    }
+    match kind {
+        FigureKind::Profile if places.is_empty() => {
+            let known = vocabulary.along();
+            let help = if known.is_empty() {
+                "no metric that is measured here has a profile".to_owned()
+            } else {
+                format!("x is one of {}", known.join(", "))
+            };
+            faults
+                .push(Diagnostic::new(at("x"), format!("`{x}` is nothing that a metric is measured along")).help(help));
+        }
+        FigureKind::Heat if places.len() > 1 => {
+            faults.push(Diagnostic::new(at("y"), "x and y cannot both be places along the same thing"));
+        }
+        FigureKind::Heat => {
+            for (key, column) in [("x", Some(x)), ("y", series)] {
+                if let Some(Column::Metric(id)) = column {
+                    let message = format!("a heat map has no room for the metric `{id}` as `{key}`");
+                    faults.push(Diagnostic::new(at(key), message).help("write an axis, a parameter or `bench`"));
+                }
+            }
+        }
+        FigureKind::Pareto => {
+            let ids = [("x", if let Column::Metric(id) = x { id.as_str() } else { "" }), ("y", y)];
+            for (key, id) in ids {
+                if spec(id).is_none_or(|metric| metric.direction == Direction::Neutral) {
+                    let word = text(node, key, &mut Faults::new()).map_or("", |(word, _)| word);
+                    let message = format!("`{word}` has no better direction, so there is no front along it");
+                    let good = |id: &&&str| spec(id).is_some_and(|metric| metric.direction != Direction::Neutral);
+                    let known: Vec<&str> = vocabulary.metrics().iter().filter(good).copied().collect();
+                    faults.push(Diagnostic::new(at(key), message).help(format!("there is {}", known.join(", "))));
+                }
+            }
+        }
+        FigureKind::Fit if !matches!(x, Column::Metric(_) | Column::Parameter { .. }) => {
+            faults.push(Diagnostic::new(at("x"), format!("a law needs a number on x, and `{x}` is none")));
+        }
+        _ => {}
+    }
+}
+
+/// The name of a figure that was given none. The first three kinds need no word for what they are.
+fn fallback(kind: Option<FigureKind>, x: Option<&Column>, y: Option<&str>) -> String {
+    let (Some(kind), Some(x), Some(y)) = (kind, x, y) else { return String::new() };
+    let x = x.to_string().replace('.', "-");
+    match kind {
+        FigureKind::Line | FigureKind::Bar | FigureKind::Scatter => format!("{y}-{x}"),
+        FigureKind::Histogram => format!("{y}-histogram"),
+        _ => format!("{y}-{x}-{}", kind.word()),
+    }
 }
 
 /// Reads one table; `taken` holds the names of those before it.
@@ -133,13 +305,6 @@ pub(crate) fn table(
     })
 }
 
-fn required<'a>(node: &'a Node, what: &str, key: &str, faults: &mut Faults) -> Option<(&'a str, Span)> {
-    if node.get(key).is_none() {
-        faults.push(Diagnostic::new(node.span, format!("a {what} needs `{key}`")));
-    }
-    text(node, key, faults)
-}
-
 fn column(word: &str, span: Span, vocabulary: &Vocabulary, metrics: bool, faults: &mut Faults) -> Option<Column> {
     match vocabulary.column(word, metrics) {
         Ok(column) => Some(column),
@@ -167,7 +332,7 @@ fn all_conditions(node: &Node, vocabulary: &Vocabulary, faults: &mut Faults) -> 
     lines.into_iter().flat_map(|(line, span)| conditions(line, span, vocabulary, faults)).collect()
 }
 
-fn reference(word: &str, span: Span, vocabulary: &Vocabulary, faults: &mut Faults) -> Option<Reference> {
+fn reference(key: &str, word: &str, span: Span, vocabulary: &Vocabulary, faults: &mut Faults) -> Option<Reference> {
     if word == "dense" {
         return Some(Reference::Dense);
     }
@@ -180,7 +345,7 @@ fn reference(word: &str, span: Span, vocabulary: &Vocabulary, faults: &mut Fault
         Err(error) => {
             return fault(
                 faults,
-                Diagnostic::new(span, error.to_string()).help("write reference = \"dense\" or an arm"),
+                Diagnostic::new(span, error.to_string()).help(format!("write {key} = \"dense\" or an arm")),
             );
         }
     };

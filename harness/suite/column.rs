@@ -41,14 +41,16 @@ pub enum Column {
     },
     /// The name of the bench; written `bench`.
     Bench,
+    /// Places along something that a metric is taken apart along: `layer`, `token`.
+    Along(String),
 }
 
 impl Column {
-    /// What a cell has in this column. `None` for a metric, which only a record can answer, and where the cell has no
-    /// such axis or parameter, or the parameter is unset.
+    /// What a cell has in this column. `None` for a metric and its places, which only a record can answer, and where
+    /// the cell has no such axis or parameter, or the parameter is unset.
     pub fn of(&self, cell: &impl Coordinates) -> Option<Value> {
         match self {
-            Self::Metric(_) => None,
+            Self::Metric(_) | Self::Along(_) => None,
             Self::Axis(axis) => cell.coordinate(*axis).map(|at| Value::Text(at.label.clone())),
             Self::Method(axis) => cell.coordinate(*axis).map(|at| Value::Text(at.id.clone())),
             Self::Parameter { axis, name } => Axis::ALL
@@ -92,6 +94,7 @@ impl fmt::Display for Column {
             Self::Parameter { axis: Some(axis), name } => write!(f, "{axis}.{name}"),
             Self::Parameter { axis: None, name } => f.write_str(name),
             Self::Bench => f.write_str("bench"),
+            Self::Along(word) => f.write_str(word),
         }
     }
 }

@@ -1,29 +1,42 @@
 //! Declared figures and tables, resolved.
 
-use harness_core::chart::IntervalStyle;
+use harness_core::chart::{IntervalStyle, StyleName};
+pub use harness_core::chart::ChartKind as FigureKind;
+use harness_core::statistics::LawForm;
 use harness_core::{Arm, Axis};
 
 use crate::column::{Column, Condition, Coordinates};
 use crate::expect::matches_arm;
 
-/// How a figure is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FigureKind {
-    /// Points of a series joined in the order of x.
-    Line,
-    /// One bar a cell.
-    Bar,
-    /// Points only.
-    Scatter,
+/// The keys that a kind of figure has beside those that all have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KindKeys {
+    /// Those it needs.
+    pub required: &'static [&'static str],
+    /// Those it may have.
+    pub optional: &'static [&'static str],
+    /// What it shows, in a sentence.
+    pub about: &'static str,
 }
 
-impl FigureKind {
-    /// All kinds, as written.
-    pub const ALL: [(&'static str, Self); 3] = [("line", Self::Line), ("bar", Self::Bar), ("scatter", Self::Scatter)];
-
-    /// The word in a suite.
-    pub fn word(self) -> &'static str {
-        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
+/// What a kind of figure is told by.
+pub fn kind_keys(kind: FigureKind) -> KindKeys {
+    let keys = |required, optional, about| KindKeys { required, optional, about };
+    match kind {
+        FigureKind::Line => keys(&["x", "y"], &["series", "reference"], "points joined along x, with interval bands"),
+        FigureKind::Bar => keys(&["x", "y"], &["series", "reference"], "one bar a cell, with error bars"),
+        FigureKind::Scatter => keys(&["x", "y"], &["series", "reference"], "points with error bars in both directions"),
+        FigureKind::Pareto => keys(
+            &["x", "y"],
+            &["series", "reference"],
+            "points of two metrics; those that no other beats are joined, the others faded",
+        ),
+        FigureKind::Heat => keys(&["x", "y", "value"], &[], "a shade for each x and y"),
+        FigureKind::Box => keys(&["x", "y"], &["series", "minus"], "quartiles, whiskers and outliers of raw samples"),
+        FigureKind::Violin => keys(&["x", "y"], &["series", "minus"], "the density of raw samples"),
+        FigureKind::Histogram => keys(&["x"], &["series", "minus"], "counts of the raw samples of the metric x"),
+        FigureKind::Profile => keys(&["x", "y"], &["series"], "a metric along the layers or along a window"),
+        FigureKind::Fit => keys(&["x", "y"], &["series", "form"], "points and the law fitted through them"),
     }
 }
 
@@ -60,9 +73,9 @@ pub struct Figure {
     pub title: Option<String>,
     /// Horizontal column.
     pub x: Column,
-    /// Vertical column: always a metric.
+    /// The metric shown: upwards, as a shade in a heat map, by its samples in a histogram.
     pub y: String,
-    /// What makes a series; see [`Column::group`].
+    /// What makes a series, or the rows of a heat map; see [`Column::group`].
     pub series: Option<Column>,
     /// What makes a panel.
     pub facet: Option<Column>,
@@ -70,10 +83,16 @@ pub struct Figure {
     pub conditions: Vec<Condition>,
     /// Whether x is logarithmic.
     pub log_x: bool,
-    /// Whether y is logarithmic.
+    /// Whether the metric is.
     pub log_y: bool,
     /// The arm drawn beside the series, whatever the conditions say of it.
     pub reference: Option<Reference>,
+    /// The arm whose samples are taken from those of every other, sample by sample.
+    pub minus: Option<Reference>,
+    /// Which law a fit draws.
+    pub form: LawForm,
+    /// Where it is to be seen besides the page of the report.
+    pub styles: Vec<StyleName>,
 }
 
 /// One `[[table]]`.

@@ -28,7 +28,7 @@ mod vocabulary;
 pub use column::{Column, Condition, Coordinates};
 pub use diagnostics::{Diagnostic, Diagnostics};
 pub use expect::{Expectation, Operator, Right, Term};
-pub use figure::{Figure, FigureKind, INTERVAL_STYLES, Reference, TableRequest};
+pub use figure::{Figure, FigureKind, INTERVAL_STYLES, KindKeys, Reference, TableRequest, kind_keys};
 pub use names::{AnyName, NameFault, Names};
 pub use overrides::Overrides;
 pub use plan::{Branch, Plan, PlannedCell, Selection, SelectionError, Trunk};

@@ -9,11 +9,12 @@ use crate::assertion::expectation;
 use crate::bench::Draft;
 use crate::chart::{figure, table};
 use crate::diagnostics::{Diagnostic, Diagnostics, Source, Span};
+use crate::figure::Figure;
 use crate::names::Names;
 use crate::node::{Data, Node};
 use crate::overrides::Overrides;
 use crate::section::{Faults, grouped, refuse_unknown, tables, text, texts, wrong_kind};
-use crate::suite::{Bench, MOST_CELLS, Suite};
+use crate::suite::{Bench, MOST_CELLS, Point, Suite};
 use crate::vocabulary::Vocabulary;
 
 /// Tables of a suite file.
@@ -72,6 +73,18 @@ fn quick_faults(source: &str, path: &str, catalog: &Catalog, names: &dyn Names) 
     outcome.err().map(|faults| faults.iter().cloned().collect()).unwrap_or_default()
 }
 
+/// Whether some cell that the figure's metric is measured in meets its conditions.
+fn shows_something(figure: &Figure, benches: &[Bench]) -> bool {
+    let mut measured = benches.iter().filter(|bench| bench.metrics.contains(&figure.y));
+    measured.any(|bench| {
+        figure.conditions.is_empty()
+            || bench.combinations().iter().any(|combination| {
+                let point = Point { bench, combination };
+                figure.conditions.iter().all(|condition| condition.holds(&point))
+            })
+    })
+}
+
 struct Reader<'a> {
     document: &'a Node,
     catalog: &'a Catalog,
@@ -93,7 +106,16 @@ impl Reader<'_> {
         } else {
             Vocabulary::open(&known, self.catalog)
         };
-        let figures = self.charts("figure", |node, taken, faults| figure(node, &vocabulary, taken, faults));
+        let figures = self.charts("figure", |node, taken, faults| {
+            let figure = figure(node, &vocabulary, taken, faults)?;
+            let empty = !vocabulary.open && !shows_something(&figure, &benches);
+            if empty {
+                let span = node.get("where").map_or(node.span, |value| value.span);
+                let fault = Diagnostic::new(span, format!("the figure `{}` shows no cell", figure.name));
+                faults.push(fault.help(format!("no cell that has `{}` meets every condition", figure.y)));
+            }
+            (!empty).then_some(figure)
+        });
         let tables = self.charts("table", |node, taken, faults| table(node, &vocabulary, taken, faults));
         Suite {
             about,

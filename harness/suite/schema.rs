@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use harness_core::chart::StyleName;
 use harness_core::parameters::Domain;
+use harness_core::statistics::LawForm;
 use harness_core::{Axis, BenchKind, Catalog, Kind, ParameterSpec, TableSpec, Value};
 use serde_json::{Map, Value as Json, json};
 
-use crate::figure::{FigureKind, INTERVAL_STYLES};
+use crate::figure::{FigureKind, INTERVAL_STYLES, kind_keys};
 
 /// The schema of suites over a catalog. `models` are offered as completions of `model`; other names and paths stay
 /// allowed.
@@ -269,21 +271,45 @@ fn conditions() -> Json {
 fn figure(catalog: &Catalog) -> Json {
     let metrics: Vec<&str> = catalog.metrics.iter().map(|metric| metric.id).collect();
     let kinds = FigureKind::ALL.map(|(word, _)| word);
+    let abouts = FigureKind::ALL.map(|(word, kind)| format!("`{word}`: {}", kind_keys(kind).about));
+    let mut along: Vec<&str> = catalog.metrics.iter().filter_map(|metric| Some(metric.along?.word)).collect();
+    along.dedup();
+    let places = if along.is_empty() {
+        String::new()
+    } else {
+        format!(" Profiles and heat maps know {} too.", along.join(" and "))
+    };
+    let styles = StyleName::ALL.map(|(word, _)| word);
+    let forms = LawForm::ALL.map(|(word, _)| word);
+    let needs: Vec<Json> = FigureKind::ALL
+        .iter()
+        .map(|(word, kind)| {
+            json!({
+                "if": { "properties": { "kind": { "const": word } } },
+                "then": { "required": kind_keys(*kind).required },
+            })
+        })
+        .collect();
     json!({
         "type": "object",
         "additionalProperties": false,
-        "required": ["kind", "x", "y"],
+        "required": ["kind", "x"],
+        "allOf": needs,
         "properties": {
-            "kind": { "description": "How it is drawn.", "enum": kinds },
+            "kind": { "description": format!("How it is drawn. {}", abouts.join("; ")), "enum": kinds },
             "name": described(file_name(), "File name without extension."),
             "title": { "description": "Heading.", "type": "string" },
-            "x": { "description": format!("Horizontal: a metric, or: {COLUMN}"), "type": "string" },
-            "y": { "description": "Vertical: a metric.", "enum": metrics },
+            "x": { "description": format!("Horizontal: a metric, or: {COLUMN}{places}"), "type": "string" },
+            "y": { "description": "Vertical: a metric; in a heat map what makes a row.", "type": "string" },
+            "value": { "description": "The metric that a heat map shades.", "enum": metrics },
             "series": { "description": format!("What makes a series. {COLUMN}"), "type": "string" },
             "facet": { "description": format!("What makes a panel. {COLUMN}"), "type": "string" },
             "where": conditions(),
-            "log": described(one_or_more(&json!({ "enum": ["x", "y"] })), "Logarithmic directions."),
+            "log": described(one_or_more(&json!({ "enum": ["x", "y", "value"] })), "Logarithmic directions."),
             "reference": { "description": "An arm drawn beside the series: `dense`, or an arm of the suite.", "type": "string" },
+            "minus": { "description": "An arm whose samples are taken from those of every other, pair by pair: `dense`, or an arm of the suite.", "type": "string" },
+            "form": { "description": "The law of a fit: scale · x^exponent, or that above a floor.", "enum": forms, "default": "power" },
+            "style": described(one_or_more(&json!({ "enum": styles })), "Where it is to be seen besides the page of the report; each style has files of its own."),
         },
     })
 }

@@ -68,6 +68,15 @@ impl<'a> Vocabulary<'a> {
         &self.metrics
     }
 
+    /// What some measured metric is taken apart along.
+    pub fn along(&self) -> Vec<&'static str> {
+        let mut words: Vec<&'static str> = Vec::new();
+        for metric in self.metrics.iter().filter_map(|id| self.catalog.metric(id)) {
+            words.extend(metric.along.map(|along| along.word).filter(|word| !words.contains(word)));
+        }
+        words
+    }
+
     /// The axes on which some arm has this id, in staging order.
     pub fn axes_with(&self, id: &str) -> Vec<Axis> {
         self.arms.iter().filter(|(_, arm)| arm == id).map(|(axis, _)| *axis).collect()
@@ -88,6 +97,9 @@ impl<'a> Vocabulary<'a> {
         }
         if metrics && self.metrics.contains(&text) {
             return Ok(Column::Metric(text.to_owned()));
+        }
+        if metrics && self.along().contains(&text) {
+            return Ok(Column::Along(text.to_owned()));
         }
         if let Some(axis) = self.axis(text) {
             return Ok(Column::Axis(axis));
@@ -117,6 +129,9 @@ impl<'a> Vocabulary<'a> {
             }
         };
         let mut known: Vec<&str> = if metrics { self.metrics.clone() } else { Vec::new() };
+        if metrics {
+            known.extend(self.along());
+        }
         known.extend(self.axes.iter().map(|axis| axis.key()));
         known.push("bench");
         let mut names: Vec<&str> = self.parameters.iter().map(|(_, name)| name.as_str()).collect();

@@ -31,6 +31,7 @@ fn metric(id: &str, noise: Noise, reduction: Reduction) -> MetricInfo {
         noise,
         reduction,
         version: 1,
+        along: None,
     }
 }
 

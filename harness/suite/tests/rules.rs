@@ -4,7 +4,8 @@
 
 mod support;
 
-use harness_core::chart::IntervalStyle;
+use harness_core::chart::{IntervalStyle, StyleName};
+use harness_core::statistics::LawForm;
 use harness_core::{Axis, Value};
 use harness_suite::{Column, Overrides, Plan, Reference, Right, Selection, SelectionError};
 use support::{bench, faults, labels, list, parse, parse_with};
@@ -322,6 +323,52 @@ fn a_table_says_what_is_compared_and_how_intervals_are_written() {
     assert_eq!(wrong("reference = \"wnda\""), at("13 no arm of the suite is `wnda`"));
     assert_eq!(wrong("intervals = \"ranges\""), at("13 `ranges` is no way to write intervals"));
     assert_eq!(wrong("winthin = \"model\"").len(), 1);
+fn every_kind_of_figure_has_its_own_keys() {
+    let arms = "prune = [\"none\", { method = \"wanda\", sparsity = [0.3, 0.5] }]";
+    let text = |figure: &str| format!("{}\n[[figure]]\n{figure}", bench(arms));
+    let read = |figure: &str| parse(&text(figure)).unwrap().figures.swap_remove(0);
+    let heat = read("kind = \"heat\"\nx = \"token\"\ny = \"prune\"\nvalue = \"kl\"\nlog = \"value\"");
+    assert_eq!((heat.x, heat.series), (Column::Along("token".into()), Some(Column::Axis(Axis::Prune))));
+    assert!(heat.log_y && heat.y == "kl" && heat.name == "kl-token-heat");
+    let boxed =
+        read("kind = \"box\"\nx = \"prune\"\ny = \"ppl\"\nminus = \"dense\"\nstyle = [\"slides\", \"paper-1col\"]");
+    assert_eq!(boxed.minus, Some(Reference::Dense));
+    assert_eq!(boxed.styles, [StyleName::Slides, StyleName::Paper1Col]);
+    assert_eq!(read("kind = \"histogram\"\nx = \"ppl\"").y, "ppl");
+    let fit = read("kind = \"fit\"\nx = \"sparsity\"\ny = \"kl\"\nform = \"power-floor\"");
+    assert_eq!(fit.form, LawForm::PowerFloor);
+    assert_eq!(read("kind = \"profile\"\nx = \"token\"\ny = \"kl\"").x, Column::Along("token".into()));
+    let wrong = |figure: &str| -> Vec<String> {
+        let cut = |fault: String| fault.split_once(' ').map(|(_, message)| message.to_owned()).unwrap();
+        faults(&text(figure)).into_iter().map(cut).collect()
+    };
+    assert_eq!(wrong("kind = \"heat\"\nx = \"prune\"\ny = \"model\""), ["a figure of kind `heat` needs `value`"]);
+    assert_eq!(
+        wrong("kind = \"histogram\"\nx = \"prune\""),
+        ["a histogram counts the samples of a metric, and `prune` is none"]
+    );
+    assert_eq!(
+        wrong("kind = \"line\"\nx = \"token\"\ny = \"kl\"\nminus = \"dense\""),
+        ["a figure of kind `line` has no key `minus`", "`token` is for figures of kind `profile` and `heat`"]
+    );
+    assert_eq!(wrong("kind = \"profile\"\nx = \"token\"\ny = \"ppl\""), ["`ppl` is not measured along `token`"]);
+    assert_eq!(
+        wrong("kind = \"profile\"\nx = \"prune\"\ny = \"kl\""),
+        ["`prune` is nothing that a metric is measured along"]
+    );
+    assert_eq!(
+        wrong("kind = \"pareto\"\nx = \"sparsity\"\ny = \"ppl\""),
+        ["`sparsity` has no better direction, so there is no front along it"]
+    );
+    assert_eq!(wrong("kind = \"fit\"\nx = \"prune\"\ny = \"ppl\""), ["a law needs a number on x, and `prune` is none"]);
+    assert_eq!(
+        wrong("kind = \"bar\"\nx = \"prune\"\ny = \"ppl\"\nstyle = \"papr-1col\""),
+        ["there is no style `papr-1col`"]
+    );
+    assert_eq!(
+        wrong("kind = \"bar\"\nx = \"prune\"\ny = \"ppl\"\nwhere = \"sparsity = 0.4\""),
+        ["the figure `ppl-prune` shows no cell"]
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use harness_core::{
-    Arm, Axis, BenchKind, Catalog, Direction, Domain, Kind, MethodSpec, MetricSpec, Noise, ParameterError,
+    Along, Arm, Axis, BenchKind, Catalog, Direction, Domain, Kind, MethodSpec, MetricSpec, Noise, ParameterError,
     ParameterSpec, Probe, Reduction, TableSpec, Value,
 };
 use harness_suite::{Diagnostics, NameFault, Names, Overrides, Suite};
@@ -48,6 +48,7 @@ fn metric(id: &'static str) -> MetricSpec {
         probe: Probe::Static,
         reduction: Reduction::Single,
         needs_dense: false,
+        along: (id == "kl").then_some(Along { word: "token", label: "place in the window" }),
         version: 1,
     }
 }
