@@ -9,7 +9,7 @@ use std::time::Instant;
 use harness_core::cell::Coordinate;
 use harness_core::journal::Journal;
 use harness_core::stamp::SuiteStamp;
-use harness_core::{Axis, Cell, CellId, CellRecord, Observation, Reduction, Stamp, Value};
+use harness_core::{Axis, Cell, CellId, CellRecord, Observation, Profile, Reduction, Stamp, Value};
 use harness_store::MetricInfo;
 
 use crate::support::{run, scratch};
@@ -47,16 +47,31 @@ metrics = ["ppl", "kl", "top1"]
 "#,
     );
     for figure in 0..30 {
-        let kind = ["line", "scatter", "bar"][figure % 3];
-        let metric = ["ppl", "kl", "top1", "decode_tps", "bytes_stored"][figure % 5];
-        let x = if kind == "bar" { "prune" } else { "prune.sparsity" };
-        text.push_str(&format!(
-            "\n[[figure]]\nkind = \"{kind}\"\nname = \"figure-{figure}\"\nx = \"{x}\"\ny = \"{metric}\"\nseries = \"prune.method\"\nfacet = \"model\"\nwhere = \"seed = {}{}\"\n",
-            figure % SEEDS + 1,
-            if kind == "bar" { " and prune.sparsity = 0.1" } else { "" }
-        ));
+        text.push_str(&declared(figure));
     }
     text
+}
+
+/// Three figures of each kind, each over the cells of one seed.
+fn declared(figure: usize) -> String {
+    let (kind, rest) = [
+        ("line", "x = 'prune.sparsity'\ny = 'ppl'\nseries = 'prune.method'\nreference = 'magnitude(sparsity=0.01)'"),
+        ("bar", "x = 'prune'\ny = 'top1'"),
+        ("scatter", "x = 'bytes_stored'\ny = 'kl'\nseries = 'prune.method'"),
+        ("pareto", "x = 'decode_tps'\ny = 'ppl'\nseries = 'prune.method'"),
+        ("heat", "x = 'prune.sparsity'\ny = 'prune.method'\nvalue = 'kl'"),
+        ("box", "x = 'prune'\ny = 'nll'"),
+        ("violin", "x = 'prune'\ny = 'nll'"),
+        ("histogram", "x = 'nll'\nseries = 'prune.method'"),
+        ("profile", "x = 'token'\ny = 'nll'\nseries = 'prune'\nlog = 'x'"),
+        ("fit", "x = 'prune.sparsity'\ny = 'kl'\nseries = 'prune.method'\nlog = ['x', 'y']"),
+    ][figure % 10];
+    // Arms side by side get hard to read beyond a few.
+    let few = matches!(kind, "bar" | "box" | "violin" | "profile");
+    let narrow = if few { " and prune.method = 'magnitude'" } else { "" };
+    let seed = figure % SEEDS + 1;
+    let shown = format!("facet = 'model'\nwhere = \"seed = {seed}{narrow}\"");
+    format!("\n[[figure]]\nkind = '{kind}'\nname = '{kind}-{figure}'\n{rest}\n{shown}\n")
 }
 
 /// The metrics of the catalogue and as many more as make twenty.
@@ -64,7 +79,7 @@ fn metrics() -> Vec<MetricInfo> {
     let mut all: Vec<MetricInfo> = harness_run::catalog().metrics.iter().map(MetricInfo::from).collect();
     let ratio = all[1].clone();
     while all.len() < 20 {
-        all.push(MetricInfo { id: format!("kl_{}", all.len()), ..ratio.clone() });
+        all.push(MetricInfo { id: format!("kl_{}", all.len()), along: None, ..ratio.clone() });
     }
     all
 }
@@ -84,12 +99,28 @@ fn observation(metric: &MetricInfo, cell: usize, level: f64) -> Observation {
     // Windows are hard or easy for every cell alike, as real ones are.
     let sample = |index: usize| level * (1.0 + 0.2 * noise(index * 7919) + 0.01 * noise(cell * 1009 + index));
     let sampled = count == 64;
+    let along = metric.along.as_ref().is_some_and(|along| along.word == "token");
     Observation {
+        profile: along.then(|| profile(level)),
         samples: (0..count).map(|index| sample(index) * if sampled { 63.0 } else { 1.0 }).collect(),
         weights: if sampled { vec![63.0; count] } else { Vec::new() },
         clusters: if sampled { (0..count as u32).map(|index| index / 4).collect() } else { Vec::new() },
         protocol: sampled.then(|| "fables/test window=64 windows=64 select=spread".to_owned()),
         ..Observation::absent(&metric.id, metric.reduction, None)
+    }
+}
+
+/// Eight stretches of every window.
+fn profile(level: f64) -> Profile {
+    let all = || (0..64_u32).flat_map(|window| (0..8_i32).map(move |place| (window, place)));
+    Profile {
+        reduction: Reduction::Ratio,
+        places: all().map(|(_, place)| 1.5 * 2.0_f64.powi(place)).collect(),
+        samples: all()
+            .map(|(window, place)| level * (8.0 + 8.0 / f64::from(place + 1) + noise(window as usize)))
+            .collect(),
+        weights: all().map(|_| 8.0).collect(),
+        clusters: all().map(|(window, _)| window / 4).collect(),
     }
 }
 

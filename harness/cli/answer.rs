@@ -204,6 +204,7 @@ mod tests {
             noise: Noise::Sampled,
             reduction: Reduction::ExpRatio,
             version: 1,
+            along: None,
         };
         let found = [
             finding("tiny", "0.3", &["wanda", "magnitude"], 0.0041),

@@ -18,11 +18,8 @@ impl Report {
     /// Asks for charts in these styles too.
     pub fn draw_in(&mut self, styles: &[StyleName], wanted: impl Fn(&Chart, StyleName) -> bool) {
         for chart in &mut self.0.charts {
-            let more: Vec<StyleName> = styles
-                .iter()
-                .copied()
-                .filter(|style| !chart.styles.contains(style) && wanted(chart, *style))
-                .collect();
+            let more: Vec<StyleName> =
+                styles.iter().copied().filter(|style| !chart.styles.contains(style) && wanted(chart, *style)).collect();
             chart.styles.extend(more);
         }
     }

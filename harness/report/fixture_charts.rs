@@ -1,7 +1,9 @@
 //! Small charts for tests, one of every kind.
 
 use harness_core::Direction;
-use harness_core::chart::{Chart, ChartAxis, ChartKind, Facet, FailedPoint, FittedLaw, Place, Point, Reference, Series};
+use harness_core::chart::{
+    Chart, ChartAxis, ChartKind, Facet, FailedPoint, FittedLaw, Place, Point, Reference, Series,
+};
 
 pub fn number(x: f64, y: f64, half: f64) -> Point {
     Point { interval: Some((y - half, y + half * 1.2)), ..Point::new(Place::Number(x), y) }

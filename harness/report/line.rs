@@ -33,10 +33,16 @@ impl<'a> Line<'a> {
 /// Room for names at the right ends of lines: in a chart of one panel with few, short names.
 pub fn direct_margin(chart: &Chart, style: &Style) -> f64 {
     let all = keys(chart);
-    let widest = all.iter().map(|key| letters::width(&key.text(), style.text(), Weight::Regular)).fold(0.0, f64::max);
+    let wide = |key: &Key| letters::width(&label(key), style.text(), Weight::Regular);
+    let widest = all.iter().map(wide).fold(0.0, f64::max);
     let (_, width) = style.panels(chart, 3);
     let direct = chart.facets.len() == 1 && all.len() <= 12 && widest < 0.3 * width && !all.is_empty();
     if direct { widest + style.u(26.0) } else { 0.0 }
+}
+
+/// What stands beside the plot for an item that the legend would have.
+fn label(key: &Key) -> String {
+    if let Key::Failed(_) = key { format!("× {}", key.text()) } else { key.text() }
 }
 
 impl Drawing for Line<'_> {
@@ -97,7 +103,7 @@ pub fn draw_direct(scene: &mut Scene, facet: &Facet, plot: &Plot, style: &Style)
             }
             Key::Front => {}
             Key::Failed(_) => {
-                labels.push((format!("× {}", key.text()), (area.right - u(6.0), area.bottom - u(9.0)), None));
+                labels.push((label(&key), (area.right - u(6.0), area.bottom - u(9.0)), None));
             }
         }
     }

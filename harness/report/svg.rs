@@ -67,12 +67,22 @@ fn tidy(out: &mut String, body: &str) {
         } else {
             let line = line.replace(" opacity=\"1\"", "").replace(" stroke=\"none\"", "");
             let line = line.replace(" text-anchor=\"start\"", "").replace(" dy=\"0.5ex\"", &base);
-            out.push_str(&line.replace(" font-weight=\"bold\"", " font-weight=\"600\""));
+            out.push_str(&whole_size(&line.replace(" font-weight=\"bold\"", " font-weight=\"600\"")));
         }
         inside = line.starts_with("<text");
         if !inside && line.starts_with('<') {
             out.push('\n');
         }
+    }
+}
+
+/// An element whose font size is the whole number that was meant: the backend's division leaves a trace in the last bit.
+fn whole_size(line: &str) -> String {
+    const KEY: &str = " font-size=\"";
+    let Some((head, rest)) = line.split_once(KEY) else { return line.to_owned() };
+    match rest.split_once('"').and_then(|(size, tail)| Some((size.parse::<f64>().ok()?, tail))) {
+        Some((size, tail)) => format!("{head}{KEY}{}\"{tail}", size.round()),
+        None => line.to_owned(),
     }
 }
 

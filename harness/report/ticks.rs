@@ -3,8 +3,8 @@
 use crate::number::{fixed, power_of_ten};
 
 /// Numbers further out than this stand at the edge, and those nearer to zero than its inverse at zero, so that the
-/// arithmetic of ranges stays finite and none is empty.
-const FURTHEST: f64 = 1e150;
+/// arithmetic of ranges stays finite and none is empty: a logarithmic one and the room around it span under 300 decades.
+const FURTHEST: f64 = 1e100;
 
 fn within_reach(value: f64) -> f64 {
     if value.abs() < 1.0 / FURTHEST { 0.0 } else { value.clamp(-FURTHEST, FURTHEST) }

@@ -79,7 +79,6 @@ fn the_main_table_has_a_row_for_each_arm() {
     assert_eq!(failures(&fixture::run()).unwrap().rows.len(), 1);
 }
 
-
 fn plain(kind: FigureKind, x: Column, y: &str) -> Figure {
     Figure { kind, x, y: y.into(), series: None, facet: None, reference: None, log_y: false, ..figure() }
 }

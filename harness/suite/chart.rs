@@ -278,7 +278,8 @@ pub(crate) fn table(
         }
     }
     let within = node.get("within").map(|_| columns("within", faults));
-    let reference = text(node, "reference", faults).and_then(|(word, span)| reference(word, span, vocabulary, faults));
+    let reference =
+        text(node, "reference", faults).and_then(|(word, span)| reference("reference", word, span, vocabulary, faults));
     let intervals = text(node, "intervals", faults).map_or(IntervalStyle::PlusMinus, |(word, span)| {
         let known = INTERVAL_STYLES.iter().find(|(name, _)| *name == word);
         if known.is_none() {

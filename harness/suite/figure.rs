@@ -1,7 +1,7 @@
 //! Declared figures and tables, resolved.
 
-use harness_core::chart::{IntervalStyle, StyleName};
 pub use harness_core::chart::ChartKind as FigureKind;
+use harness_core::chart::{IntervalStyle, StyleName};
 use harness_core::statistics::LawForm;
 use harness_core::{Arm, Axis};
 

@@ -182,6 +182,7 @@ fn metric(id: &str, about: &str, unit: &str, direction: Direction) -> MetricInfo
         noise: Noise::Timed,
         reduction: Reduction::Median,
         version: 1,
+        along: None,
     }
 }
 

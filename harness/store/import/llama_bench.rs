@@ -143,6 +143,7 @@ fn add(gather: &mut Gather, row: &At, varying: &[&str], hash: &str) -> Result<()
         noise: Noise::Timed,
         reduction: Reduction::Ratio,
         version: 1,
+        along: None,
     };
     let seen = Observation {
         weights: vec![1.0; samples.len()],

@@ -366,5 +366,6 @@ fn metric_info(id: &str, direction: Direction) -> MetricInfo {
         noise: Noise::Sampled,
         reduction: Reduction::Ratio,
         version: 1,
+        along: None,
     }
 }

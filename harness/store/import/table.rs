@@ -278,6 +278,7 @@ fn observation(row: &Row) -> Result<(MetricInfo, Observation), String> {
         noise: need(row.noise, "noise")?,
         reduction: need(row.metric_reduction, "metric_reduction")?,
         version: need(row.version, "version")?,
+        along: None,
     };
     let seen = Observation {
         samples: row.samples.clone(),

@@ -323,6 +323,9 @@ fn a_table_says_what_is_compared_and_how_intervals_are_written() {
     assert_eq!(wrong("reference = \"wnda\""), at("13 no arm of the suite is `wnda`"));
     assert_eq!(wrong("intervals = \"ranges\""), at("13 `ranges` is no way to write intervals"));
     assert_eq!(wrong("winthin = \"model\"").len(), 1);
+}
+
+#[test]
 fn every_kind_of_figure_has_its_own_keys() {
     let arms = "prune = [\"none\", { method = \"wanda\", sparsity = [0.3, 0.5] }]";
     let text = |figure: &str| format!("{}\n[[figure]]\n{figure}", bench(arms));
