@@ -149,12 +149,13 @@ pub enum ReportError {
 /// # Errors
 /// [`ReportError`] names the chart that could not be drawn.
 pub fn render(document: &Document) -> Result<Vec<File>, ReportError> {
-    let pictures = figures::all(document)?;
-    let page = html::page(document, &pictures)?;
-    let mut files = pictures.files;
-    files.insert(0, File { path: "report.html".to_owned(), bytes: page.into_bytes() });
-    files.insert(1, File { path: "report.md".to_owned(), bytes: markdown::markdown(document).into_bytes() });
-    files.extend(table_files(document));
+    let pictures = figures::pictures(document)?;
+    let texts = || (html::page(document, &pictures), markdown::markdown(document), table_files(document));
+    let (charts, (page, twin, tables)) = rayon::join(|| figures::files(document), texts);
+    let file = |path: &str, text: String| File { path: path.to_owned(), bytes: text.into_bytes() };
+    let mut files = vec![file("report.html", page?), file("report.md", twin)];
+    files.extend(charts?);
+    files.extend(tables);
     Ok(files)
 }
 

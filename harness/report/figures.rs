@@ -13,35 +13,38 @@ use crate::svg::{Used, faces};
 /// Name of the fonts that the charts of a page share; its style sheet asks for it.
 const SHARED: &str = "Inter of charts";
 
-/// What the charts of a document become.
+/// The charts of a document as its page shows them.
 pub struct Pictures {
-    /// SVG text of each chart, for the page.
+    /// SVG text of each chart.
     pub inside: Vec<String>,
     /// The fonts that all of these need, as style rules.
     pub fonts: String,
-    /// All files.
-    pub files: Vec<File>,
 }
 
-/// All charts of a document, in order.
-pub fn all(document: &Document) -> Result<Pictures, ReportError> {
+/// All charts of a document for its page, in order.
+pub fn pictures(document: &Document) -> Result<Pictures, ReportError> {
     let drawn = document.charts.par_iter().map(|chart| {
-        let provenance = Provenance::of(chart, &document.run, &document.stamp);
-        let page = Drawn::new(chart, StyleName::Web, provenance.clone());
-        let inside = page.svg_inside().map_err(|source| failed(chart, source))?;
-        Ok((inside, page.used(), chart_files(chart, &provenance)?))
+        let page = Drawn::new(chart, StyleName::Web, Provenance::default());
+        Ok((page.svg_inside().map_err(|source| failed(chart, source))?, page.used()))
     });
     let mut letters = Used::new();
-    let mut pictures = Pictures { inside: Vec::new(), fonts: String::new(), files: Vec::new() };
-    for (inside, used, files) in drawn.collect::<Result<Vec<_>, ReportError>>()? {
+    let mut inside = Vec::new();
+    for (drawing, used) in drawn.collect::<Result<Vec<_>, ReportError>>()? {
         for (weight, glyphs) in used {
             letters.entry(weight).or_default().extend(glyphs);
         }
-        pictures.inside.push(inside);
-        pictures.files.extend(files);
+        inside.push(drawing);
     }
-    pictures.fonts = faces(SHARED, &letters);
-    Ok(pictures)
+    Ok(Pictures { inside, fonts: faces(SHARED, &letters) })
+}
+
+/// The files of all charts of a document, in order.
+pub fn files(document: &Document) -> Result<Vec<File>, ReportError> {
+    let each = document
+        .charts
+        .par_iter()
+        .map(|chart| chart_files(chart, &Provenance::of(chart, &document.run, &document.stamp)));
+    Ok(each.collect::<Result<Vec<_>, ReportError>>()?.into_iter().flatten().collect())
 }
 
 fn failed(chart: &Chart, source: DrawError) -> ReportError {

@@ -1,11 +1,13 @@
 //! Widths and pixels of text in the bundled font (Inter, SIL Open Font Licence; see `fonts/`).
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
-use ab_glyph::{Font, FontRef, GlyphId, PxScale, point};
+use ab_glyph::{Font, FontRef, GlyphId, PxScale};
 
 /// Weight of text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Weight {
     Regular,
     Bold,
@@ -64,21 +66,58 @@ pub fn width(text: &str, size: f64, weight: Weight) -> f64 {
     set(text, weight).last().map_or(0.0, |last| (last.x + last.advance) * size)
 }
 
-/// Calls `draw` with every pixel that a text of `size` covers, relative to the start of its base line, and how far it is
-/// covered, at most 1.
-pub fn pixels(text: &str, size: f64, weight: Weight, mut draw: impl FnMut(i32, i32, f64)) {
-    let Some(font) = font(weight) else { return };
-    // The crate counts from the lowest to the highest letter, and we count an em.
-    let scale = PxScale::from(size as f32 * font.height_unscaled() / font.units_per_em().unwrap_or(1000.0));
-    for letter in set(text, weight) {
-        let glyph = GlyphId(letter.glyph).with_scale_and_position(scale, point((letter.x * size) as f32, 0.0));
-        if let Some(outline) = font.outline_glyph(glyph) {
-            let bounds = outline.px_bounds();
-            outline.draw(|x, y, cover| {
-                draw(bounds.min.x as i32 + x as i32, bounds.min.y as i32 + y as i32, f64::from(cover).clamp(0.0, 1.0));
-            });
-        }
+/// The pixels of a glyph around its place on the base line, row by row, and how far each is covered.
+struct Cover {
+    left: i32,
+    top: i32,
+    width: usize,
+    shares: Vec<f32>,
+}
+
+impl Cover {
+    fn of(font: &FontRef, glyph: u16, size: f64) -> Self {
+        // The crate counts from the lowest to the highest letter, and we count an em.
+        let scale = PxScale::from(size as f32 * font.height_unscaled() / font.units_per_em().unwrap_or(1000.0));
+        let Some(outline) = font.outline_glyph(GlyphId(glyph).with_scale(scale)) else {
+            return Self { left: 0, top: 0, width: 1, shares: Vec::new() };
+        };
+        let bounds = outline.px_bounds();
+        let width = (bounds.width().ceil() as usize).max(1);
+        let mut shares = vec![0.0; width * bounds.height().ceil() as usize];
+        outline.draw(|x, y, cover| {
+            if let Some(share) = shares.get_mut(y as usize * width + x as usize) {
+                *share = cover.clamp(0.0, 1.0);
+            }
+        });
+        Self { left: bounds.min.x as i32, top: bounds.min.y as i32, width, shares }
     }
+}
+
+/// Glyphs kept for the next text; digits come again and again.
+const KEPT: usize = 2000;
+
+/// Calls `draw` with every pixel that a text of `size` covers, relative to the start of its base line, and how far it is
+/// covered, at most 1. Letters stand at whole pixels.
+pub fn pixels(text: &str, size: f64, weight: Weight, mut draw: impl FnMut(i32, i32, f64)) {
+    thread_local! {
+        static COVERS: RefCell<HashMap<(u16, Weight, u64), Cover>> = RefCell::new(HashMap::new());
+    }
+    let Some(font) = font(weight) else { return };
+    COVERS.with_borrow_mut(|covers| {
+        if covers.len() > KEPT {
+            covers.clear();
+        }
+        for letter in set(text, weight) {
+            let key = (letter.glyph, weight, size.to_bits());
+            let cover = covers.entry(key).or_insert_with(|| Cover::of(font, letter.glyph, size));
+            let left = cover.left + (letter.x * size).round() as i32;
+            for (row, y) in cover.shares.chunks(cover.width).zip(cover.top..) {
+                for (share, x) in row.iter().zip(left..).filter(|(share, _)| **share > 0.0) {
+                    draw(x, y, f64::from(*share));
+                }
+            }
+        }
+    });
 }
 
 /// Height above and depth below the base line, in thousandths of a size.

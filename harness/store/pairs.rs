@@ -4,6 +4,7 @@ use harness_core::chart::{Column as Heading, Entry, Table};
 use harness_core::statistics::Bootstrap;
 use harness_core::verdict::{Margin, decide};
 use harness_core::{Axis, Cell, Direction, Noise};
+use rayon::prelude::*;
 
 use crate::run::{MetricInfo, Record, Run};
 
@@ -22,15 +23,15 @@ pub fn pairs_table(run: &Run, bench: &str) -> Option<Table> {
             && metric.direction != Direction::Neutral
             && records.iter().any(|record| record.cell.observation(&metric.id).is_some())
     })?;
-    let mut rows = Vec::new();
-    let mut level = Bootstrap::default().level;
-    for axis in METHODS {
-        for (place, first) in records.iter().enumerate() {
-            for second in records[place + 1..].iter().filter(|second| paired(axis, first, second)) {
-                rows.push(row(axis, metric, first, second, &mut level));
-            }
-        }
-    }
+    let found = METHODS.iter().flat_map(|axis| {
+        let rows = records.par_iter().enumerate().flat_map_iter(|(place, first)| {
+            let others = records[place + 1..].iter().filter(move |second| paired(*axis, first, second));
+            others.map(move |second| row(*axis, metric, first, second))
+        });
+        rows.collect::<Vec<_>>()
+    });
+    let (rows, levels): (Vec<Vec<Entry>>, Vec<Option<f64>>) = found.unzip();
+    let level = levels.into_iter().flatten().next_back().unwrap_or(Bootstrap::default().level);
     let mut columns: Vec<Heading> =
         ["cells", "first", "second", "difference", "relative", "second is"].map(Heading::text).to_vec();
     metric.unit.clone_into(&mut columns[3].unit);
@@ -71,7 +72,8 @@ fn elsewhere(cell: &Cell, axis: Axis) -> Vec<(Axis, &str)> {
         .collect()
 }
 
-fn row(axis: Axis, metric: &MetricInfo, first: &Record, second: &Record, level: &mut f64) -> Vec<Entry> {
+/// One row, and the level of its interval.
+fn row(axis: Axis, metric: &MetricInfo, first: &Record, second: &Record) -> (Vec<Entry>, Option<f64>) {
     let cells = elsewhere(&first.cell.cell, axis).iter().map(|(_, label)| *label).collect::<Vec<_>>().join(" / ");
     let arm = |record: &Record| Entry::Text(record.cell.cell.label(axis).unwrap_or_default().to_owned());
     let mut row = vec![Entry::Text(cells), arm(first), arm(second)];
@@ -89,17 +91,19 @@ fn row(axis: Axis, metric: &MetricInfo, first: &Record, second: &Record, level: 
             let ends = |interval: Option<harness_core::statistics::Interval>, scale: f64| {
                 interval.map(|interval| (scale * interval.low, scale * interval.high))
             };
-            *level = effect.interval.map_or(*level, |interval| interval.level);
             let verdict = decide(metric.direction, metric.noise, &effect, Margin::default());
             row.push(Entry::number(effect.difference, ends(effect.interval, 1.0)));
             row.push(effect.relative.map_or(Entry::Empty, |relative| {
                 Entry::number(100.0 * relative, ends(effect.relative_interval, 100.0))
             }));
             row.push(Entry::Text(verdict.to_string()));
+            (row, effect.interval.map(|interval| interval.level))
         }
-        Err(entry) => row.extend([entry, Entry::Empty, Entry::Empty]),
+        Err(entry) => {
+            row.extend([entry, Entry::Empty, Entry::Empty]);
+            (row, None)
+        }
     }
-    row
 }
 
 #[cfg(test)]
