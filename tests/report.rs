@@ -217,7 +217,7 @@ fn runs_of_another_layout_are_read_or_refused_by_name() {
     for verb in ["report", "verify"] {
         let refused = run(&[verb, &name]);
         assert_eq!(refused.code, 5, "{}", refused.err);
-        assert!(refused.reason().contains("layout 7") && refused.reason().contains("up to 1"), "{}", refused.reason());
+        assert!(refused.reason().contains("layout 7") && refused.reason().contains("up to 2"), "{}", refused.reason());
     }
 }
 

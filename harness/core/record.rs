@@ -24,6 +24,15 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Whether every sample has a place, weights and groups are there for all or for none, and all are numbers.
+    pub fn is_sound(&self) -> bool {
+        let fits = |length: usize| length == 0 || length == self.samples.len();
+        self.places.len() == self.samples.len()
+            && fits(self.weights.len())
+            && fits(self.clusters.len())
+            && self.places.iter().chain(&self.samples).chain(&self.weights).all(|number| number.is_finite())
+    }
+
     /// The samples of each place as an observation of their own, places ascending.
     pub fn by_place(&self, metric: &str) -> Vec<(f64, Observation)> {
         let mut order: Vec<usize> = (0..self.samples.len().min(self.places.len())).collect();

@@ -116,7 +116,7 @@ fn every_text_format_is_as_it_was_looked_at() {
 
 #[test]
 fn whole_tables_come_back_bit_for_bit() {
-    for run in [fixture::run(), small()] {
+    for run in [fixture::run(), fixture::deep_run(), small()] {
         for name in ["csv", "jsonl", "parquet"] {
             let folder = tempfile::tempdir().unwrap();
             let read = import(&written(&run, name, folder.path()), None, &Options::default()).unwrap();

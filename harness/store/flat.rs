@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use harness_core::statistics::UnitKind;
-use harness_core::{Axis, Cell, CellId, Direction, Noise, Reduction};
+use harness_core::{Axis, Cell, CellId, Direction, Noise, Profile, Reduction};
 use serde::{Deserialize, Serialize};
 
 use crate::export::finite;
-use crate::run::{Record, Run};
+use crate::run::{AlongInfo, Record, Run};
 
 /// Whether a row has a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +91,12 @@ pub struct Row {
     pub weights: Vec<f64>,
     /// Groups of the samples.
     pub clusters: Vec<u32>,
+    /// What the metric is taken apart along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub along: Option<AlongInfo>,
+    /// The samples along it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
 }
 
 /// The rows of a run.
@@ -132,6 +138,8 @@ fn of_cell(run: &Run, record: &Record) -> Vec<Row> {
         samples: Vec::new(),
         weights: Vec::new(),
         clusters: Vec::new(),
+        along: None,
+        profile: None,
     };
     if let Some(failure) = &cell.failure {
         let (failed_at, reason) = (Some(failure.stage.clone()), Some(failure.reason.clone()));
@@ -154,6 +162,8 @@ fn of_cell(run: &Run, record: &Record) -> Vec<Row> {
                 version: metric.map(|metric| metric.version),
                 about: metric.map(|metric| metric.about.clone()),
                 protocol: seen.protocol.clone(),
+                along: metric.and_then(|metric| metric.along.clone()),
+                profile: seen.profile.clone().filter(Profile::is_sound),
                 ..bare.clone()
             };
             match finite(seen, estimate.as_ref()) {

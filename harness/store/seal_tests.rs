@@ -97,9 +97,9 @@ fn damage_is_named() {
     assert!(message.contains("records.parquet is damaged"), "{message}");
     fs::write(&path, whole).unwrap();
     let path = dir.join("sealed.json");
-    let newer = fs::read_to_string(&path).unwrap().replace("\"schema\": 1", "\"schema\": 9");
+    let newer = fs::read_to_string(&path).unwrap().replace("\"schema\": 2", "\"schema\": 9");
     fs::write(&path, newer).unwrap();
-    assert!(matches!(Run::open(dir), Err(StoreError::Newer { found: 9, known: 1, .. })));
+    assert!(matches!(Run::open(dir), Err(StoreError::Newer { found: 9, known: 2, .. })));
 }
 
 #[test]

@@ -94,6 +94,11 @@ fn frame(rows: &[Row], lists_as_text: bool) -> PolarsResult<DataFrame> {
         text("warnings", &|row| serde_json::to_string(&row.warnings).ok()),
         text("cell", &|row| serde_json::to_string(&row.cell).ok()),
     ]);
+    let json = |value: Option<serde_json::Result<String>>| value.and_then(Result::ok);
+    columns.extend([
+        text("along", &|row| json(row.along.as_ref().map(serde_json::to_string))),
+        text("profile", &|row| json(row.profile.as_ref().map(serde_json::to_string))),
+    ]);
     if lists_as_text {
         columns.extend([
             text("samples", &|row| Some(joined(&row.samples))),

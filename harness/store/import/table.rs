@@ -173,6 +173,14 @@ impl Table<'_> {
         serde_json::from_str(&self.needed(name, row)?).map_err(|error| format!("{name}: {error}"))
     }
 
+    /// JSON of a column that older tables do not have.
+    fn newer<T: DeserializeOwned>(&self, name: &str, row: usize) -> Result<Option<T>, String> {
+        if self.frame.column(name).is_err() || self.text(name, row)?.is_none() {
+            return Ok(None);
+        }
+        self.json(name, row).map(Some)
+    }
+
     fn row(&self, row: usize) -> Result<Row, String> {
         let missing = |name: &str| format!("`{name}` is empty");
         Ok(Row {
@@ -207,6 +215,8 @@ impl Table<'_> {
             samples: self.numbers("samples", row)?,
             weights: self.numbers("weights", row)?,
             clusters: self.clusters("clusters", row)?,
+            along: self.newer("along", row)?,
+            profile: self.newer("profile", row)?,
         })
     }
 }
@@ -278,7 +288,7 @@ fn observation(row: &Row) -> Result<(MetricInfo, Observation), String> {
         noise: need(row.noise, "noise")?,
         reduction: need(row.metric_reduction, "metric_reduction")?,
         version: need(row.version, "version")?,
-        along: None,
+        along: row.along.clone(),
     };
     let seen = Observation {
         samples: row.samples.clone(),
@@ -286,8 +296,12 @@ fn observation(row: &Row) -> Result<(MetricInfo, Observation), String> {
         clusters: row.clusters.clone(),
         protocol: row.protocol.clone(),
         absent: row.samples.is_empty().then(|| row.reason.clone().unwrap_or_default()),
+        profile: row.profile.clone(),
         ..Observation::absent(&metric.id, reduction, None)
     };
+    if row.profile.as_ref().is_some_and(|profile| !profile.is_sound()) {
+        return Err(format!("{}: the parts of its profile do not fit together", metric.id));
+    }
     if let Some(reason) = fault(&seen) {
         return Err(format!("{}: {reason}", metric.id));
     }

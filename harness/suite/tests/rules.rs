@@ -352,7 +352,7 @@ fn every_kind_of_figure_has_its_own_keys() {
     );
     assert_eq!(
         wrong("kind = \"line\"\nx = \"token\"\ny = \"kl\"\nminus = \"dense\""),
-        ["a figure of kind `line` has no key `minus`", "`token` is for figures of kind `profile` and `heat`"]
+        ["`token` is for figures of kind `profile` and `heat`", "a figure of kind `line` has no key `minus`"]
     );
     assert_eq!(wrong("kind = \"profile\"\nx = \"token\"\ny = \"ppl\""), ["`ppl` is not measured along `token`"]);
     assert_eq!(
