@@ -164,6 +164,23 @@ fn verify_passes_a_report_and_finds_one_changed_digit_anywhere() {
     assert_eq!(run(&["report", &name]).code, 0);
     assert_eq!(run(&["verify", &name]).code, 0);
 
+    // Figures that were drawn in a further style are checked as those that the suite declares.
+    assert_eq!(run(&["report", &name, "--style", "paper-1col"]).code, 0);
+    let good = run(&["verify", &name]);
+    assert_eq!(good.code, 0, "{}{}", good.out, good.err);
+    for end in ["svg", "tex", "dat"] {
+        let file = format!("figures/quality.paper-1col.{end}");
+        let whole = change_a_digit(&out.join(&file));
+        let bad = run(&["verify", &name]);
+        assert!(bad.code == 10 && bad.out.contains(&file), "{file}: {}", bad.out);
+        std::fs::write(out.join(&file), whole).unwrap();
+    }
+    let printed = out.join("figures/quality.paper-1col.pdf");
+    let whole = std::fs::read(&printed).unwrap();
+    std::fs::write(&printed, &whole[..whole.len() - 1]).unwrap();
+    assert_eq!(run(&["verify", &name]).code, 10);
+    std::fs::write(&printed, whole).unwrap();
+
     // Rows that are not what was sealed are an input that is wrong, not a report that differs.
     let rows = out.join("records.parquet");
     let whole = std::fs::read(&rows).unwrap();

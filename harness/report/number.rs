@@ -76,7 +76,7 @@ pub fn format_short(value: f64) -> String {
                 "–".to_owned()
             }
         }
-        size if size >= 1e4 => format!("{}k", fixed(value / 1e3, if size >= 1e5 { 0 } else { 1 })),
+        size if size >= 1e4 => format!("{}k", fixed(value / 1e3, usize::from(size < 1e5))),
         _ => fixed(value, decimals(value, 3).min(3)),
     }
 }

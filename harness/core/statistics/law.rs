@@ -232,7 +232,9 @@ impl Bootstrap {
         for _ in 0..self.resamples {
             for (random, draw) in streams.iter_mut().zip(&mut draws) {
                 let count = draw.len() as u64;
-                draw.iter_mut().for_each(|unit| *unit = ((u64::from(random.next_u32()) * count) >> 32) as usize);
+                for unit in draw {
+                    *unit = ((u64::from(random.next_u32()) * count) >> 32) as usize;
+                }
             }
             for (index, units) in units.iter().enumerate().filter(|(index, _)| drawn[*index]) {
                 if let Ok(place) = counts.binary_search(&members[index].count) {

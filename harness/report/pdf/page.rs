@@ -15,7 +15,7 @@ use crate::paint::EM;
 use crate::scene::BASE;
 
 /// How far a circle's control points lie from its corners.
-const ROUND: f32 = 0.552_284_75;
+const ROUND: f32 = 0.552_284_8;
 
 /// What a backend has drawn on one page.
 pub struct PdfPage {

@@ -161,7 +161,7 @@ impl Sheet<'_> {
             let points: Vec<&Point> = series.flat_map(|series| &series.points).collect();
             let rows = points.iter().map(|point| {
                 let upright = self.row(point);
-                Row { x: upright.y, y: upright.x, x_error: upright.y_error, y_error: upright.x_error, ..upright }
+                Row { x: upright.y, y: upright.x, x_error: upright.y_error, y_error: upright.x_error }
             });
             Plot {
                 about: (*name).to_owned(),
