@@ -6,7 +6,7 @@ use crate::draw::Drawing;
 use crate::frame::{Frame, Wish, axis_text};
 use crate::letters::{self, Weight};
 use crate::number::{Scale, format_short};
-use crate::palette::{GRID, Hatch, INK, MUTED, PAPER, lightness, shade};
+use crate::palette::{GRID, Hatch, INK, MUTED, ON_DARK, ON_LIGHT, PAPER, lightness, shade};
 use crate::place::Area;
 use crate::scene::{Align, Scene, Turn};
 use crate::style::Style;
@@ -127,7 +127,7 @@ impl Drawing for Heat<'_> {
                     let fill = shade(self.range.share(point.y));
                     scene.rectangle(from, to, fill, 1.0);
                     if numbered {
-                        let ink = if lightness(fill) > 0.5 { INK } else { PAPER };
+                        let ink = if lightness(fill) > 0.5 { ON_LIGHT } else { ON_DARK };
                         scene.text(&self.number(point.y), centre, Align::Centre, small, Weight::Regular, ink);
                     }
                 } else if failed {

@@ -9,6 +9,10 @@ pub const INK: Colour = (0x1A, 0x1D, 0x21);
 pub const MUTED: Colour = (0x5B, 0x63, 0x6E);
 /// Grid lines.
 pub const GRID: Colour = (0xE3, 0xE6, 0xEA);
+/// Text on a light and on a dark shade, which stays as it is in the dark theme: the shades do too.
+pub const ON_LIGHT: Colour = (0x14, 0x17, 0x1A);
+/// See [`ON_LIGHT`].
+pub const ON_DARK: Colour = (0xFD, 0xFD, 0xFD);
 /// Paper.
 pub const PAPER: Colour = (0xFF, 0xFF, 0xFF);
 
