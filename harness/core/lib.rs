@@ -7,6 +7,7 @@ pub mod axis;
 pub mod cell;
 pub mod chart;
 pub mod front;
+pub mod gate;
 pub mod journal;
 pub mod metric;
 pub mod nearest;
@@ -16,6 +17,7 @@ pub mod seed;
 pub mod spec;
 pub mod stamp;
 pub mod statistics;
+pub mod trend;
 pub mod value;
 pub mod verdict;
 

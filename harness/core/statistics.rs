@@ -6,17 +6,21 @@
 
 mod beta;
 mod bootstrap;
+pub mod change_point;
 mod clopper_pearson;
 mod detectable;
 mod dispersion;
 mod effect;
+pub mod fence;
 mod holm;
 mod law;
 mod mcnemar;
 mod normal;
 mod paired;
 mod permutation;
+mod rank_sum;
 mod refusal;
+pub mod resample;
 mod student;
 mod studentised;
 mod trimmed;
