@@ -13,6 +13,7 @@ pub mod column;
 pub mod diagnostics;
 pub mod expect;
 pub mod figure;
+mod gate;
 pub mod names;
 mod node;
 pub mod overrides;

@@ -4,12 +4,14 @@
 use std::collections::{HashMap, HashSet};
 
 use harness_core::Catalog;
+use harness_core::gate::GateRequest;
 
 use crate::assertion::expectation;
 use crate::bench::Draft;
 use crate::chart::{figure, table};
 use crate::diagnostics::{Diagnostic, Diagnostics, Source, Span};
 use crate::figure::Figure;
+use crate::gate::gate;
 use crate::names::Names;
 use crate::node::{Data, Node};
 use crate::overrides::Overrides;
@@ -18,7 +20,7 @@ use crate::suite::{Bench, MOST_CELLS, Point, Suite};
 use crate::vocabulary::Vocabulary;
 
 /// Tables of a suite file.
-pub(crate) const TOP_KEYS: [&str; 4] = ["suite", "bench", "figure", "table"];
+pub(crate) const TOP_KEYS: [&str; 5] = ["suite", "bench", "figure", "table", "gate"];
 /// Keys of `[suite]`.
 pub(crate) const SUITE_KEYS: [&str; 2] = ["about", "seed"];
 
@@ -117,6 +119,7 @@ impl Reader<'_> {
             (!empty).then_some(figure)
         });
         let tables = self.charts("table", |node, taken, faults| table(node, &vocabulary, taken, faults));
+        let gate = self.gate(&vocabulary);
         Suite {
             about,
             seed,
@@ -125,6 +128,7 @@ impl Reader<'_> {
             benches,
             figures,
             tables,
+            gate,
             notes: std::mem::take(&mut self.notes),
         }
     }
@@ -206,6 +210,14 @@ impl Reader<'_> {
             self.keep(faults, &format!("expectation `{line}` of bench `{}`", bench.name));
         }
         bench.expect = expect;
+    }
+
+    fn gate(&mut self, vocabulary: &Vocabulary) -> GateRequest {
+        let Some(node) = self.document.get("gate") else { return GateRequest::default() };
+        let mut faults = Faults::new();
+        let request = gate(node, vocabulary, &mut faults);
+        self.keep(faults, "a part of the gate");
+        request
     }
 
     fn charts<T>(

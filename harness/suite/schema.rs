@@ -45,6 +45,7 @@ pub fn schema(catalog: &Catalog, models: &[impl AsRef<str>]) -> Json {
             "bench": { "description": "The benches: what is measured, over which arms.", "type": "array", "minItems": 1, "items": benches },
             "figure": { "description": "Figures of the report.", "type": "array", "items": figure(catalog) },
             "table": { "description": "Tables of the report.", "type": "array", "items": table(catalog) },
+            "gate": gate(catalog),
         },
         "$defs": definitions,
     })
@@ -338,4 +339,35 @@ fn table(catalog: &Catalog) -> Json {
 /// One of several words, the first of them the default.
 fn with_text_default(about: &str, words: &[&str]) -> Json {
     json!({ "description": about, "enum": words, "default": words.first() })
+}
+
+fn gate(catalog: &Catalog) -> Json {
+    let share =
+        |about: &str| json!({ "description": about, "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1 });
+    let size = |about: &str| json!({ "description": about, "type": "number", "minimum": 0 });
+    let mut properties = Map::new();
+    let mut budget = share("The chance of any false alarm in a night, over the whole suite.");
+    budget["default"] = json!(harness_core::gate::FALSE_ALARMS);
+    properties.insert(crate::gate::BUDGET.to_owned(), budget);
+    for metric in &catalog.metrics {
+        let directions = harness_core::gate::Side::ALL.map(|(word, _)| word);
+        let rule = json!({
+            "description": format!("How `{}` is judged: {}", metric.id, metric.about),
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "direction": { "description": "Which way is good; `both`: no change is.", "enum": directions },
+                "floor": size("Changes up to this share of the reference do not matter."),
+                "floor_absolute": size("Changes up to this, in the metric's unit, do not matter."),
+                "error_rate": share("This metric's share of the false alarms."),
+            },
+        });
+        properties.insert(metric.id.to_owned(), rule);
+    }
+    json!({
+        "description": "How `harness track` judges runs. The metrics named here are judged; without any, all that have a good side.",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": properties,
+    })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use harness_core::cell::Coordinate;
+use harness_core::gate::GateRequest;
 use harness_core::{Axis, Cell, Value};
 
 use crate::column::Coordinates;
@@ -30,6 +31,8 @@ pub struct Suite {
     pub figures: Vec<Figure>,
     /// Declared tables in file order.
     pub tables: Vec<TableRequest>,
+    /// How `harness track` judges runs; the defaults where the file has no `[gate]`.
+    pub gate: GateRequest,
     /// Expectations, figures and tables that `--set` or `--quick` made meaningless, and why; empty for the file as it is.
     pub notes: Vec<String>,
 }
