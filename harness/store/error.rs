@@ -64,6 +64,28 @@ pub enum StoreError {
         /// The latest layout known here.
         known: u32,
     },
+    /// Another process is appending to the history.
+    #[error("another process is writing the history beside {}; wait for it", path.display())]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// The name of a baseline is taken.
+    #[error("the baseline `{name}` is another run, {run}; drop it first, or choose another name")]
+    Taken {
+        /// The name.
+        name: String,
+        /// The run that has it.
+        run: String,
+    },
+    /// There is no such baseline.
+    #[error("there is no baseline `{name}`; there is {known}")]
+    NoBaseline {
+        /// The name.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -7,6 +7,7 @@
 
 mod advice;
 mod answer;
+mod calibrate;
 mod check;
 mod compare;
 mod compare_table;
@@ -17,6 +18,7 @@ mod files;
 mod flat;
 mod frames;
 mod grid;
+pub mod history;
 pub mod import;
 mod listing;
 mod pairs;
@@ -27,19 +29,25 @@ mod run;
 mod seal;
 mod table;
 mod time;
+mod track;
+mod verdicts;
 
 pub use answer::{Against, Finding, default_request, findings, leading_metric};
+pub use calibrate::{CalibrateError, Calibration, FEWEST_RUNS, SCALES, calibrate};
 pub use check::{Disagreement, recompute};
 pub use compare::{CompareOptions, Comparison, ComparisonRow, Selection, compare};
 pub use compare_table::comparison_table;
 pub use dispersion::dispersions;
 pub use error::{QueryError, StoreError};
+pub use history::{Appended, Baseline, Entry, History, Pin};
 pub use listing::{RunSummary, list_runs};
 pub use pairs::pairs_table;
 pub use query::query;
 pub use run::{AlongInfo, MetricInfo, Record, Run, exact_records_bytes};
 pub use seal::{Layout, Seal, create, is_sealed, seal, write_stamp};
 pub use table::{failures, main_table, requested_table};
+pub use track::{changes, track};
+pub use verdicts::{COMMENT_MARK, comment, commits, verdict_table, word};
 
 #[cfg(test)]
 mod fixture;

@@ -1,10 +1,11 @@
-//! Dates of other programs.
+//! Dates, as stamps and other programs write them.
 
-/// Seconds since 1970 of an RFC 3339 date in UTC with whole seconds, as stamps have it.
+/// Seconds since 1970 of an RFC 3339 date in UTC, `2026-01-02T03:04:05Z`, as stamps have it; a fraction of a second
+/// is dropped.
 pub fn unix_seconds(text: &str) -> Option<f64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let parts = |text: &str, sign| text.split(sign).map(|part| part.parse::<i64>().ok()).collect::<Option<Vec<i64>>>();
-    let (date, time) = (parts(date, '-')?, parts(time, ':')?);
+    let (date, time) = (parts(date, '-')?, parts(time.split('.').next()?, ':')?);
     let (&[year, month, day], &[hour, minute, second]) = (date.as_slice(), time.as_slice()) else { return None };
     if !(1..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
@@ -51,6 +52,7 @@ mod tests {
         assert_eq!(unix_seconds("1970-01-01T00:00:00Z"), Some(0.0));
         assert_eq!(unix_seconds("2000-02-29T23:59:59Z"), Some(951_868_799.0));
         assert_eq!(unix_seconds("2026-01-02T03:04:05Z"), Some(1_767_323_045.0));
+        assert_eq!(unix_seconds("2024-02-29T12:00:00.25Z"), Some(1_709_208_000.0));
         assert_eq!(unix_seconds("2026-13-02T03:04:05Z"), None);
         assert_eq!(unix_seconds("yesterday"), None);
     }
