@@ -34,6 +34,7 @@ mod style;
 mod subset;
 mod svg;
 mod ticks;
+mod trend;
 
 pub use cell::{CellArm, CellNumber, CellPage};
 pub use csv::csv;
@@ -44,6 +45,7 @@ pub use latex::latex;
 pub use markdown::{markdown, markdown_table};
 pub use number::{Scale, entry_text, format_value, format_with_interval};
 pub use provenance::Provenance;
+pub use trend::render_trend;
 
 #[cfg(test)]
 mod fixture;
