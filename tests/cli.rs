@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use crate::support::{Ran, harness, run, scratch};
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 21] = [
     "run",
     "check",
     "plan",
     "report",
     "verify",
     "compare",
+    "track",
+    "baseline",
+    "calibrate",
     "export",
     "import",
     "fetch",

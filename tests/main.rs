@@ -18,6 +18,7 @@ mod scale;
 mod streaming;
 mod suites;
 mod support;
+mod track;
 #[cfg(target_os = "linux")]
 mod trouble;
 mod ui;

@@ -7,6 +7,8 @@
 mod advice;
 mod answer;
 mod apply;
+mod baseline;
+mod calibrate;
 mod cells;
 mod check;
 mod compare;
@@ -31,6 +33,7 @@ mod schema;
 mod score;
 mod suite;
 mod terminal;
+mod track;
 mod train;
 mod verify;
 
@@ -54,7 +57,7 @@ Examples:
 
 Exit codes:
   0 done · 1 internal error · 2 bad suite or command line · 3 some cells failed · 4 nothing selected
-  5 input missing or wrong hash · 10 expectation violated or report changed · 11 undecided · 110 results not written · 130 interrupted"
+  5 input missing or wrong hash · 10 expectation or gate violated, or report changed · 11 undecided · 110 results not written · 130 interrupted"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -69,6 +72,9 @@ enum Verb {
     Report(report::Arguments),
     Verify(verify::Arguments),
     Compare(compare::Arguments),
+    Track(track::Arguments),
+    Baseline(baseline::Arguments),
+    Calibrate(calibrate::Arguments),
     Export(export::Arguments),
     Import(import::Arguments),
     Fetch(fetch::Arguments),
@@ -122,6 +128,9 @@ fn act(verb: &Verb) -> exit::Outcome {
         Verb::Report(arguments) => report::main(arguments),
         Verb::Verify(arguments) => verify::main(arguments),
         Verb::Compare(arguments) => compare::main(arguments),
+        Verb::Track(arguments) => track::main(arguments),
+        Verb::Baseline(arguments) => baseline::main(arguments),
+        Verb::Calibrate(arguments) => calibrate::main(arguments),
         Verb::Export(arguments) => export::main(arguments),
         Verb::Import(arguments) => import::main(arguments),
         Verb::Fetch(arguments) => fetch::main(arguments),

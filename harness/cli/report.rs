@@ -89,7 +89,7 @@ pub fn find(run: &Path) -> PathBuf {
 }
 
 /// The changes that the run's own command line made to its suite.
-fn overrides(run: &Run) -> SuiteArguments {
+pub fn overrides(run: &Run) -> SuiteArguments {
     #[derive(Parser)]
     struct Recorded {
         #[command(subcommand)]
