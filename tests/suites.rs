@@ -78,6 +78,25 @@ fn the_plan_loads_each_model_once_and_scores_the_dense_model_once() {
     }
 }
 
+/// Every axis that a bench can have, as an axis with several arms, and within ten minutes on two cores.
+#[test]
+fn the_nightly_suite_covers_every_axis_in_minutes() {
+    let text = std::fs::read_to_string(root().join("suites/nightly.toml")).unwrap();
+    let suite =
+        harness_suite::Suite::parse(&text, "suites/nightly.toml", &harness_run::catalog(), &harness_suite::AnyName)
+            .unwrap();
+    for axis in &harness_run::catalog().kinds[0].axes {
+        assert!(suite.benches.iter().any(|bench| bench.axes.get(axis).is_some_and(|arms| arms.len() > 1)), "{axis}");
+    }
+    assert!(!suite.gate.metrics.is_empty(), "the nightly suite has a gate");
+    let ran = run(&["plan", "suites/nightly.toml", "--json"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let plan: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let tokens: f64 = plan["estimates"].as_array().unwrap().iter().map(|e| e["scored_tokens"].as_f64().unwrap()).sum();
+    // A million tokens of these models take well under a minute; the clock itself decides nothing here.
+    assert!(tokens < 3e6, "{tokens} tokens are scored");
+}
+
 #[test]
 fn a_plan_of_ten_thousand_cells_lists_them_all() {
     let folder = scratch();
