@@ -79,6 +79,7 @@ fn without_suite(run: &Run) -> Suite {
         benches: Vec::new(),
         figures: Vec::new(),
         tables: Vec::new(),
+        gate: harness_core::gate::GateRequest::default(),
         notes: Vec::new(),
     }
 }

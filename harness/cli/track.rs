@@ -101,14 +101,12 @@ pub fn main(arguments: &Arguments) -> Outcome {
     }
 }
 
-/// The gate of a run's own suite, for the metrics that the run measured.
+/// The gate of a run's own suite (an import has the usual one), for the metrics that the run measured.
 pub fn policy(run: &Run) -> Result<Policy, Refusal> {
-    let inputs = crate::fetch::inputs()?;
-    let opened =
-        report::overrides(run).resolve(run.stamp.suite.text.clone(), Path::new(&run.stamp.suite.path), &inputs)?;
+    let gate = report::suite(run)?.map(|suite| suite.gate).unwrap_or_default();
     let measured: Vec<(&str, Direction, Noise)> =
         run.metrics.iter().map(|metric| (metric.id.as_str(), metric.direction, metric.noise)).collect();
-    let policy = Policy::of(&opened.suite.gate, measured, 1.0);
+    let policy = Policy::of(&gate, measured, 1.0);
     if policy.rules.is_empty() {
         return refuse(BAD_INPUT, "no metric of this run has a good side; name some in the [gate] of its suite");
     }

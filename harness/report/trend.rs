@@ -58,7 +58,7 @@ pub fn render_trend(trend: &Trend) -> Result<File, ReportError> {
         run => last.map(|night| night.run.as_str()),
         commit => last.map(harness_core::trend::NightLabel::short_commit),
         summary => trend.summary.clone(),
-        failed => trend.failed.iter().map(|(cell, reason)| vec![cell.as_str(), reason.as_str()]).collect::<Vec<_>>(),
+        failed => trend.failed.iter().map(|(cell, reason)| vec![cell.clone(), reason.clone()]).collect::<Vec<_>>(),
         notes => trend.notes.clone(),
         groups => groups,
         style => Value::from_safe_string(include_str!("templates/trend.css").to_owned()),

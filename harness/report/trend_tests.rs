@@ -16,7 +16,7 @@ fn trend(nights: usize) -> Trend {
     };
     let level = |number: usize| if number < nights / 2 { 20.0 } else { 21.0 };
     let change = ChangePoint { at: nights / 2, score: 5.0, probability: 1e-4, before: 20.0, after: 21.0 };
-    let series = |metric: &str, verdict, judged| TrendSeries {
+    let series = |metric: &str, verdict, judged: bool| TrendSeries {
         cell: "one-shot / tiny / <none> & co".into(),
         metric: metric.into(),
         unit: if metric == "bytes" { "bytes".into() } else { "1".into() },
@@ -39,7 +39,7 @@ fn trend(nights: usize) -> Trend {
             series("bytes", Verdict::Same, true),
             series("sparsity", Verdict::Same, false),
         ],
-        failed: vec![("one-shot / tiny / wanda".into(), "score: NaN".into())],
+        failed: vec![("one-shot / tiny / wanda".into(), "score: not finite".into())],
         reference: "the night before".into(),
         summary: vec!["1 worse, 1 same; compared with the night before.".into()],
         notes: vec!["about 2 nights are missing".into()],
@@ -63,7 +63,7 @@ fn the_page_is_complete_and_always_the_same() {
         "<summary>not judged (1)</summary>",
         "night 21 (2026-03-21): 20 → 21 (+5 %), 0000013..0000014",
         "about 2 nights are missing",
-        "score: NaN",
+        "score: not finite",
         "1 worse, 1 same",
     ] {
         assert!(text.contains(part), "{part}");

@@ -32,6 +32,7 @@ pub fn suite() -> Suite {
         benches: vec![bench],
         figures: Vec::new(),
         tables: Vec::new(),
+        gate: harness_core::gate::GateRequest::default(),
         notes: Vec::new(),
     }
 }

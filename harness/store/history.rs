@@ -75,10 +75,14 @@ pub fn class(run: &Run) -> String {
     if run.stamp.is_release() { host } else { format!("{host}, {} build", run.stamp.profile) }
 }
 
-/// The suite a run belongs to, as a file name: its path without `suites/` and `.toml`.
+/// The suite a run belongs to, as a file name: its path without `suites/` and `.toml`; of an import the program that
+/// measured.
 pub fn suite(run: &Run) -> String {
-    let path = run.stamp.suite.path.trim_start_matches("./").trim_start_matches("suites/").trim_end_matches(".toml");
-    slug(path, 80)
+    let path = run.stamp.source.as_ref().map_or(run.stamp.suite.path.as_str(), |source| source.tool.as_str());
+    let name = path.trim_start_matches("./").trim_start_matches("suites/").trim_end_matches(".toml");
+    let slug = slug(name, 80);
+    // A path without one plain letter still is a suite of its own.
+    if slug.is_empty() { files::hash(path.as_bytes())[..8].to_owned() } else { slug }
 }
 
 /// Lower-case words joined by hyphens.
@@ -164,15 +168,13 @@ impl History {
                 continue;
             };
             let manner = self.manner(row.protocol, metric.version);
-            let place = match self.places.get(&row.cell).and_then(|metrics| metrics.get(&row.metric)) {
-                Some(place) => *place,
-                None => {
-                    let series = Series { cell: row.cell.clone(), metric: (*metric).clone(), points: Vec::new() };
-                    self.series.push(series);
-                    self.places.entry(row.cell).or_default().insert(row.metric, self.series.len() - 1);
-                    self.series.len() - 1
-                }
-            };
+            let known = self.places.get(&row.cell).and_then(|metrics| metrics.get(&row.metric)).copied();
+            let place = known.unwrap_or_else(|| {
+                let series = Series { cell: row.cell.clone(), metric: (*metric).clone(), points: Vec::new() };
+                self.series.push(series);
+                self.places.entry(row.cell).or_default().insert(row.metric, self.series.len() - 1);
+                self.series.len() - 1
+            });
             let series = &mut self.series[place];
             if series.metric.version != metric.version {
                 series.metric = (*metric).clone();

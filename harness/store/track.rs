@@ -143,7 +143,8 @@ impl Tracker<'_> {
     fn look(&self, tonight: &Tonight) -> Result<Look, StoreError> {
         let last = self.history.entries().len();
         let rule = self.policy.rule(&tonight.metric.id);
-        let points = self.history.find(&tonight.cell, &tonight.metric.id).map_or(&[][..], |series| series.points.as_slice());
+        let points =
+            self.history.find(&tonight.cell, &tonight.metric.id).map_or(&[][..], |series| series.points.as_slice());
         let alike: Vec<Point> = points.iter().copied().filter(|point| point.manner == tonight.manner).collect();
         let mut values: Vec<f64> = alike.iter().map(|point| point.value).collect();
         let mut nights: Vec<usize> = alike.iter().map(|point| point.entry).collect();
@@ -211,13 +212,12 @@ impl Tracker<'_> {
         let key = (tonight.cell.clone(), tonight.metric.id.clone());
         if let Some((_, baseline)) = &self.pinned {
             let mut held = lock(&self.baseline);
-            let samples = match &*held {
-                Some(samples) => Arc::clone(samples),
-                None => {
-                    let read: Samples = Arc::new(self.history.baseline_observations(baseline)?);
-                    *held = Some(Arc::clone(&read));
-                    read
-                }
+            let samples = if let Some(samples) = &*held {
+                Arc::clone(samples)
+            } else {
+                let read: Samples = Arc::new(self.history.baseline_observations(baseline)?);
+                *held = Some(Arc::clone(&read));
+                read
             };
             return Ok(samples.get(&key).cloned());
         }

@@ -24,11 +24,9 @@ pub fn verdict_table(trend: &Trend, verdicts: &[Verdict]) -> Table {
     let chosen = trend.series.iter().filter_map(|series| Some((series, series.judgement.as_ref()?)));
     let rows = chosen.filter(|(_, judged)| verdicts.contains(&judged.verdict)).map(|(series, judged)| {
         let share = |size: f64| judged.level.filter(|level| *level != 0.0).map(|level| 100.0 * size / level.abs());
-        let number = |value: Option<f64>| value.map_or(Entry::Empty, |value| Entry::Number { value, interval: None });
-        let change = judged.difference.and_then(share).map_or(Entry::Empty, |value| Entry::Number {
-            value,
-            interval: judged.interval.and_then(|(low, high)| Some((share(low)?, share(high)?))),
-        });
+        let number = |value: Option<f64>| value.map_or(Entry::Empty, |value| Entry::number(value, None));
+        let reach = judged.interval.and_then(|(low, high)| Some((share(low)?, share(high)?)));
+        let change = judged.difference.and_then(share).map_or(Entry::Empty, |value| Entry::number(value, reach));
         vec![
             Entry::Text(judged.verdict.to_string()),
             Entry::Text(series.cell.clone()),
@@ -54,6 +52,7 @@ pub fn verdict_table(trend: &Trend, verdicts: &[Verdict]) -> Table {
             "Change: tonight less before, with a 95 % interval. Could be told: the change seen 19 times in 20."
                 .to_owned(),
         ),
+        ..Table::default()
     }
 }
 

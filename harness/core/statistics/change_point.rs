@@ -8,8 +8,9 @@
 //!
 //! The probability of a split is the tail of its rank sum, times the number of splits looked at: a union bound, so it errs
 //! on the side of no change. The tail is the saddlepoint of the exact distribution where one side has at most [`SMALL`]
-//! values and none are tied, the normal one with ties and continuity corrected otherwise, and never less than that of the
-//! most extreme arrangement, `2 / C(n, k)`.
+//! values, the normal one with ties and continuity corrected otherwise, and never less than that of the most extreme
+//! arrangement, `2 / C(n, k)`. Of tied values the shorter of the two counts: shared ranks are means over the ways to break
+//! the ties, so their rank sum spreads no wider than that of values without ties.
 
 use serde::{Deserialize, Serialize};
 
@@ -218,15 +219,16 @@ impl Scan {
         }
         let (at, score) = best?;
         let small = at.min(count - at);
-        let tail = if ties == 0.0 && small <= SMALL && score > CLEAR {
+        let normal = normal_cumulative(-score).max(rank_sum::rarest(at, n - at as f64));
+        let tail = if small <= SMALL && score > CLEAR {
             let sum: f64 = self.ranks[..at].iter().sum();
             let (k, rest) = (at as f64, n - at as f64);
-            rank_sum::upper_tail(at, count - at, k * rest / 2.0 + (sum - k * (n + 1.0) / 2.0).abs())
+            let exact = rank_sum::upper_tail(at, count - at, k * rest / 2.0 + (sum - k * (n + 1.0) / 2.0).abs());
+            if ties == 0.0 { exact } else { exact.min(normal) }
         } else {
-            normal_cumulative(-score)
+            normal
         };
-        let rarest = (-ln_choose(n, at as f64)).exp();
-        Some(Split { at, score, probability: 2.0 * tail.max(rarest) })
+        Some(Split { at, score, probability: 2.0 * tail })
     }
 
     /// Ranks the values, ties sharing the mean rank; gives `Σ (t³ − t)` over groups of ties.
@@ -250,10 +252,6 @@ impl Scan {
         }
         ties
     }
-}
-
-fn ln_choose(n: f64, k: f64) -> f64 {
-    libm::lgamma(n + 1.0) - libm::lgamma(k + 1.0) - libm::lgamma(n - k + 1.0)
 }
 
 #[cfg(test)]

@@ -21,9 +21,9 @@ pub(super) fn upper_tail(m: usize, n: usize, u: f64) -> f64 {
     for _ in 0..60 {
         let (_, first, second) = cumulants(m, n, s);
         if first < target {
-            low = s
+            low = s;
         } else {
-            high = s
+            high = s;
         }
         let next = s + (target - first) / second;
         let next = if next > low && next < high { next } else { f64::midpoint(low, high) };
@@ -37,7 +37,13 @@ pub(super) fn upper_tail(m: usize, n: usize, u: f64) -> f64 {
     let w = (2.0 * (s * target - k)).sqrt();
     let v = 2.0 * (s / 2.0).sinh() * second.sqrt();
     let density = (-w * w / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
-    normal_cumulative(-w) + density * (1.0 / v - 1.0 / w)
+    (normal_cumulative(-w) + density * (1.0 / v - 1.0 / w)).max(rarest(m, n))
+}
+
+/// The probability of the one arrangement of `m` and `n` values that does not overlap, which no tail is shorter than.
+pub(super) fn rarest(m: usize, n: f64) -> f64 {
+    let m = m as f64;
+    (libm::lgamma(m + 1.0) + libm::lgamma(n + 1.0) - libm::lgamma(m + n + 1.0)).exp()
 }
 
 /// The cumulant generating function of U at `s > 0` and its first two derivatives.

@@ -1,13 +1,15 @@
-//! Two runs of a million samples each in a thousand documents, opened and compared at a thousand draws.
+//! How long it takes to compare two runs of a million raw samples each in a thousand documents:
+//! `cargo run --release --example large_comparison -- make FOLDER [SAMPLES] [DOCUMENTS] [CELLS]` writes the runs, and
+//! `… -- compare FOLDER` reads and compares them as `harness compare` does, in a process of its own so that its peak of
+//! memory is that of comparing.
 //!
-//!     cargo run --release -p harness-store --example large_comparison -- make FOLDER
-//!     cargo run --release -p harness-store --example large_comparison -- compare FOLDER
-//!
-//! The second prints seconds and the process's peak of resident memory; the program itself does the same by
-//! `harness compare FOLDER/a FOLDER/b --resamples 1000`.
-#![allow(clippy::print_stdout, clippy::unwrap_used)]
+//! The samples are spread over the cells; the other run is harder by one per cent, with noise between documents and
+//! between samples.
+
+#![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,87 +17,95 @@ use harness_core::cell::Coordinate;
 use harness_core::journal::Journal;
 use harness_core::seed::stream;
 use harness_core::statistics::Bootstrap;
-use harness_core::{Axis, Cell, CellId, CellRecord, Direction, Noise, Observation, Reduction, Stamp};
-use harness_store::{CompareOptions, MetricInfo, Run, Selection, compare, create, seal};
-use rand_chacha::rand_core::Rng;
+use harness_core::statistics::resample::below;
+use harness_core::{Axis, Cell, CellId, CellRecord, Direction, Noise, Observation, Reduction, Stamp, Verdict};
+use harness_store::{CompareOptions, Layout, MetricInfo, Run, Selection, compare, create, seal};
 
-const SAMPLES: u32 = 1_000_000;
-const DOCUMENTS: u32 = 1_000;
+const RESAMPLES: usize = 1000;
 
-fn metric(id: &str, noise: Noise, reduction: Reduction) -> MetricInfo {
+fn metric() -> MetricInfo {
     MetricInfo {
-        id: id.to_owned(),
-        about: "made up".to_owned(),
-        unit: "1".to_owned(),
+        id: "ppl".into(),
+        about: "synthetic".into(),
+        unit: "1".into(),
         direction: Direction::Lower,
-        noise,
-        reduction,
+        noise: Noise::Sampled,
+        reduction: Reduction::ExpRatio,
         version: 1,
         along: None,
     }
 }
 
-/// A run whose one cell is worse by `shift` on the whole, differently in each document.
-fn make(folder: &Path, shift: f64) {
-    let cell =
-        Cell { bench: "large".to_owned(), coordinates: BTreeMap::from([(Axis::Model, Coordinate::plain("made-up"))]) };
-    let mut hard = stream(1, &["hardness"]);
-    let mut lean = stream(2, &["shift", &shift.to_string()]);
-    let uniform = |random: &mut rand_chacha::ChaCha8Rng| f64::from(random.next_u32() >> 8) / f64::from(1 << 24);
-    let leans: Vec<f64> = (0..DOCUMENTS).map(|_| shift * (0.5 + uniform(&mut lean))).collect();
-    let document = |sample: u32| sample / (SAMPLES / DOCUMENTS);
-    let samples = (0..SAMPLES).map(|sample| 255.0 * (2.0 + uniform(&mut hard) + leans[document(sample) as usize]));
-    let ppl = Observation {
-        samples: samples.collect(),
-        weights: vec![255.0; SAMPLES as usize],
-        clusters: (0..SAMPLES).map(document).collect(),
-        protocol: Some("large".to_owned()),
+/// One cell of a run: windows of 255 tokens whose hardness varies between documents, within them, and between the runs.
+fn record(cell: usize, samples: usize, documents: usize, harder: f64, run: &str) -> CellRecord {
+    let uniform = |random: &mut rand_chacha::ChaCha8Rng| below(random, 1 << 24) as f64 / f64::from(1 << 24) - 0.5;
+    let mut shared = stream(1, &["both", &cell.to_string()]);
+    let mut own = stream(2, &[run, &cell.to_string()]);
+    let levels: Vec<f64> = (0..documents).map(|_| 2.0 + uniform(&mut shared)).collect();
+    let shifts: Vec<f64> = (0..documents).map(|_| 0.02 * uniform(&mut own)).collect();
+    let document = |sample: usize| sample * documents / samples;
+    let value = |sample: usize| {
+        let hardness = levels[document(sample)] + uniform(&mut shared);
+        255.0 * (hardness + harder + shifts[document(sample)] + 0.02 * uniform(&mut own))
+    };
+    let observation = Observation {
+        samples: (0..samples).map(value).collect(),
+        weights: vec![255.0; samples],
+        clusters: (0..samples).map(|sample| document(sample) as u32).collect(),
+        protocol: Some("synthetic window=256".into()),
         ..Observation::absent("ppl", Reduction::ExpRatio, None)
     };
-    let record = CellRecord {
-        id: CellId::of(&[("cell", cell.to_string())]),
-        cell,
-        observations: vec![ppl],
+    let coordinates = BTreeMap::from([(Axis::Prune, Coordinate::plain(format!("arm-{cell}")))]);
+    let named = Cell { bench: "bench".into(), coordinates };
+    CellRecord {
+        id: CellId::of(&[("cell", named.to_string())]),
+        cell: named,
+        observations: vec![observation],
         failure: None,
         warnings: Vec::new(),
         seconds: 1.0,
-    };
-    let stamp = Stamp { profile: "release".to_owned(), cpu: "none".to_owned(), ..Stamp::default() };
-    create(folder, &stamp).unwrap();
-    let mut journal = Journal::open(&folder.join("journal.jsonl")).unwrap();
-    journal.append(record).unwrap();
-    drop(journal);
-    seal(folder, &[metric("ppl", Noise::Sampled, Reduction::ExpRatio)], &[]).unwrap();
+    }
 }
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [verb, folder] = arguments.as_slice() else {
-        println!("large_comparison make|compare FOLDER");
-        return;
-    };
-    let [a, b] = ["a", "b"].map(|name| Path::new(folder).join(name));
-    if verb == "make" {
-        make(&a, 0.0);
-        make(&b, 0.01);
-        return;
+fn make(folder: &Path, samples: usize, documents: usize, cells: usize) -> Result<(), Box<dyn Error>> {
+    for (name, harder) in [("a", 0.0), ("b", 0.01)] {
+        let dir = folder.join(name);
+        create(&dir, &Stamp { profile: "release".into(), cpu: "synthetic".into(), ..Stamp::default() })?;
+        let mut journal = Journal::open(&Layout::new(&dir).journal())?;
+        for cell in 0..cells {
+            journal.append(record(cell, samples / cells, documents, harder, name))?;
+        }
+        seal(&dir, &[metric()], &[])?;
+        println!("{}: {samples} samples in {documents} documents, {cells} cells", dir.display());
     }
+    Ok(())
+}
+
+fn measure(folder: &Path) -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
-    let (a, b) = (Run::open(&a).unwrap(), Run::open(&b).unwrap());
-    let opened = started.elapsed().as_secs_f64();
-    let bootstrap = Bootstrap { resamples: 1000, ..Bootstrap::default() };
-    let options = CompareOptions { bootstrap, ..CompareOptions::default() };
-    let comparison = compare(&Selection { run: &a, arm: None }, &Selection { run: &b, arm: None }, &options);
-    let seconds = started.elapsed().as_secs_f64();
-    let row = &comparison.rows[0];
-    println!(
-        "{}: {} p {:.1e}; {}",
-        row.metric,
-        row.verdict,
-        row.probability.unwrap(),
-        row.effect.as_ref().unwrap().test
-    );
-    println!("{opened:.2} s to open, {:.2} s to compare, {seconds:.2} s in all", seconds - opened);
+    let (a, b) = (Run::open(&folder.join("a"))?, Run::open(&folder.join("b"))?);
+    let read = started.elapsed().as_secs_f64();
+    let side = |run| Selection { run, arm: None };
+    let bootstrap = Bootstrap { resamples: RESAMPLES, ..Bootstrap::default() };
+    let comparison = compare(&side(&a), &side(&b), &CompareOptions { bootstrap, ..CompareOptions::default() });
+    let all = started.elapsed().as_secs_f64();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("no peak known"));
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).map_or("not known", str::trim);
+    println!(
+        "{} metrics, {} worse: read in {read:.2} s, compared at {RESAMPLES} resamples in {:.2} s, {all:.2} s together; peak memory {peak}",
+        comparison.rows.len(),
+        comparison.count(Verdict::Worse),
+        all - read
+    );
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let number = |place: usize, fallback: usize| words.get(place).map_or(Ok(fallback), |word| word.parse());
+    match words.first().map(String::as_str).zip(words.get(1)) {
+        Some(("make", folder)) => make(Path::new(folder), number(2, 1_000_000)?, number(3, 1000)?, number(4, 1)?),
+        Some(("compare", folder)) => measure(Path::new(folder)),
+        _ => Err("usage: large_comparison make|compare FOLDER [SAMPLES] [DOCUMENTS] [CELLS]".into()),
+    }
 }

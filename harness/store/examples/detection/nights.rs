@@ -17,7 +17,6 @@ pub const DOCUMENTS: usize = 64;
 
 /// One series of the quality pool: the same arm with two seeds, or two arms of nearly the same quality.
 pub struct Pair<'a> {
-    pub name: String,
     pub metric: &'a str,
     pub a: &'a Observation,
     pub b: &'a Observation,
@@ -34,7 +33,7 @@ pub fn chance_pairs(run: &Run) -> Vec<Pair<'_>> {
         let Some(second) = other.filter(|_| arm.starts_with("random")) else { continue };
         for seen in &first.cell.observations {
             if let Some(other) = second.cell.observation(&seen.metric) {
-                pairs.push(Pair { name: arm.clone(), metric: &seen.metric, a: seen, b: other });
+                pairs.push(Pair { metric: &seen.metric, a: seen, b: other });
             }
         }
     }
