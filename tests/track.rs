@@ -79,14 +79,33 @@ impl Nights {
         // The journal of the heavier run under the names of the lighter one: what a broken method would have given.
         let journal = std::fs::read_to_string(Path::new(&out).join("journal.jsonl")).unwrap();
         let journal = journal.replace("magnitude(sparsity=0.6)", "magnitude(sparsity=0.5)");
+        self.seal_as(name, &journal, |stamp| stamp.commit = "feedface00".into());
+    }
+
+    /// A run with the stamp of the first, changed, and another journal.
+    fn seal_as(&self, name: &str, journal: &str, change: impl Fn(&mut harness_core::Stamp)) {
         let first = harness_store::Run::open(Path::new(&self.path("one"))).unwrap();
         let folder = self.folder.path().join(name);
-        harness_store::create(&folder, &first.stamp).unwrap();
-        std::fs::write(folder.join("journal.jsonl"), journal).unwrap();
         let mut stamp = first.stamp.clone();
-        stamp.commit = "feedface00".into();
-        harness_store::write_stamp(&folder, &stamp).unwrap();
+        change(&mut stamp);
+        harness_store::create(&folder, &stamp).unwrap();
+        std::fs::write(folder.join("journal.jsonl"), journal).unwrap();
         harness_store::seal(&folder, &first.metrics, &[]).unwrap();
+    }
+
+    /// The first run again, as of another time.
+    fn again(&self, name: &str, started: &str) {
+        let journal = std::fs::read_to_string(Path::new(&self.path("one")).join("journal.jsonl")).unwrap();
+        self.seal_as(name, &journal, |stamp| stamp.started = started.into());
+    }
+
+    /// The files of the history's only suite that end so, in order.
+    fn files(&self, end: &str) -> Vec<std::path::PathBuf> {
+        let history = harness_store::History::all(&self.folder.path().join("history")).unwrap().remove(0);
+        let all = std::fs::read_dir(history.dir()).unwrap().map(|entry| entry.unwrap().path());
+        let mut found: Vec<_> = all.filter(|path| path.to_string_lossy().ends_with(end)).collect();
+        found.sort();
+        found
     }
 }
 
@@ -161,6 +180,114 @@ fn times_cannot_be_told_in_the_first_nights() {
     let few = run(&["calibrate", &nights.path("one"), &nights.path("two"), "--dry-run"]);
     assert_eq!(few.code, 2, "{}", few.err);
     assert!(few.reason().contains("6 are needed"), "{}", few.reason());
+}
+
+#[test]
+fn gaps_duplicates_and_clocks_are_said_and_change_nothing() {
+    let nights = Nights::new("");
+    nights.run("one", &[]);
+    // Nights 1 to 9 without 5 to 7, then one that says it was before all of them.
+    let days = [1, 2, 3, 4, 8, 9];
+    for day in days {
+        let name = format!("day-{day}");
+        nights.again(&name, &format!("2026-03-0{day}T03:00:00Z"));
+        assert_eq!(nights.track(&name, &[]).code, 0);
+    }
+    nights.again("backwards", "2026-02-27T03:00:00Z");
+    let backwards = nights.track("backwards", &[]);
+    assert_eq!(backwards.code, 0, "{}", backwards.err);
+    assert!(backwards.out.contains("compared with the night before (day-9)"), "{}", backwards.out);
+    assert!(backwards.out.contains("about 3 nights are missing"), "{}", backwards.out);
+    // The same nights once more under other numbers, as a careless merge leaves them.
+    for path in nights.files("").into_iter().filter(|path| path.to_string_lossy().contains("/000002-")) {
+        std::fs::copy(&path, path.display().to_string().replace("/000002-", "/000042-")).unwrap();
+    }
+    nights.again("last", "2026-03-10T03:00:00Z");
+    let last = nights.track("last", &["--strict"]);
+    assert_eq!(last.code, 0, "{}\n{}", last.out, last.err);
+    assert!(last.out.contains("day-2 stands in the history twice and counts once"), "{}", last.out);
+    assert!(last.out.contains("the clock went backwards: backwards began 10 days before day-9"), "{}", last.out);
+    assert!(last.out.contains("6 same"), "{}", last.out);
+}
+
+#[test]
+fn a_damaged_history_and_one_of_a_later_program_are_refused_by_name() {
+    let nights = Nights::new("");
+    nights.run("one", &[]);
+    assert_eq!(nights.track("one", &[]).code, 0);
+    nights.again("two", "2026-03-02T03:00:00Z");
+    let refused = |file: &Path, content: &[u8], said: &str| {
+        let whole = std::fs::read(file).unwrap();
+        std::fs::write(file, content).unwrap();
+        let ran = nights.track("two", &["--dry-run"]);
+        std::fs::write(file, whole).unwrap();
+        assert_eq!(ran.code, 5, "{}\n{}", ran.out, ran.err);
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(ran.reason().contains(&name) && ran.reason().contains(said), "{}", ran.reason());
+    };
+    for end in [".records.parquet", ".samples.parquet"] {
+        let file = nights.files(end).remove(0);
+        let whole = std::fs::read(&file).unwrap();
+        refused(&file, &whole[..whole.len() / 2], "not what was written");
+        let mut flipped = whole.clone();
+        flipped[whole.len() / 2] ^= 1;
+        refused(&file, &flipped, "not what was written");
+    }
+    let entry = nights.files(".json").remove(0);
+    let text = std::fs::read_to_string(&entry).unwrap();
+    refused(&entry, text.replace("\"schema\": 1", "\"schema\": 9").as_bytes(), "9");
+    refused(&entry, &text.as_bytes()[..30], "");
+    assert_eq!(nights.track("two", &["--dry-run"]).code, 0);
+}
+
+#[test]
+fn samples_that_are_few_equal_or_no_numbers_are_never_told() {
+    let nights = Nights::new("");
+    let text = std::fs::read_to_string(&nights.suite).unwrap().replace("windows = 16", "windows = 2");
+    std::fs::write(&nights.suite, text).unwrap();
+    nights.run("one", &[]);
+    assert_eq!(nights.track("one", &[]).code, 0);
+    let journal = std::fs::read_to_string(Path::new(&nights.path("one")).join("journal.jsonl")).unwrap();
+    let changed = |change: &dyn Fn(usize, &mut serde_json::Value)| {
+        let lines = journal.lines().map(|line| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            for seen in line["observations"].as_array_mut().unwrap() {
+                if seen["metric"] == "ppl" {
+                    seen["samples"].as_array_mut().unwrap().iter_mut().enumerate().for_each(|(at, x)| change(at, x));
+                }
+            }
+            line.to_string() + "\n"
+        });
+        lines.collect::<String>()
+    };
+    let perplexities = |name: &str| {
+        let ran = nights.track(name, &["--json", "--dry-run", "--strict"]);
+        let summary: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let all = summary["series"].as_array().unwrap().clone();
+        (ran.code, all.into_iter().filter(|series| series["metric"] == "ppl").collect::<Vec<_>>())
+    };
+    // Twice as hard, but only two windows: their noise is not known.
+    nights.seal_as("few", &changed(&|_, x| *x = (x.as_f64().unwrap() * 2.0).into()), |stamp| stamp.commit = "1".into());
+    let (code, few) = perplexities("few");
+    assert_eq!((code, few.len()), (11, 2));
+    for series in &few {
+        assert_eq!(series["judgement"]["verdict"], "cannot-tell", "{series}");
+        assert!(series["judgement"]["reason"].as_str().unwrap().contains("2 windows"), "{series}");
+    }
+    // Every sample the same number on both sides.
+    nights.seal_as("flat", &changed(&|_, x| *x = 100.0.into()), |stamp| stamp.commit = "2".into());
+    assert!(perplexities("flat").1.iter().all(|series| series["judgement"]["verdict"] == "cannot-tell"));
+    assert_eq!(nights.track("flat", &[]).code, 0);
+    nights.seal_as("flat-again", &changed(&|_, x| *x = 100.0.into()), |stamp| stamp.commit = "3".into());
+    assert!(perplexities("flat-again").1.iter().all(|series| series["judgement"]["verdict"] == "same"));
+    // So hard that the perplexity is no finite number.
+    nights.seal_as("none", &changed(&|_, x| *x = 1e300.into()), |stamp| stamp.commit = "4".into());
+    let (code, none) = perplexities("none");
+    assert_eq!(code, 11);
+    for series in &none {
+        assert_eq!(series["judgement"]["verdict"], "cannot-tell", "{series}");
+        assert!(series["judgement"]["reason"].as_str().unwrap().contains("inf"), "{series}");
+    }
 }
 
 #[test]
