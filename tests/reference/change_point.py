@@ -3,7 +3,7 @@
     python3 tests/reference/change_point.py > tests/reference/change_point.json
 
 Needs numpy and scipy. Every split of every stretch is tested by scipy.stats.mannwhitneyu (normal approximation, ties and
-continuity corrected; exact where one side is small), so neither the ranks nor the variance are computed as in the program.
+continuity corrected; exact where one side is small, with ties the smaller of the two), so neither the ranks nor the variance are computed as in the program.
 """
 
 import json
@@ -45,9 +45,12 @@ def best(values):
         if found is None or score > found[1] + 1e-9:
             found = (at, score, p)
     at, score, p = found
-    if len(set(values)) == count and min(at, count - at) <= SMALL and score > CLEAR:
-        p = stats.mannwhitneyu(values[:at], values[at:], method="exact").pvalue
-    return at, score, max(p, 2 / special.comb(count, at, exact=True))
+    rarest = 2 / special.comb(count, at, exact=True)
+    if min(at, count - at) <= SMALL and score > CLEAR:
+        # With ties scipy takes the distribution without them at the rank sum with them.
+        exact = stats.mannwhitneyu(values[:at], values[at:], method="exact").pvalue
+        p = exact if len(set(values)) == count else min(exact, p)
+    return at, score, max(p, rarest)
 
 
 def located(values, at):

@@ -223,7 +223,9 @@ impl Scan {
         let tail = if small <= SMALL && score > CLEAR {
             let sum: f64 = self.ranks[..at].iter().sum();
             let (k, rest) = (at as f64, n - at as f64);
-            let exact = rank_sum::upper_tail(at, count - at, k * rest / 2.0 + (sum - k * (n + 1.0) / 2.0).abs());
+            // Shared ranks may leave a half; rounding it down makes the tail longer.
+            let u = (k * rest / 2.0 + (sum - k * (n + 1.0) / 2.0).abs()).floor();
+            let exact = rank_sum::upper_tail(at, count - at, u);
             if ties == 0.0 { exact } else { exact.min(normal) }
         } else {
             normal
