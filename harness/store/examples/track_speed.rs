@@ -29,6 +29,7 @@ fn metrics() -> Vec<MetricInfo> {
         noise,
         reduction,
         version: 1,
+        along: None,
     };
     vec![
         info("ppl", Direction::Lower, Noise::Sampled, Reduction::ExpRatio),
