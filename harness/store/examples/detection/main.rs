@@ -72,9 +72,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     metrics.extend(timing[0].metrics.iter().cloned());
     let policy = policy(&metrics);
     println!("| question | made of | trials | found |\n|---|---|---:|---|");
-    nights::report(&quality, &timing, &policy)?;
-    quality::report(&quality, &policy)?;
-    timing::report(&quality, &timing, &policy);
+    let scale = nights::report(&quality, &timing, &policy)?;
+    quality::report(&quality, &policy, quality::Part::Perplexity)?;
+    timing::report(&quality, &timing, &Policy { scale, ..policy.clone() });
+    timing::together(&timing);
+    quality::report(&quality, &policy, quality::Part::Accuracy)?;
     series::report();
     Ok(())
 }
