@@ -1,6 +1,6 @@
 //! The detection study: how often the gate raises a false alarm, and how often it sees a change that is there.
 //!
-//! `cargo run --release -p harness-store --example detection -- QUALITY_RUN TIMING_RUN…` with a run of
+//! `cargo run --release -p harness-store --example detection -- [PART] QUALITY_RUN TIMING_RUN…` with a run of
 //! `tests/detection/quality.toml` and many of `tests/detection/timing.toml`; `tests/detection/run.sh` does all of it. Every
 //! number comes out of the gate that `harness track` uses. Prints Markdown.
 
@@ -18,6 +18,8 @@ use harness_core::gate::{GateRequest, Policy};
 use harness_core::statistics::clopper_pearson;
 use harness_store::{MetricInfo, Run};
 
+/// What may be asked for alone; all of it otherwise.
+const PARTS: [&str; 5] = ["perplexity", "timing", "nights", "accuracy", "series"];
 /// Nights without a change.
 const NULL_TRIALS: usize = 4000;
 /// Nights with a change.
@@ -59,9 +61,18 @@ fn map<T: Send>(trials: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let paths: Vec<String> = std::env::args().skip(1).collect();
+    let mut paths: Vec<String> = std::env::args().skip(1).collect();
+    let part = paths.first().filter(|word| PARTS.contains(&word.as_str())).cloned();
+    if part.is_some() {
+        paths.remove(0);
+    }
+    let asked = |name: &str| part.as_deref().is_none_or(|part| part == name);
+    if part.as_deref() == Some("series") {
+        series::report();
+        return Ok(());
+    }
     let Some((first, rest)) = paths.split_first() else {
-        return Err("usage: detection QUALITY_RUN TIMING_RUN…".into());
+        return Err(format!("usage: detection [{}] QUALITY_RUN TIMING_RUN…", PARTS.join("|")).into());
     };
     let quality = Run::open(Path::new(first))?;
     let timing = rest.iter().map(|path| Run::open(Path::new(path))).collect::<Result<Vec<_>, _>>()?;
@@ -72,11 +83,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     metrics.extend(timing[0].metrics.iter().cloned());
     let policy = policy(&metrics);
     println!("| question | made of | trials | found |\n|---|---|---:|---|");
-    let scale = nights::report(&quality, &timing, &policy)?;
-    quality::report(&quality, &policy, quality::Part::Perplexity)?;
-    timing::report(&quality, &timing, &Policy { scale, ..policy.clone() });
-    timing::together(&timing);
-    quality::report(&quality, &policy, quality::Part::Accuracy)?;
-    series::report();
+    if asked("perplexity") {
+        quality::report(&quality, &policy, quality::Part::Perplexity)?;
+    }
+    if asked("timing") {
+        let scale = nights::scale(&timing, &policy)?;
+        timing::together(&timing);
+        timing::report(&timing, &Policy { scale, ..policy.clone() });
+    }
+    if asked("nights") {
+        nights::report(&quality, &timing, &policy)?;
+    }
+    if asked("accuracy") {
+        quality::report(&quality, &policy, quality::Part::Accuracy)?;
+    }
+    if asked("series") {
+        series::report();
+    }
     Ok(())
 }

@@ -100,32 +100,39 @@ fn alarms(trials: usize, policy: &Policy, night: impl Fn(usize) -> Vec<Evidence>
     })
 }
 
-/// False alarms; gives the first of the factors on deviations with which times keep the budget.
-pub fn report(run: &Run, runs: &[Run], policy: &Policy) -> Result<f64, Box<dyn Error>> {
-    let pairs = chance_pairs(run);
-    if pairs.is_empty() {
-        return Err("the quality run has no random arms with seeds 0 and 1".into());
-    }
-    let before = runs.len() - 1;
-    let line = |made: String, count: usize| {
-        println!("| false alarm of the suite | {made} | {NULL_TRIALS} | {} |", rate(count, NULL_TRIALS));
-    };
-    let only_quality = alarms(NULL_TRIALS, policy, |number| quality(&pairs, DOCUMENTS, "null", number));
-    line(format!("{} real quality series", pairs.len()), only_quality);
+/// The first of the factors on deviations with which times keep the budget, each tried factor as a row.
+pub fn scale(runs: &[Run], policy: &Policy) -> Result<f64, Box<dyn Error>> {
     let series = runs[0].records.iter().map(|record| record.cell.observations.len()).sum::<usize>();
     for scale in SCALES {
         let scaled = Policy { scale, ..policy.clone() };
-        let all = alarms(NULL_TRIALS, &scaled, |number| times(runs, before, "null", number));
-        line(format!("{series} real timed series, {} runs, deviations × {scale}", runs.len()), all);
+        let all = alarms(NULL_TRIALS, &scaled, |number| times(runs, runs.len() - 1, "null", number));
+        row(&format!("{series} real timed series, {} runs, deviations × {scale}", runs.len()), all);
         if harness_core::statistics::clopper_pearson(all as u64, NULL_TRIALS as u64, 0.9).high <= policy.false_alarms {
-            let both = alarms(NULL_TRIALS, &scaled, |number| {
-                let mut night = quality(&pairs, DOCUMENTS, "both", number);
-                night.extend(times(runs, before, "both", number));
-                night
-            });
-            line(format!("both together, deviations × {scale}"), both);
             return Ok(scale);
         }
     }
     Err("no factor keeps the budget on these timing runs".into())
+}
+
+fn row(made: &str, count: usize) {
+    println!("| false alarm of the suite | {made} | {NULL_TRIALS} | {} |", rate(count, NULL_TRIALS));
+}
+
+/// False alarms of quality, and of quality and times together.
+pub fn report(run: &Run, runs: &[Run], policy: &Policy) -> Result<(), Box<dyn Error>> {
+    let pairs = chance_pairs(run);
+    if pairs.is_empty() {
+        return Err("the quality run has no random arms with seeds 0 and 1".into());
+    }
+    let only_quality = alarms(NULL_TRIALS, policy, |number| quality(&pairs, DOCUMENTS, "null", number));
+    row(&format!("{} real quality series", pairs.len()), only_quality);
+    let scale = scale(runs, policy)?;
+    let scaled = Policy { scale, ..policy.clone() };
+    let both = alarms(NULL_TRIALS, &scaled, |number| {
+        let mut night = quality(&pairs, DOCUMENTS, "both", number);
+        night.extend(times(runs, runs.len() - 1, "both", number));
+        night
+    });
+    row(&format!("both together, deviations × {scale}"), both);
+    Ok(())
 }

@@ -8,11 +8,12 @@ use harness_core::statistics::{deviation, mean};
 use harness_core::{Axis, Verdict};
 use harness_store::{Run, SCALES};
 
-use crate::nights::{DOCUMENTS, chance_pairs, quality, times};
+use crate::nights::times;
 use crate::{TRIALS, count, rate};
 
-pub fn report(run: &Run, runs: &[Run], policy: &Policy) {
-    let pairs = chance_pairs(run);
+/// Found in one night, by how many nights are known. Series of other metrics share nothing with the times but the budget,
+/// which the policy has divided already, so they stay out.
+pub fn report(runs: &[Run], policy: &Policy) {
     let mut spreads = Vec::new();
     for (place, record) in runs[0].records.iter().enumerate() {
         for (at, seen) in record.cell.observations.iter().enumerate() {
@@ -44,7 +45,6 @@ pub fn report(run: &Run, runs: &[Run], policy: &Policy) {
                     let mut night = times(runs, before, "slower", number);
                     let changed = number % series;
                     night[changed].tonight /= slower;
-                    night.extend(quality(&pairs, DOCUMENTS, "slower", number));
                     judge(&night, &policy)[changed].as_ref().is_some_and(|judged| judged.verdict == Verdict::Worse)
                 });
                 println!(
