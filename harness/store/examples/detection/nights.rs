@@ -12,7 +12,7 @@ use harness_store::{Run, SCALES};
 
 use crate::{NULL_TRIALS, count, rate};
 
-/// Documents of a night: what the 64 windows of 256 tokens of `suites/nightly.toml` hold.
+/// Documents of a night: what 64 windows of 256 tokens hold.
 pub const DOCUMENTS: usize = 18;
 
 /// One series of the quality pool: the same arm with two seeds, or two arms of nearly the same quality.
