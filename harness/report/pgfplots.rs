@@ -224,12 +224,16 @@ impl<'a> Sheet<'a> {
             format!("\\fontsize{{{}}}{{{}}}\\selectfont", plain(round(size)), plain(round(size * 1.2)))
         };
         let (text, small) = (size(style.text()), size(style.small()));
-        let sep = points(style.u(58.0));
+        // Panels keep clear of the names left of the next one, and titles of the axis label above them.
+        let longest = self.categories.iter().map(|name| letters::width(name, style.text(), Weight::Regular));
+        let names = if lies { longest.fold(0.0, f64::max) } else { 0.0 };
+        let sep = points(names.max(style.u(42.0)) + style.u(16.0));
+        let below = points(style.u(74.0));
         let mut all = vec![
             format!(
                 "group style={{group size={columns} by {lines}, horizontal sep={}pt, vertical sep={}pt}}",
                 plain(round(sep)),
-                plain(round(sep))
+                plain(round(below))
             ),
             format!(
                 "width={}pt, height={}pt",
