@@ -98,14 +98,20 @@ fn saddlepoint(sizes: &[f64], observed: f64, whole: f64) -> f64 {
         if slope(middle) < observed { low = middle } else { high = middle }
     }
     let t = f64::midpoint(low, high);
-    // ln cosh x = |x| + ln((1 + exp(-2 |x|)) / 2), which does not overflow.
-    let ln_cosh = |x: f64| x.abs() + (-2.0 * x.abs()).exp().ln_1p() - std::f64::consts::LN_2;
+    // ln cosh x, by a form that keeps its digits near zero and one that does not overflow.
+    let ln_cosh = |x: f64| {
+        if x.abs() < 1.0 {
+            x.sinh().powi(2).ln_1p() / 2.0
+        } else {
+            x.abs() + (-2.0 * x.abs()).exp().ln_1p() - std::f64::consts::LN_2
+        }
+    };
     let cumulant: f64 = sizes.iter().map(|d| ln_cosh(t * d)).sum();
     let curvature: f64 = sizes.iter().map(|d| (d / (t * d).cosh()).powi(2)).sum();
     let w = (2.0 * (t * observed - cumulant)).max(0.0).sqrt();
     let u = t * curvature.sqrt();
     let density = (-w * w / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
-    let tail = if w < 1e-4 {
+    let tail = if w < 1e-6 {
         // Both corrections grow without bound while their difference goes to nothing: symmetric sums have no skewness.
         normal_cumulative(-w)
     } else {
