@@ -72,6 +72,9 @@ fn examples_of_the_format_reference_resolve() {
     ];
     let mut kinds = BTreeSet::new();
     for (words, lines) in blocks("suites/README.md") {
+        let sampling = [("name", "\"b\""), ("kind", "\"sampling\""), ("metrics", "\"all\"")];
+        let sampling: String =
+            sampling.iter().chain(&base[1..3]).map(|(key, value)| format!("{key} = {value}\n")).collect();
         let missing = |key: &str| !lines.lines().any(|line| line.starts_with(&format!("{key} =")));
         let rest = |keep: &dyn Fn(&str) -> bool| -> String {
             base.iter().filter(|(key, _)| keep(key)).map(|(key, value)| format!("{key} = {value}\n")).collect()
@@ -79,6 +82,7 @@ fn examples_of_the_format_reference_resolve() {
         let suite = match words.as_str() {
             "toml" => lines.clone(),
             "toml bench" => format!("[[bench]]\n{}{lines}", rest(&missing)),
+            "toml sampling" => format!("[[bench]]\n{sampling}{lines}"),
             "toml chart" => format!("[[bench]]\n{}\n{lines}", rest(&|_| true)),
             _ => continue,
         };
@@ -87,5 +91,5 @@ fn examples_of_the_format_reference_resolve() {
         }
         kinds.insert(words);
     }
-    assert_eq!(kinds.len(), 3, "{kinds:?}");
+    assert_eq!(kinds.len(), 4, "{kinds:?}");
 }

@@ -60,7 +60,7 @@ fn table(run: &Run, request: &TableRequest, metric: &MetricInfo, found: &[Findin
         let at = |name: &&str| finding.place.iter().find(|(place, _)| place == name);
         let mut row: Vec<Entry> =
             places.iter().map(|name| at(name).map_or(Entry::Empty, |(_, value)| Entry::Text(value.clone()))).collect();
-        row.push(Entry::Text(finding.best.join(" ≈ ")));
+        row.push(Entry::Text(equals(&finding.best)));
         let standing = if finding.sure { Standing::Best } else { Standing::Plain };
         row.push(Entry::Number { value: finding.value, interval: finding.interval, standing });
         if against.is_some() {
@@ -148,6 +148,16 @@ fn sentence(metric: &MetricInfo, key: Option<&(String, String)>, members: &[&Fin
 /// `prune.sparsity` is `sparsity` to a reader.
 fn short(column: &str) -> &str {
     column.rsplit('.').next().unwrap_or(column)
+}
+
+/// The best arms, the first of them by name.
+fn equals(best: &[String]) -> String {
+    /// More are only counted.
+    const NAMED: usize = 4;
+    match best.len().checked_sub(NAMED) {
+        Some(others @ 1..) => format!("{} ≈ {others} others", best[..NAMED].join(" ≈ ")),
+        _ => best.join(" ≈ "),
+    }
 }
 
 fn alternatives(best: &[String]) -> String {

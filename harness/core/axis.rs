@@ -59,6 +59,13 @@ impl Axis {
     }
 }
 
+impl Axis {
+    /// Whether an arm of the axis may be a chain: methods one after the other, in an order that belongs to the arm.
+    pub fn chains(self) -> bool {
+        self == Self::Sampler
+    }
+}
+
 impl fmt::Display for Axis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.key())

@@ -38,6 +38,12 @@ pub enum Probe {
     Generate,
     /// Times passes.
     Time,
+    /// Applies samplers to the next-token distributions of a given text.
+    Step,
+    /// Draws with samplers, to see whether the draws follow what the samplers left.
+    Draw,
+    /// Times samplers.
+    SamplerTime,
 }
 
 /// How raw samples become the value of a metric.

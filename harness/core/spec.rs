@@ -2,7 +2,7 @@
 
 use crate::arm::Arm;
 use crate::axis::Axis;
-use crate::metric::MetricSpec;
+use crate::metric::{MetricSpec, Probe};
 use crate::nearest::nearest;
 use crate::parameters::{ParameterError, ParameterSpec, resolve_values};
 use crate::value::Value;
@@ -85,6 +85,8 @@ pub struct BenchKind {
     pub about: &'static str,
     /// Axes that a bench of this kind can have.
     pub axes: Vec<Axis>,
+    /// Passes that a bench of this kind can make; its metrics are those that one of them feeds.
+    pub probes: Vec<Probe>,
     /// Scalar keys, for example the order of calibration.
     pub settings: Vec<ParameterSpec>,
     /// Table keys.
@@ -100,6 +102,8 @@ pub struct Catalog {
     pub metrics: Vec<MetricSpec>,
     /// Kinds of bench; the first is the default.
     pub kinds: Vec<BenchKind>,
+    /// Says what is wrong with methods of an axis in this order, each of which is right by itself.
+    pub check_chain: Option<fn(Axis, &[Arm]) -> Result<(), String>>,
 }
 
 impl Catalog {
@@ -111,6 +115,11 @@ impl Catalog {
     /// The id on this axis most like a mistyped one.
     pub fn nearest_method(&self, axis: Axis, id: &str) -> Option<&'static str> {
         nearest(id, self.methods.iter().filter(|method| method.axis == axis).map(|method| method.id))
+    }
+
+    /// The metrics that a kind of bench can measure, in registry order.
+    pub fn metrics_of(&self, kind: &BenchKind) -> impl Iterator<Item = &MetricSpec> {
+        self.metrics.iter().filter(|metric| kind.probes.contains(&metric.probe))
     }
 
     /// A metric by id.

@@ -38,6 +38,7 @@ register! {
     "sample/presence_penalty.rs" presence_penalty;
     "sample/no_repeat_ngram.rs" no_repeat_ngram;
     "sample/logit_bias.rs" logit_bias;
+    "sample/matched.rs" matched;
 }
 
 /// How the registry knows a method.
@@ -57,6 +58,8 @@ pub enum Method {
     Pruner(Box<dyn Pruner>),
     /// Changes or removes candidates for the next token.
     Sampler(Box<dyn Sampler>),
+    /// A chain whose strength has yet to be found on calibration text.
+    Matched(matched::Matched),
 }
 
 /// Why no method could be made of an arm.
@@ -71,6 +74,12 @@ pub enum BuildError {
         id: String,
         /// The most similar id on the axis.
         nearest: Option<&'static str>,
+    },
+    /// No stage by itself.
+    #[error("`{arm}` is found on calibration text; it can only be a whole arm of a sampling bench")]
+    NoStage {
+        /// The arm as it is printed.
+        arm: String,
     },
     /// Its parameters do not fit.
     #[error("{arm}: {source}")]
@@ -107,7 +116,9 @@ pub fn build(axis: Axis, arm: &Arm) -> Result<Method, BuildError> {
 pub fn pruner(arm: &Arm) -> Result<Box<dyn Pruner>, BuildError> {
     match build(Axis::Prune, arm)? {
         Method::Pruner(pruner) => Ok(pruner),
-        Method::Sampler(_) => Err(BuildError::Unknown { axis: Axis::Prune, id: arm.id.clone(), nearest: None }),
+        Method::Sampler(_) | Method::Matched(_) => {
+            Err(BuildError::Unknown { axis: Axis::Prune, id: arm.id.clone(), nearest: None })
+        }
     }
 }
 
@@ -118,6 +129,7 @@ pub fn pruner(arm: &Arm) -> Result<Box<dyn Pruner>, BuildError> {
 pub fn sampler(arm: &Arm) -> Result<Box<dyn Sampler>, BuildError> {
     match build(Axis::Sampler, arm)? {
         Method::Sampler(sampler) => Ok(sampler),
+        Method::Matched(_) => Err(BuildError::NoStage { arm: arm.to_string() }),
         Method::Pruner(_) => Err(BuildError::Unknown { axis: Axis::Sampler, id: arm.id.clone(), nearest: None }),
     }
 }
@@ -180,6 +192,7 @@ mod tests {
             let needs = match build(spec.axis, &Arm::new(spec.id)).unwrap() {
                 Method::Pruner(pruner) => pruner.needs().any(),
                 Method::Sampler(_) => false,
+                Method::Matched(_) => true,
             };
             assert_eq!(needs, spec.calibrated, "{}", spec.id);
         }

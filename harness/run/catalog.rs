@@ -1,10 +1,12 @@
 //! What this program knows: the methods, the metrics, and the kind of bench it can run.
 
-use harness_core::{Axis, BenchKind, Catalog, Domain, Parameters, TableSpec};
+use harness_core::{Axis, BenchKind, Catalog, Domain, Parameters, Probe, TableSpec};
 use harness_methods::registry as methods;
+use harness_methods::sample::Chain;
 
 use crate::calibrate::CalibrationOrder;
 use crate::metrics;
+use crate::sampling::SamplingSettings;
 use crate::text::TextSelection;
 
 harness_core::parameters! {
@@ -23,35 +25,59 @@ harness_core::parameters! {
     }
 }
 
+impl Settings {
+    /// What timed metrics depend on beside the machine.
+    pub(crate) fn clock(&self) -> String {
+        let Self { rounds, prefill_tokens, decode_tokens, .. } = self;
+        format!("{rounds} {prefill_tokens} {decode_tokens}")
+    }
+}
+
 /// The catalog that suites are resolved against.
 pub fn catalog() -> Catalog {
     let language_model = BenchKind {
         id: "language-model",
         about: "quality on text, speed, memory and bytes of decoder language models",
         axes: vec![Axis::Model, Axis::Prune, Axis::Data, Axis::Seed],
+        probes: vec![Probe::Static, Probe::Score, Probe::Time],
         settings: Settings::specs(),
-        tables: vec![
-            TableSpec {
-                key: "data",
-                about: "the text that is scored",
-                axis: Some(Axis::Data),
-                required: true,
-                label: "corpus",
-                parameters: TextSelection::specs(),
-            },
-            TableSpec {
-                key: "calib",
-                about: "the text that methods are calibrated on",
-                axis: None,
-                required: false,
-                label: "corpus",
-                parameters: TextSelection::specs(),
-            },
-        ],
+        tables: vec![data("the text that is scored"), calibration("the text that methods are calibrated on")],
+    };
+    let sampling = BenchKind {
+        id: "sampling",
+        about: "what samplers leave of next-token distributions, whether their draws obey it, what they write and cost",
+        axes: vec![Axis::Model, Axis::Data, Axis::Sampler, Axis::Seed],
+        probes: vec![Probe::Step, Probe::Generate, Probe::Draw, Probe::SamplerTime],
+        settings: SamplingSettings::specs(),
+        tables: vec![data("the text whose steps are taken"), calibration("the text that matched chains are set on")],
     };
     Catalog {
         methods: methods::methods(),
         metrics: metrics::registry().into_iter().map(|metric| metric.spec).collect(),
-        kinds: vec![language_model],
+        kinds: vec![language_model, sampling],
+        check_chain: Some(|axis, arms| match axis {
+            // A matched chain was checked by itself.
+            Axis::Sampler if !matches!(arms, [arm] if arm.id == "matched") => {
+                Chain::build(arms, 0, "").map(drop).map_err(|error| error.to_string())
+            }
+            _ => Ok(()),
+        }),
+    }
+}
+
+/// A text that is no axis.
+fn calibration(about: &'static str) -> TableSpec {
+    TableSpec { key: "calib", about, axis: None, required: false, label: "corpus", parameters: TextSelection::specs() }
+}
+
+/// The text of a bench, an axis of its own.
+fn data(about: &'static str) -> TableSpec {
+    TableSpec {
+        key: "data",
+        about,
+        axis: Some(Axis::Data),
+        required: true,
+        label: "corpus",
+        parameters: TextSelection::specs(),
     }
 }

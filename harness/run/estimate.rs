@@ -10,12 +10,13 @@ use rayon::prelude::*;
 
 use crate::calibrate::CalibrationOrder;
 use crate::catalog::Settings;
+use crate::sampling;
 use crate::text::TextSelection;
 
 /// Bytes that a run needs beside weights and statistics: program, logits, text.
-const BASE_BYTES: u64 = 300 << 20;
+pub(crate) const BASE_BYTES: u64 = 300 << 20;
 /// Share of the matrix-product ceiling that whole forward passes reach.
-const EFFICIENCY: f64 = 0.6;
+pub(crate) const EFFICIENCY: f64 = 0.6;
 
 /// What is known of a model before its cells run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct ModelSize {
     pub widest: u64,
     /// Blocks.
     pub layers: u64,
+    /// Tokens of the vocabulary.
+    pub vocabulary: u64,
 }
 
 impl ModelSize {
@@ -45,6 +48,7 @@ impl ModelSize {
             hidden: config.hidden_size as u64,
             widest: config.intermediate_size.max(config.hidden_size) as u64,
             layers: config.layers as u64,
+            vocabulary: config.vocab_size as u64,
         }
     }
 }
@@ -124,6 +128,9 @@ pub fn estimates(
             let size = sizes.get(model)?;
             let bench = &suite.benches[index];
             let cells: Vec<_> = places.iter().map(|&place| &plan.cells()[place].cell).collect();
+            if bench.kind == "sampling" {
+                return sampling::estimate::estimate(bench, model, &cells, catalog, size, machine);
+            }
             let settings = Settings::resolve(&set(&bench.settings)).ok()?;
             let mut arms: Vec<(&str, &str)> = cells
                 .iter()
@@ -138,10 +145,6 @@ pub fn estimates(
                 .map(|at| at.label.as_str())
                 .collect::<std::collections::BTreeSet<_>>()
                 .len();
-            let tokens_of = |parameters: &[(String, Value)]| {
-                TextSelection::resolve(&set(parameters))
-                    .map_or(0, |selection| (selection.window * selection.windows) as u64)
-            };
             let group = ((settings.group_mib as u64 * (1 << 20)) / size.prunable_bytes.max(1))
                 .clamp(1, arms.len().max(1) as u64) as usize;
             let groups = arms.len().div_ceil(group);
@@ -200,7 +203,12 @@ pub fn estimates(
         .collect()
 }
 
-fn set(parameters: &[(String, Value)]) -> Arm {
+/// Tokens of the windows that a table selects.
+pub(crate) fn tokens_of(parameters: &[(String, Value)]) -> u64 {
+    TextSelection::resolve(&set(parameters)).map_or(0, |selection| (selection.window * selection.windows) as u64)
+}
+
+pub(crate) fn set(parameters: &[(String, Value)]) -> Arm {
     Arm {
         id: "settings".to_owned(),
         parameters: parameters.iter().filter(|(_, value)| *value != Value::Unset).cloned().collect(),

@@ -1,10 +1,8 @@
 //! The content name of a cell: everything that its result depends on.
 
-use harness_core::{Axis, Catalog, Cell, CellId, Noise, ParameterValue};
+use harness_core::{Arm, Axis, Catalog, Cell, CellId, Noise};
 
-use crate::catalog::Settings;
 use crate::inputs::LoadedModel;
-use crate::runner::Data;
 use crate::stamp::host_class;
 use crate::text::Windows;
 
@@ -18,11 +16,15 @@ pub struct Facts<'a> {
     /// The checkpoint.
     pub model: &'a LoadedModel,
     /// What is scored.
-    pub data: Option<&'a Data>,
+    pub data: Option<&'a Windows>,
     /// What methods are calibrated on.
     pub calibration: Option<&'a Windows>,
-    /// Scalar keys of the bench.
-    pub settings: &'a Settings,
+    /// How they are calibrated.
+    pub calibration_order: String,
+    /// What timed metrics depend on beside the machine.
+    pub clock: String,
+    /// What else the metrics that are asked for depend on.
+    pub settings: Vec<(&'static str, String)>,
     /// Metrics asked for.
     pub metrics: &'a [String],
     /// Methods and metrics with their versions.
@@ -40,21 +42,25 @@ pub fn cell_id(facts: &Facts<'_>) -> CellId {
         ("tokenizer", facts.model.tokenizer_hash().to_owned()),
     ];
     for (axis, coordinate) in &facts.cell.coordinates {
-        let Some(method) = facts.catalog.method(*axis, &coordinate.id) else { continue };
+        let Some(method) = facts.catalog.method(*axis, &coordinate.id) else {
+            let stages = chain(facts.catalog, *axis, &coordinate.label);
+            named.extend(stages.into_iter().map(|stage| (axis.key(), stage)));
+            continue;
+        };
         let parameters: Vec<String> =
             coordinate.parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
         named.push((axis.key(), format!("{} version {} ({})", method.id, method.version, parameters.join(", "))));
         if method.random {
             named.push(("seed", facts.seed.to_string()));
         }
-        if method.calibrated && *axis == Axis::Prune {
+        if method.calibrated {
             named.push(("calibration", facts.calibration.map(|windows| windows.hash.clone()).unwrap_or_default()));
-            named.push(("calibration order", facts.settings.calibration_order.to_value().to_string()));
+            named.push(("calibration order", facts.calibration_order.clone()));
         }
     }
     if let Some(data) = facts.data {
-        named.push(("data", data.windows.hash.clone()));
-        named.push(("protocol", data.windows.protocol.clone()));
+        named.push(("data", data.hash.clone()));
+        named.push(("protocol", data.protocol.clone()));
     }
     let metrics: Vec<_> = facts.metrics.iter().filter_map(|id| facts.catalog.metric(id)).collect();
     named.push((
@@ -62,9 +68,22 @@ pub fn cell_id(facts: &Facts<'_>) -> CellId {
         metrics.iter().map(|metric| format!("{}@{}", metric.id, metric.version)).collect::<Vec<_>>().join(" "),
     ));
     if metrics.iter().any(|metric| metric.noise == Noise::Timed) {
-        let Settings { rounds, prefill_tokens, decode_tokens, .. } = facts.settings;
-        named.push(("clock", format!("{rounds} {prefill_tokens} {decode_tokens}")));
+        named.push(("clock", facts.clock.clone()));
         named.push(("host", host_class()));
     }
+    named.extend(facts.settings.iter().cloned());
     CellId::of(&named)
+}
+
+/// The stages of a chain with their versions and all parameters; none where the axis holds no methods.
+pub(crate) fn chain(catalog: &Catalog, axis: Axis, label: &str) -> Vec<String> {
+    let stages = Arm::parse_chain(label).unwrap_or_default();
+    let stages = stages.iter().filter_map(|arm| Some((arm, catalog.method(axis, &arm.id)?)));
+    stages
+        .map(|(arm, method)| {
+            let parameters = method.resolve(arm).unwrap_or_default();
+            let parameters: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("{} version {} ({})", method.id, method.version, parameters.join(", "))
+        })
+        .collect()
 }

@@ -12,6 +12,7 @@ use crate::estimate::ModelSize;
 use crate::fetch::{
     self, Cache, Corpus, CorpusChoice, FetchError, Folder, Kind, Located, Manifest, ModelChoice, Progress,
 };
+use crate::generated::Generated;
 use crate::language;
 use crate::selfwritten;
 use crate::text::{TextSelection, TextSource};
@@ -244,6 +245,23 @@ impl Inputs {
         let decoder = Decoder::from_checkpoint(&checkpoint)
             .map_err(|source| InputError::Decoder { model: name.to_owned(), source })?;
         Ok(ModelSize::of(&decoder))
+    }
+
+    /// The language of a generated corpus, where a model speaks it: its words are the model's tokens.
+    ///
+    /// # Errors
+    /// [`InputError`].
+    pub fn language(&self, corpus: &str, model: &LoadedModel) -> Result<Option<Generated>, InputError> {
+        if corpus == SELF {
+            return Ok(None);
+        }
+        match self.catalog.corpus(corpus)? {
+            CorpusChoice::Named { manifest, .. } if manifest.kind == Kind::Generated => {
+                let generated = language::open(&manifest)?;
+                Ok(language::speaks(model, &generated)?.then_some(generated))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// The text that a selection names, for a model.

@@ -12,8 +12,8 @@ use crate::footprint::Footprint;
 use crate::memory;
 use crate::metrics::{Metric, Seen, registry};
 use crate::panics::caught;
-use crate::runner::Data;
 use crate::score::{ScoreError, WindowScore, score_group};
+use crate::setup::Data;
 
 /// An arm that is ready to be measured.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use harness_core::{Along, Direction, MetricSpec, Noise, Observation, Probe, Prof
 
 use crate::clock::Throughput;
 use crate::footprint::{Footprint, LayerFootprint};
+use crate::sampling::{self, Sampled};
 use crate::score::{StretchScore, WindowScore};
 
 /// What the probes saw of one arm in one cell; a probe that nobody asked for left nothing.
@@ -23,6 +24,8 @@ pub struct Seen {
     pub footprint: Option<Footprint>,
     /// Seconds that applying the method took.
     pub apply_seconds: f64,
+    /// What a sampler did.
+    pub sampling: Sampled,
 }
 
 /// A metric: what it is, and how it is read off what the probes saw.
@@ -33,7 +36,7 @@ pub struct Metric {
     pub observe: fn(&MetricSpec, &Seen) -> Observation,
 }
 
-const BASE: MetricSpec = MetricSpec {
+pub(crate) const BASE: MetricSpec = MetricSpec {
     id: "",
     about: "",
     unit: "1",
@@ -53,6 +56,12 @@ const TIMED: MetricSpec = MetricSpec { noise: Noise::Timed, probe: Probe::Time, 
 
 /// All metrics, in the order reports show them.
 pub fn registry() -> Vec<Metric> {
+    let mut all = of_language_models();
+    all.extend(sampling::metrics::registry());
+    all
+}
+
+fn of_language_models() -> Vec<Metric> {
     use Direction::{Higher, Lower};
     vec![
         Metric {
@@ -210,7 +219,7 @@ pub fn registry() -> Vec<Metric> {
     ]
 }
 
-fn absent(spec: &MetricSpec, reason: &str) -> Observation {
+pub(crate) fn absent(spec: &MetricSpec, reason: &str) -> Observation {
     Observation::absent(spec.id, spec.reduction, Some(reason.to_owned()))
 }
 

@@ -4,18 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use harness_core::journal::{Journal, JournalError};
-use harness_core::{Arm, Axis, Catalog, Cell, CellId, CellRecord, Failure, Parameters, Probe, Value};
+use harness_core::{Arm, Axis, Catalog, Cell, CellId, CellRecord, Failure, ParameterValue, Probe};
 use harness_methods::prune::Pruner;
 use harness_methods::registry;
 use harness_suite::{Bench, Plan, Suite};
 
 use crate::calibrate::{PruneArm, prune_all};
-use crate::catalog::Settings;
 use crate::identity;
 use crate::inputs::{Inputs, LoadedModel};
 use crate::measure::{Prepared, measure_group};
 use crate::provoke::provoked;
-use crate::text::{TextSelection, Windows, refuse_overlap, windows};
+use crate::setup::{Setup, arm_of, data_key, seed_of};
 
 /// What happens during a run, for whoever shows it.
 #[derive(Debug)]
@@ -114,6 +113,7 @@ pub fn run(
             }
             let cells: Vec<&Cell> = here.iter().map(|&place| &plan.cells()[place].cell).collect();
             let named = match &loaded {
+                Ok(loaded) if bench.kind == "sampling" => session.sampling(suite.seed, bench, loaded, &cells)?,
                 Ok(loaded) => session.bench(suite.seed, bench, loaded, &cells)?,
                 Err(error) => session.all_failed(&cells, "load", &error.to_string())?,
             };
@@ -125,14 +125,14 @@ pub fn run(
     Ok(outcome)
 }
 
-struct Session<'a> {
-    catalog: &'a Catalog,
-    inputs: &'a mut Inputs,
+pub(crate) struct Session<'a> {
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) inputs: &'a mut Inputs,
     journal: &'a mut Journal,
     /// Cells on disk, and whether they failed.
-    known: HashMap<CellId, bool>,
-    events: &'a mut dyn FnMut(Event<'_>),
-    outcome: Outcome,
+    pub(crate) known: HashMap<CellId, bool>,
+    pub(crate) events: &'a mut dyn FnMut(Event<'_>),
+    pub(crate) outcome: Outcome,
     planned: usize,
     announced: bool,
 }
@@ -145,7 +145,7 @@ struct ArmWork<'a> {
 }
 
 impl Session<'_> {
-    fn write(&mut self, record: CellRecord) -> Result<(), RunError> {
+    pub(crate) fn write(&mut self, record: CellRecord) -> Result<(), RunError> {
         self.outcome.failed += usize::from(record.failure.is_some());
         self.outcome.measured += 1;
         self.known.insert(record.id.clone(), record.failure.is_some());
@@ -174,7 +174,7 @@ impl Session<'_> {
 
     /// Cells that could not even be named by content, because what they depend on could not be read. Their ids are
     /// made of the reason, so that a mended input gives new cells.
-    fn all_failed(&mut self, cells: &[&Cell], stage: &str, reason: &str) -> Result<Vec<CellId>, RunError> {
+    pub(crate) fn all_failed(&mut self, cells: &[&Cell], stage: &str, reason: &str) -> Result<Vec<CellId>, RunError> {
         let mut ids = Vec::new();
         for cell in cells {
             let id =
@@ -210,9 +210,11 @@ impl Session<'_> {
             let id = identity::cell_id(&identity::Facts {
                 cell,
                 model,
-                data: setup.data(cell),
+                data: setup.data(cell).map(|data| &data.windows),
                 calibration: setup.calibration.as_ref(),
-                settings: &setup.settings,
+                calibration_order: setup.settings.calibration_order.to_value().to_string(),
+                clock: setup.settings.clock(),
+                settings: Vec::new(),
                 metrics: &bench.metrics,
                 catalog: self.catalog,
                 seed,
@@ -228,11 +230,7 @@ impl Session<'_> {
                 None => works.push(ArmWork { arm, seed, cells: vec![(id, cell)] }),
             }
         }
-        if !self.announced {
-            self.announced = true;
-            let kept = self.known.len().min(self.planned);
-            (self.events)(Event::Planned { cells: self.planned, kept });
-        }
+        self.announce();
         let weights = model.decoder.prunable_bytes().max(1);
         let group = ((setup.settings.group_mib as u64 * (1 << 20)) / weights).max(1) as usize;
         let mut rest = works;
@@ -241,6 +239,15 @@ impl Session<'_> {
             self.group(bench, model, &setup, std::mem::replace(&mut rest, later))?;
         }
         Ok(ids)
+    }
+
+    /// Says once how much there is to do.
+    pub(crate) fn announce(&mut self) {
+        if !self.announced {
+            self.announced = true;
+            let kept = self.known.len().min(self.planned);
+            (self.events)(Event::Planned { cells: self.planned, kept });
+        }
     }
 
     /// Prepares and measures arms that are held in memory together.
@@ -351,120 +358,6 @@ impl Session<'_> {
         }
         Ok(())
     }
-}
-
-/// Why a bench cannot begin on a model.
-struct SetupError {
-    stage: &'static str,
-    reason: String,
-}
-
-/// What all cells of a bench share on one model.
-struct Setup {
-    settings: Settings,
-    /// Windows by data label.
-    data: BTreeMap<String, Data>,
-    calibration: Option<Windows>,
-    warnings: Vec<String>,
-}
-
-/// Scored windows and where scoring begins in them.
-#[derive(Debug, Clone)]
-pub struct Data {
-    /// The windows.
-    pub windows: Windows,
-    /// First position whose prediction counts.
-    pub skip_first: usize,
-}
-
-impl Setup {
-    fn of(
-        bench: &Bench,
-        model: &LoadedModel,
-        cells: &[&Cell],
-        inputs: &mut Inputs,
-        seed: u64,
-    ) -> Result<Self, SetupError> {
-        let failed = |stage| move |error: &dyn std::fmt::Display| SetupError { stage, reason: error.to_string() };
-        let settings = arm_from("settings", &bench.settings);
-        let settings = Settings::resolve(&settings).map_err(|error| failed("settings")(&error))?;
-        let tokenizer = model.tokenizer().map_err(|error| failed("tokenizer")(&error))?;
-        let cut = |parameters: &[(String, Value)], stage: &'static str| {
-            let selection =
-                TextSelection::resolve(&arm_from(stage, parameters)).map_err(|error| failed(stage)(&error))?;
-            let source = inputs.text(&selection, model, seed).map_err(|error| failed(stage)(&error))?;
-            let mut cut = windows(&source, tokenizer, &selection).map_err(|error| failed(stage)(&error))?;
-            cut.protocol = format!("{} tokenizer={}", cut.protocol, &model.tokenizer_hash()[..12]);
-            Ok::<_, SetupError>((cut, selection.skip_first))
-        };
-        let mut data = BTreeMap::new();
-        for cell in cells {
-            if let Some(coordinate) = cell.coordinates.get(&Axis::Data)
-                && !data.contains_key(&coordinate.label)
-            {
-                let (windows, skip_first) = cut(&coordinate.parameters, "data")?;
-                data.insert(coordinate.label.clone(), Data { windows, skip_first });
-            }
-        }
-        let calibration = match bench.tables.get("calib") {
-            Some(coordinate) => Some(cut(&coordinate.parameters, "calib")?.0),
-            None => None,
-        };
-        if let Some(calibration) = &calibration {
-            for scored in data.values() {
-                refuse_overlap(&calibration.tokens, &scored.windows.tokens).map_err(|error| failed("calib")(&error))?;
-            }
-        }
-        let limit = model.decoder.config().max_positions;
-        let warnings = data
-            .values()
-            .chain(None)
-            .map(|data| data.windows.tokens.first().map_or(0, Vec::len))
-            .filter(|&length| length > limit)
-            .map(|length| {
-                format!("windows of {length} tokens are longer than the {limit} positions {} was made for", model.name)
-            })
-            .collect();
-        Ok(Self { settings, data, calibration, warnings })
-    }
-
-    fn data(&self, cell: &Cell) -> Option<&Data> {
-        self.data.get(data_key(cell))
-    }
-
-    fn hashes(&self, model: &LoadedModel) -> Vec<(String, String)> {
-        let mut hashes = vec![(format!("model {}", model.name), model.hash.clone())];
-        hashes.extend(
-            self.data
-                .iter()
-                .map(|(label, data)| (format!("data {label} for {}", model.name), data.windows.hash.clone())),
-        );
-        hashes.extend(
-            self.calibration.iter().map(|windows| (format!("calibration for {}", model.name), windows.hash.clone())),
-        );
-        hashes
-    }
-}
-
-fn data_key(cell: &Cell) -> &str {
-    cell.label(Axis::Data).unwrap_or_default()
-}
-
-fn arm_from(id: &str, parameters: &[(String, Value)]) -> Arm {
-    Arm {
-        id: id.to_owned(),
-        parameters: parameters.iter().filter(|(_, value)| *value != Value::Unset).cloned().collect(),
-    }
-}
-
-/// The arm of a cell on a method axis as it was written, so that a method can tell what was set from what was left
-/// alone; the identity where the bench has no such axis.
-fn arm_of(cell: &Cell, axis: Axis) -> Arm {
-    cell.label(axis).and_then(|label| label.parse().ok()).unwrap_or_else(|| Arm::new("none"))
-}
-
-fn seed_of(cell: &Cell) -> u64 {
-    cell.label(Axis::Seed).and_then(|label| label.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

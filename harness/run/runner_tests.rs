@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use harness_core::journal::Journal;
-use harness_core::{CellRecord, seed};
+use harness_core::{CellRecord, Value, seed};
 use harness_language::{Dataset, Language};
 use harness_model::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
 use harness_model::load::{Checkpoint, expected_tensors};

@@ -4,15 +4,16 @@ use std::collections::HashMap;
 
 use harness_core::cell::Coordinate;
 use harness_core::parameters::resolve_values;
-use harness_core::{Arm, Axis, Catalog, MethodSpec, ParameterError, ParameterSpec, TableSpec, Value};
+use harness_core::{Arm, Axis, Catalog, ParameterSpec, TableSpec, Value};
 
+use crate::chain::Chain;
 use crate::diagnostics::{Diagnostic, Span};
 use crate::names::Names;
 use crate::section::{Faults, did_you_mean, refused, unknown_parameter};
 use crate::sweep::{Template, Values};
 
-/// Checks ids, parameter names and every value of an arm's sweeps, none of which needs the sweep to be expanded.
-pub(crate) fn check_arm(template: &Template, axis: Axis, catalog: &Catalog, faults: &mut Faults) {
+/// Checks ids, parameter names and every value of the sweeps of a stage, none of which needs the sweep to be expanded.
+pub(crate) fn check_stage(template: &Template, axis: Axis, catalog: &Catalog, faults: &mut Faults) {
     for (id, span) in &template.methods {
         match catalog.method(axis, id) {
             Some(spec) => check_slots(template, id, &spec.parameters, faults),
@@ -78,32 +79,54 @@ fn check_slots(template: &Template, owner: &str, specs: &[ParameterSpec], faults
     }
 }
 
-/// Resolves every arm of an axis of methods. Call only with templates that were checked and counted.
-pub(crate) fn expand_methods(
-    templates: &[Template],
-    axis: Axis,
-    catalog: &Catalog,
-    faults: &mut Faults,
-) -> Vec<Coordinate> {
+/// Resolves every arm of an axis of methods. Call only with chains that were checked and counted.
+pub(crate) fn expand_methods(chains: &[Chain], axis: Axis, catalog: &Catalog, faults: &mut Faults) -> Vec<Coordinate> {
     let mut arms = Arms::new(axis.key());
-    for template in templates {
-        for index in 0..template.count() {
-            let arm = template.arm(index);
-            let Some(spec) = catalog.method(axis, &arm.id) else { continue };
-            match resolve(spec, &arm) {
-                Ok(coordinate) => arms.add(coordinate, template.span, faults),
-                Err(errors) => faults.extend(
-                    errors.into_iter().map(|error| Diagnostic::new(template.span, format!("`{arm}`: {error}"))),
-                ),
+    for chain in chains {
+        for index in 0..chain.count() {
+            let stages = chain.arms(index);
+            let (found, errors) = resolve(&stages, axis, catalog);
+            faults.extend(errors.into_iter().map(|error| Diagnostic::new(chain.span, error)));
+            let Some(coordinate) = found else { continue };
+            match catalog.check_chain.map_or(Ok(()), |check| check(axis, &stages)) {
+                Ok(()) => arms.add(coordinate, chain.span, faults),
+                Err(error) => faults.push(Diagnostic::new(chain.span, format!("`{}`: {error}", coordinate.label))),
             }
         }
     }
     arms.list
 }
 
-fn resolve(spec: &MethodSpec, arm: &Arm) -> Result<Coordinate, Vec<ParameterError>> {
-    let parameters = spec.resolve(arm)?;
-    Ok(Coordinate { label: spec.canonical(arm)?.to_string(), id: arm.id.clone(), parameters })
+/// The coordinate of methods one after the other, or what is wrong with them. A parameter keeps its plain name where
+/// only one stage has it; otherwise the id of its stage stands before it.
+fn resolve(stages: &[Arm], axis: Axis, catalog: &Catalog) -> (Option<Coordinate>, Vec<String>) {
+    let mut errors = Vec::new();
+    let mut found: Vec<(&str, String, Vec<(String, Value)>)> = Vec::new();
+    for arm in stages {
+        let Some(spec) = catalog.method(axis, &arm.id) else { return (None, errors) };
+        match spec.resolve(arm).and_then(|parameters| Ok((spec.canonical(arm)?, parameters))) {
+            Ok((label, parameters)) => found.push((spec.id, label.to_string(), parameters)),
+            Err(wrong) => errors.extend(wrong.into_iter().map(|error| format!("`{arm}`: {error}"))),
+        }
+    }
+    if !errors.is_empty() {
+        return (None, errors);
+    }
+    let owners = |name: &str| found.iter().filter(|(.., own)| own.iter().any(|(other, _)| other == name)).count();
+    let mut parameters = Vec::new();
+    for (id, _, own) in &found {
+        for (name, value) in own {
+            let plain = owners(name) == 1;
+            parameters.push((if plain { name.clone() } else { format!("{id}.{name}") }, value.clone()));
+        }
+    }
+    let joined = |parts: Vec<&str>| parts.join(" | ");
+    let coordinate = Coordinate {
+        label: joined(found.iter().map(|(_, label, _)| label.as_str()).collect()),
+        id: joined(found.iter().map(|(id, ..)| *id).collect()),
+        parameters,
+    };
+    (Some(coordinate), errors)
 }
 
 /// Resolves every table of a table key and labels each by its label parameter and whatever differs between them.

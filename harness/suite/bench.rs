@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use harness_core::cell::Coordinate;
 use harness_core::{Axis, BenchKind, Catalog, TableSpec, Value};
 
-use crate::arms::{Arms, check_arm, check_table, expand_methods, expand_tables};
+use crate::arms::{Arms, check_stage, check_table, expand_methods, expand_tables};
+use crate::chain::Chain;
 use crate::diagnostics::{Diagnostic, Span};
 use crate::names::Names;
 use crate::node::{Data, Node};
@@ -26,7 +27,7 @@ struct AxisDraft<'a> {
 enum Written<'a> {
     Names(Vec<(String, Span)>),
     Seeds(Values, Span),
-    Methods(Vec<Template>),
+    Methods(Vec<Chain>),
     Tables(&'a TableSpec, Vec<Template>),
 }
 
@@ -35,7 +36,8 @@ impl AxisDraft<'_> {
         match &self.arms {
             Written::Names(names) => names.len() as u128,
             Written::Seeds(values, _) => u128::from(values.count()),
-            Written::Methods(templates) | Written::Tables(_, templates) => {
+            Written::Methods(chains) => chains.iter().fold(0, |sum: u128, chain| sum.saturating_add(chain.count())),
+            Written::Tables(_, templates) => {
                 templates.iter().fold(0, |sum: u128, template| sum.saturating_add(template.count()))
             }
         }
@@ -111,7 +113,7 @@ impl<'a> Draft<'a> {
             zips: Vec::new(),
             settings: Vec::new(),
             tables: BTreeMap::new(),
-            metrics: read_metrics(node, catalog, faults),
+            metrics: read_metrics(node, kind, catalog, faults),
         };
         for axis in &kind.axes {
             if let Some(entry) = node.entries().unwrap_or_default().iter().find(|entry| entry.key == axis.key()) {
@@ -252,7 +254,7 @@ impl<'a> Draft<'a> {
     pub fn expand(&self, catalog: &Catalog, faults: &mut Faults) -> Bench {
         let axes = self.axes.iter().map(|draft| {
             let list = match &draft.arms {
-                Written::Methods(templates) => expand_methods(templates, draft.axis, catalog, faults),
+                Written::Methods(chains) => expand_methods(chains, draft.axis, catalog, faults),
                 Written::Tables(spec, templates) => expand_tables(templates, spec, faults),
                 Written::Names(names) => {
                     let mut arms = Arms::new(draft.axis.key());
@@ -286,8 +288,8 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn read_metrics(node: &Node, catalog: &Catalog, faults: &mut Faults) -> Vec<String> {
-    let known: Vec<&str> = catalog.metrics.iter().map(|metric| metric.id).collect();
+fn read_metrics(node: &Node, kind: &BenchKind, catalog: &Catalog, faults: &mut Faults) -> Vec<String> {
+    let known: Vec<&str> = catalog.metrics_of(kind).map(|metric| metric.id).collect();
     let mut metrics: Vec<(String, Span)> = Vec::new();
     match node.get("metrics") {
         None => faults.push(
@@ -304,7 +306,10 @@ fn read_metrics(node: &Node, catalog: &Catalog, faults: &mut Faults) -> Vec<Stri
     for (id, span) in texts(node, "metrics", faults) {
         if !known.contains(&id) {
             let help = did_you_mean(id, &known);
-            faults.push(Diagnostic::new(span, format!("`{id}` is no metric")).label("not known").help(help));
+            faults.push(match catalog.metric(id) {
+                Some(_) => Diagnostic::new(span, format!("a {} bench does not measure `{id}`", kind.id)).help(help),
+                None => Diagnostic::new(span, format!("`{id}` is no metric")).label("not known").help(help),
+            });
         } else if let Some((_, first)) = metrics.iter().find(|(earlier, _)| earlier == id) {
             faults.push(Diagnostic::new(span, format!("metric `{id}` is asked for twice")).other(*first, "first here"));
         } else {
@@ -341,12 +346,11 @@ fn read_axis<'a>(
             Axis::Seed => Written::Seeds(read_seeds(node, faults)?, node.span),
             _ => {
                 let members = node.each().iter();
-                let templates: Vec<_> =
-                    members.filter_map(|member| Template::arm_of(member, axis.key(), faults)).collect();
-                for template in &templates {
-                    check_arm(template, axis, catalog, faults);
+                let chains: Vec<_> = members.filter_map(|member| Chain::read(member, axis, faults)).collect();
+                for stage in chains.iter().flat_map(|chain| &chain.stages) {
+                    check_stage(stage, axis, catalog, faults);
                 }
-                Written::Methods(templates)
+                Written::Methods(chains)
             }
         }
     };

@@ -75,13 +75,13 @@ impl Column {
             (Self::Axis(own), Self::Parameter { axis, name }) if axis.is_none_or(|axis| axis == *own) => name,
             _ => return Some(label),
         };
-        match label.parse::<Arm>() {
-            Ok(mut arm) if arm.get(shown).is_some() => {
-                arm.parameters.retain(|(key, _)| key != shown);
-                Some(arm.to_string())
-            }
-            _ => Some(label),
+        let Ok(mut stages) = Arm::parse_chain(&label) else { return Some(label) };
+        // A parameter that two stages of a chain have is shown with the id of its stage.
+        let (stage, key) = shown.split_once('.').map_or((None, shown.as_str()), |(stage, key)| (Some(stage), key));
+        for arm in stages.iter_mut().filter(|arm| stage.is_none_or(|stage| arm.id == stage)) {
+            arm.parameters.retain(|(name, _)| name != key);
         }
+        Some(stages.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "))
     }
 }
 

@@ -8,6 +8,7 @@
 mod arms;
 mod assertion;
 mod bench;
+mod chain;
 mod chart;
 pub mod column;
 pub mod diagnostics;

@@ -170,16 +170,21 @@ fn arm(catalog: &Catalog, axis: Axis) -> Json {
         "zip".to_owned(),
         json!({ "description": ZIP, "type": "array", "minItems": 2, "items": { "type": "string" } }),
     );
-    json!({
-        "anyOf": [
-            {
-                "description": format!("An arm as text, id(key=value). {}", listing.join("; ")),
-                "type": "string",
-                "pattern": format!("^\\s*({})\\s*(\\(.*\\))?\\s*$", ids.join("|")),
-            },
-            { "type": "object", "additionalProperties": false, "required": ["method"], "properties": properties },
-        ]
-    })
+    let one = format!("\\s*({})\\s*(\\(.*\\))?\\s*", ids.join("|"));
+    let stage =
+        json!({ "type": "object", "additionalProperties": false, "required": ["method"], "properties": properties });
+    let text = |about: &str, pattern: String| {
+        let about = format!("{about} {}", listing.join("; "));
+        json!({ "description": about, "type": "string", "pattern": pattern })
+    };
+    let single = text("An arm as text, id(key=value).", format!("^{one}$"));
+    if !axis.chains() {
+        return json!({ "anyOf": [single, stage] });
+    }
+    let stages = json!({ "description": "Methods one after the other; the sweeps of each are combined with those of the others.", "type": "array", "minItems": 1, "items": { "anyOf": [single, stage] } });
+    let chain = json!({ "type": "object", "additionalProperties": false, "required": ["chain"], "properties": { "chain": stages } });
+    let joined = text("Methods one after the other as text, joined by |.", format!("^{one}(\\|{one})*$"));
+    json!({ "anyOf": [joined, stage, chain] })
 }
 
 fn table_key(spec: &TableSpec) -> Json {
@@ -200,9 +205,10 @@ fn table_key(spec: &TableSpec) -> Json {
 }
 
 fn bench(catalog: &Catalog, kind: &BenchKind, models: &[&str]) -> Json {
-    let metrics: Vec<&str> = catalog.metrics.iter().map(|metric| metric.id).collect();
-    let about: Vec<String> =
-        catalog.metrics.iter().map(|metric| format!("`{}`: {} [{}]", metric.id, metric.about, metric.unit)).collect();
+    let metrics: Vec<&str> = catalog.metrics_of(kind).map(|metric| metric.id).collect();
+    let about: Vec<String> = (catalog.metrics_of(kind))
+        .map(|metric| format!("`{}`: {} [{}]", metric.id, metric.about, metric.unit))
+        .collect();
     let mut properties = Map::new();
     let mut add = |key: &str, schema: Json| properties.insert(key.to_owned(), schema);
     add("name", described(file_name(), "Name of the bench, unique in the suite."));

@@ -256,7 +256,8 @@ impl Template {
         }
     }
 
-    fn from_text(text: &str, span: Span, faults: &mut Vec<Diagnostic>) -> Option<Self> {
+    /// Reads one arm written as text.
+    pub fn from_text(text: &str, span: Span, faults: &mut Vec<Diagnostic>) -> Option<Self> {
         let arm: Arm = match text.parse() {
             Ok(arm) => arm,
             Err(GrammarError { offset, message, .. }) => {

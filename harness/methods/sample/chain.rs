@@ -117,6 +117,11 @@ impl Chain {
         Ok(Choice { drawn, kept: self.candidates.len(), entropy: self.candidates.entropy() })
     }
 
+    /// What the last step left.
+    pub fn candidates(&mut self) -> &mut Candidates {
+        &mut self.candidates
+    }
+
     /// Has the thresholds of all stages told as probabilities, see [`Candidates::threshold`].
     pub fn explain(&mut self) {
         self.candidates.explain();

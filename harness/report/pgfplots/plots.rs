@@ -2,7 +2,7 @@
 
 use harness_core::chart::{ChartKind, Facet, Place, Point, Series};
 
-use super::{Plot, Row, Sheet, colour, escape, line_options, mark_options};
+use super::{Plot, Row, Sheet, colour, escape, line_options, mark_options, plain};
 use crate::fit::law_text;
 use crate::palette::look;
 use crate::spread::{outline, quartiles};
@@ -154,8 +154,10 @@ impl Sheet<'_> {
 
     fn bars(&self, facet: &Facet) -> Vec<Plot> {
         // Bars of one category stand side by side in the order of their series, so every series has its plot. They are
-        // stacked from below while the axis runs downwards, so the last comes first.
-        let plot = |name: &&str| {
+        // stacked from below while the axis runs downwards, so the last comes first. Their places are told, because the
+        // ones without a place in the legend are not counted.
+        let middle = (self.names.len() as f64 - 1.0) / 2.0;
+        let plot = |(place, name): (usize, &&str)| {
             let index = self.number(name);
             let series = facet.series.iter().filter(|series| series.name == **name);
             let points: Vec<&Point> = series.flat_map(|series| &series.points).collect();
@@ -165,13 +167,17 @@ impl Sheet<'_> {
             });
             Plot {
                 about: (*name).to_owned(),
-                options: format!("draw=none, fill={}", colour(index)),
+                options: format!(
+                    "draw=none, fill={}, /pgf/bar shift={{{}*(\\pgfplotbarwidth+2pt)}}",
+                    colour(index),
+                    plain(place as f64 - middle)
+                ),
                 errors: (points.iter().any(|point| point.interval.is_some()), false),
                 rows: rows.collect(),
                 legend: (self.names.len() > 1).then(|| escape(name)),
             }
         };
-        self.names.iter().rev().map(plot).collect()
+        self.names.iter().rev().enumerate().map(plot).collect()
     }
 
     fn spreads(&self, facet: &Facet) -> Vec<Plot> {

@@ -80,6 +80,7 @@ pub fn catalog() -> Catalog {
             id: "language-model",
             about: "quality of language models",
             axes: vec![Axis::Model, Axis::Prune, Axis::Quant, Axis::Data, Axis::Seed],
+            probes: vec![Probe::Static],
             settings: vec![
                 parameter(
                     "calibration_order",
@@ -108,6 +109,7 @@ pub fn catalog() -> Catalog {
                 },
             ],
         }],
+        check_chain: None,
     }
 }
 

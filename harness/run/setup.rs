@@ -1,0 +1,137 @@
+//! What all cells of a bench share on one model: its settings and its texts.
+
+use std::collections::BTreeMap;
+
+use harness_core::{Arm, Axis, Cell, Parameters, Value};
+use harness_suite::Bench;
+
+use crate::catalog::Settings;
+use crate::inputs::{Inputs, LoadedModel};
+use crate::text::{TextSelection, Windows, refuse_overlap, windows};
+
+/// Why a bench cannot begin on a model.
+pub(crate) struct SetupError {
+    pub stage: &'static str,
+    pub reason: String,
+}
+
+impl SetupError {
+    pub(crate) fn at(stage: &'static str) -> impl Fn(&dyn std::fmt::Display) -> Self {
+        move |error| Self { stage, reason: error.to_string() }
+    }
+}
+
+/// The windows that a table of a bench selects.
+pub(crate) fn cut(
+    inputs: &Inputs,
+    model: &LoadedModel,
+    (stage, parameters): (&'static str, &[(String, Value)]),
+    seed: u64,
+) -> Result<(Windows, TextSelection), SetupError> {
+    let failed = SetupError::at(stage);
+    let tokenizer = model.tokenizer().map_err(|error| SetupError::at("tokenizer")(&error))?;
+    let selection = TextSelection::resolve(&arm_from(stage, parameters)).map_err(|error| failed(&error))?;
+    let source = inputs.text(&selection, model, seed).map_err(|error| failed(&error))?;
+    let mut cut = windows(&source, tokenizer, &selection).map_err(|error| failed(&error))?;
+    cut.protocol = format!("{} tokenizer={}", cut.protocol, &model.tokenizer_hash()[..12]);
+    Ok((cut, selection))
+}
+
+/// What all cells of a bench share on one model.
+pub(crate) struct Setup {
+    pub settings: Settings,
+    /// Windows by data label.
+    pub data: BTreeMap<String, Data>,
+    pub calibration: Option<Windows>,
+    pub warnings: Vec<String>,
+}
+
+/// Scored windows and where scoring begins in them.
+#[derive(Debug, Clone)]
+pub struct Data {
+    /// The windows.
+    pub windows: Windows,
+    /// First position whose prediction counts.
+    pub skip_first: usize,
+}
+
+impl Setup {
+    pub fn of(
+        bench: &Bench,
+        model: &LoadedModel,
+        cells: &[&Cell],
+        inputs: &Inputs,
+        seed: u64,
+    ) -> Result<Self, SetupError> {
+        let settings = Settings::resolve(&arm_from("settings", &bench.settings))
+            .map_err(|error| SetupError::at("settings")(&error))?;
+        let mut data = BTreeMap::new();
+        for cell in cells {
+            if let Some(coordinate) = cell.coordinates.get(&Axis::Data)
+                && !data.contains_key(&coordinate.label)
+            {
+                let (windows, selection) = cut(inputs, model, ("data", &coordinate.parameters), seed)?;
+                data.insert(coordinate.label.clone(), Data { windows, skip_first: selection.skip_first });
+            }
+        }
+        let calibration = match bench.tables.get("calib") {
+            Some(coordinate) => Some(cut(inputs, model, ("calib", &coordinate.parameters), seed)?.0),
+            None => None,
+        };
+        if let Some(calibration) = &calibration {
+            for scored in data.values() {
+                refuse_overlap(&calibration.tokens, &scored.windows.tokens)
+                    .map_err(|error| SetupError::at("calib")(&error))?;
+            }
+        }
+        let limit = model.decoder.config().max_positions;
+        let warnings = data
+            .values()
+            .chain(None)
+            .map(|data| data.windows.tokens.first().map_or(0, Vec::len))
+            .filter(|&length| length > limit)
+            .map(|length| {
+                format!("windows of {length} tokens are longer than the {limit} positions {} was made for", model.name)
+            })
+            .collect();
+        Ok(Self { settings, data, calibration, warnings })
+    }
+
+    pub fn data(&self, cell: &Cell) -> Option<&Data> {
+        self.data.get(data_key(cell))
+    }
+
+    pub fn hashes(&self, model: &LoadedModel) -> Vec<(String, String)> {
+        let mut hashes = vec![(format!("model {}", model.name), model.hash.clone())];
+        hashes.extend(
+            self.data
+                .iter()
+                .map(|(label, data)| (format!("data {label} for {}", model.name), data.windows.hash.clone())),
+        );
+        hashes.extend(
+            self.calibration.iter().map(|windows| (format!("calibration for {}", model.name), windows.hash.clone())),
+        );
+        hashes
+    }
+}
+
+pub(crate) fn data_key(cell: &Cell) -> &str {
+    cell.label(Axis::Data).unwrap_or_default()
+}
+
+pub(crate) fn arm_from(id: &str, parameters: &[(String, Value)]) -> Arm {
+    Arm {
+        id: id.to_owned(),
+        parameters: parameters.iter().filter(|(_, value)| *value != Value::Unset).cloned().collect(),
+    }
+}
+
+/// The arm of a cell on a method axis as it was written, so that a method can tell what was set from what was left
+/// alone; the identity where the bench has no such axis.
+pub(crate) fn arm_of(cell: &Cell, axis: Axis) -> Arm {
+    cell.label(axis).and_then(|label| label.parse().ok()).unwrap_or_else(|| Arm::new("none"))
+}
+
+pub(crate) fn seed_of(cell: &Cell) -> u64 {
+    cell.label(Axis::Seed).and_then(|label| label.parse().ok()).unwrap_or(0)
+}
