@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::root;
 
 /// Crates of the left column, from the bottom.
-const TENSORS: [&str; 4] = ["kernels", "model", "methods", "run"];
+const TENSORS: [&str; 5] = ["kernels", "model", "methods", "judge", "run"];
 /// Crates of the right column.
 const TABLES: [&str; 2] = ["store", "report"];
 /// What only one column may use.
@@ -50,6 +50,10 @@ fn the_columns_never_meet_below_the_binary() {
         assert!(low != "core" && low != "kernels" || ours.is_empty(), "{low} lies at the bottom and uses {ours:?}");
     }
     assert!(!crates["core"].contains("toml"), "TOML is read by `suite`");
+    let ours: Vec<_> = crates["judge"].iter().filter(|name| name.starts_with("harness-")).collect();
+    assert_eq!(ours, ["harness-core"], "metrics of text work on plain slices");
+    let tensors: Vec<_> = OF_TENSORS.iter().filter(|tensor| crates["judge"].contains(**tensor)).collect();
+    assert_eq!(tensors, [&"faer"], "metrics of text need eigenvalues and no tensors");
 }
 
 #[test]
