@@ -57,6 +57,32 @@ fn rows_are_answered_with_what_is_kept_of_them() {
 }
 
 #[test]
+fn tokens_are_judged_by_the_head() {
+    let folder = scratch();
+    let row = [0.5f32, 0.25, 0.15, 0.1].map(f32::ln);
+    let logits = npy(&folder.path().join("rows.npy"), &[&row]);
+    let head = npy(&folder.path().join("head.npy"), &[&[0.0], &[1.0], &[2.0], &[-3.0]]);
+    let sample = |more: &[&str]| run(&[&["sample", "--json", "--logits", &logits], more].concat());
+    let exact = ["--sampler", "bat(tau=0.25, directions=1, mode=exact)"];
+    let ran = sample(&[&exact[..], &["--head", &head]].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let found: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(found[0]["kept"], serde_json::json!([0, 1, 3]));
+    assert_eq!(found[0]["threshold"], serde_json::json!(0.25));
+    let refused = |more: &[&str], code: i32, why: &str| {
+        let ran = sample(more);
+        assert_eq!(ran.code, code, "{}", ran.err);
+        assert!(ran.err.contains(why), "{}", ran.err);
+    };
+    refused(&exact, 2, "give it with --head head.npy");
+    refused(&[&exact[..], &["--head", "no-such.npy"]].concat(), 5, "does not exist");
+    refused(&["--sampler", "bat", "--head", &head], 2, "20 directions are asked of a head of width 1");
+    let other = npy(&folder.path().join("other.npy"), &[&[0.0], &[1.0]]);
+    refused(&[&exact[..], &["--head", &other]].concat(), 2, "the head has 2 tokens and the row 4");
+    refused(&["--sampler", "temperature(t=2) | bat", "--head", &head], 2, "changes that");
+}
+
+#[test]
 fn what_cannot_be_sampled_is_said() {
     let folder = scratch();
     let broken = npy(&folder.path().join("nan.npy"), &[&Z6, &[0.0, f32::NAN, 0.0, 0.0, 0.0, 0.0]]);
@@ -94,6 +120,10 @@ fn a_model_goes_on_as_its_chain_says() {
         serde_json::from_str(&ran.out).unwrap()
     };
     let greedy = sample(&["--sampler", "greedy"]);
+    // A token that reaches the threshold is drawn as it is, and one that chooses itself has nothing beside it.
+    let judged = sample(&["--sampler", "ba-eta(directions=4)", "--seed", "3"]);
+    assert!(judged["steps"].as_array().unwrap().iter().all(|step| step["kept"] == 1));
+    assert_eq!(judged["ids"], sample(&["--sampler", "ba-eta(directions=4)", "--seed", "3"])["ids"]);
     let ran = run(&["generate", "--json", "--model", &model, "--prompt", "w3 w4", "--max-tokens", "6"]);
     let generated: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!((&greedy["ids"], &greedy["text"]), (&generated["ids"], &generated["text"]));

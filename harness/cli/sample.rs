@@ -1,10 +1,13 @@
 //! `harness sample`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use harness_core::Arm;
+use harness_methods::sample::basis::Basis;
 use harness_methods::sample::{Chain, Past};
+use harness_model::decoder::Decoder;
 use serde_json::json;
 
 use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, OrExit, Outcome, Refusal, refuse};
@@ -20,6 +23,7 @@ A chain is written as in suites, its stages joined by |, for example 'temperatur
 Examples:
   harness sample --logits rows.npy --sampler 'temperature(t=0.7) | min-p(p=0.1)' --json
   harness sample --logits rows.npy --sampler 'dry(multiplier=0.8)' --history ids.json
+  harness sample --logits rows.npy --head head.npy --sampler 'bat(tau=0.05, directions=20, mode=exact)'
   harness sample --model stories15m --prompt 'Once upon a time' -n 8 --sampler 'top-p(p=0.9)'")]
 pub struct Arguments {
     /// A .npy file of logits, one row a step.
@@ -32,6 +36,9 @@ pub struct Arguments {
     /// of them, one a row.
     #[arg(long, requires = "logits")]
     history: Option<PathBuf>,
+    /// A .npy file of the head that made the logits, one row of its width a token, for samplers that judge by it.
+    #[arg(long, requires = "logits")]
+    head: Option<PathBuf>,
     /// Generate with this model: a name from `harness list models`, or a file or folder.
     #[arg(long, short)]
     model: Option<String>,
@@ -67,21 +74,63 @@ pub fn main(arguments: &Arguments) -> Outcome {
     } else {
         Arm::parse_chain(&arguments.sampler).or_exit(BAD_INPUT)?
     };
-    let mut chain = Chain::build(&arms, arguments.seed, "sample").or_exit(BAD_INPUT)?;
+    let chain = Chain::build(&arms, arguments.seed, "sample").or_exit(BAD_INPUT)?;
     match (&arguments.logits, &arguments.model) {
-        (Some(path), _) => rows(arguments, path, &mut chain),
-        (None, Some(model)) => steps(arguments, model, &mut chain),
+        (Some(path), _) => rows(arguments, path, chain),
+        (None, Some(model)) => steps(arguments, model, chain),
         (None, None) => refuse(BAD_INPUT, "give --logits or --model"),
     }
 }
 
+/// The chain with the head of a file, where it needs one.
+fn with_head_of_file(chain: Chain, path: Option<&Path>) -> Result<Chain, Refusal> {
+    let Some(directions) = chain.directions() else { return Ok(chain) };
+    let Some(path) = path else {
+        return refuse(BAD_INPUT, "the chain judges tokens by the head of the model; give it with --head head.npy");
+    };
+    if !path.exists() {
+        return refuse(INPUT_MISSING, format!("{} does not exist", path.display()));
+    }
+    let rows = npy::rows(path).or_exit(BAD_INPUT)?;
+    let width = rows.first().map_or(0, Vec::len);
+    let basis = Basis::of(&rows.concat(), rows.len(), width, directions)
+        .map_err(|error| format!("{}: {error}", path.display()))
+        .or_exit(BAD_INPUT)?;
+    chain.with_basis(&Arc::new(basis)).or_exit(INTERNAL)
+}
+
+/// The chain with the head of a model, where it needs one. Heads have no scale or cap of the logits here; one with a bias adds
+/// what its matrix does not tell.
+fn with_head_of_model(chain: Chain, decoder: &Decoder) -> Result<Chain, Refusal> {
+    let Some(directions) = chain.directions() else { return Ok(chain) };
+    let head = decoder.head();
+    if head.bias().is_some() {
+        return refuse(
+            BAD_INPUT,
+            "the head of the model has a bias, so its matrix does not tell its logits; leave basis-aware samplers out",
+        );
+    }
+    let basis = Basis::of(&head.weight().to_f32(), head.rows(), head.cols(), directions).or_exit(BAD_INPUT)?;
+    chain.with_basis(&Arc::new(basis)).or_exit(INTERNAL)
+}
+
+/// Says on stderr how many tests the accuracy of numbers left open.
+#[allow(clippy::print_stderr)]
+fn tell_undecided(chain: &Chain) {
+    let open = chain.undecided();
+    if open > 0 {
+        eprintln!("note: {open} tests of tokens stayed undecided; their tokens were kept");
+    }
+}
+
 /// What is kept of given rows.
-fn rows(arguments: &Arguments, path: &std::path::Path, chain: &mut Chain) -> Outcome {
+fn rows(arguments: &Arguments, path: &Path, chain: Chain) -> Outcome {
     if !path.exists() {
         return refuse(INPUT_MISSING, format!("{} does not exist", path.display()));
     }
     let rows = npy::rows(path).or_exit(BAD_INPUT)?;
     let history = arguments.history.as_deref().map(|path| history(path, rows.len())).transpose()?.unwrap_or_default();
+    let mut chain = with_head_of_file(chain, arguments.head.as_deref())?;
     chain.explain();
     let mut all = Vec::with_capacity(rows.len());
     for (at, row) in rows.iter().enumerate() {
@@ -105,6 +154,7 @@ fn rows(arguments: &Arguments, path: &std::path::Path, chain: &mut Chain) -> Out
     if arguments.json {
         println!("{}", serde_json::to_string(&all).or_exit(INTERNAL)?);
     }
+    tell_undecided(&chain);
     Ok(DONE)
 }
 
@@ -120,7 +170,7 @@ fn most_probable(ids: &[u32], probabilities: &[f64]) -> String {
 }
 
 /// One past for all rows, or one a row.
-fn history(path: &std::path::Path, rows: usize) -> Result<Vec<Vec<u32>>, Refusal> {
+fn history(path: &Path, rows: usize) -> Result<Vec<Vec<u32>>, Refusal> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))
         .or_exit(INPUT_MISSING)?;
@@ -137,7 +187,7 @@ fn history(path: &std::path::Path, rows: usize) -> Result<Vec<Vec<u32>>, Refusal
 }
 
 /// A continuation, and what every token was chosen from.
-fn steps(arguments: &Arguments, name: &str, chain: &mut Chain) -> Outcome {
+fn steps(arguments: &Arguments, name: &str, chain: Chain) -> Outcome {
     let inputs = crate::fetch::inputs()?;
     let model = ModelArguments { model: name.to_owned(), yes: arguments.yes, offline: arguments.offline };
     let model = model.open(&inputs)?;
@@ -147,6 +197,7 @@ fn steps(arguments: &Arguments, name: &str, chain: &mut Chain) -> Outcome {
     if prompt.len() >= context {
         return refuse(BAD_INPUT, format!("the prompt has {} tokens; the model's context is {context}", prompt.len()));
     }
+    let mut chain = with_head_of_model(chain, &model.decoder)?;
     let mut cache = model.decoder.new_cache();
     let mut row = model.decoder.logits_last(&prompt, &mut cache).or_exit(CELLS_FAILED)?;
     let mut ids = Vec::new();
@@ -166,6 +217,7 @@ fn steps(arguments: &Arguments, name: &str, chain: &mut Chain) -> Outcome {
             row = model.decoder.logits_last(&[token], &mut cache).or_exit(CELLS_FAILED)?;
         }
     }
+    tell_undecided(&chain);
     let tokenizer = model.tokenizer().ok();
     let text = tokenizer.map(|tokenizer| tokenizer.decode(&ids)).transpose().or_exit(INTERNAL)?;
     if arguments.json {

@@ -24,6 +24,10 @@ register! {
     "sample/min_p.rs" min_p;
     "sample/epsilon.rs" epsilon;
     "sample/eta.rs" eta;
+    "sample/bat.rs" bat;
+    "sample/ba_eta.rs" ba_eta;
+    "sample/ba_epsilon.rs" ba_epsilon;
+    "sample/ba_nucleus.rs" ba_nucleus;
     "sample/typical.rs" typical;
     "sample/top_a.rs" top_a;
     "sample/tail_free.rs" tail_free;

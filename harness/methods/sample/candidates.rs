@@ -190,6 +190,11 @@ impl Candidates {
         }
     }
 
+    /// Has [`Self::threshold`] tell a probability that a stage compared with in its own way.
+    pub fn compared_with(&mut self, threshold: f64) {
+        self.threshold = Some(threshold);
+    }
+
     /// Removes tokens, given in ascending order; those that are not there do not matter.
     ///
     /// # Errors
@@ -344,6 +349,16 @@ impl Candidates {
             select::between(&self.logits, &self.maxima, score, f32::INFINITY, ids, logits);
             self.drop_ties(score, ties);
         }
+    }
+
+    /// The lowest logit that [`Self::keep_mass`] would keep.
+    pub fn last_of_mass(&mut self, share: f64) -> f64 {
+        self.find_maxima();
+        let logits = std::mem::take(&mut self.logits);
+        let cut = self.cut(&logits, &logits, share);
+        let score = cut.map_or_else(|| select::extremes(&logits).0, |cut| cut.score);
+        self.logits = logits;
+        f64::from(score)
     }
 
     /// Keeps the fewest of those whose logit is nearest to `logit` that hold `share` of the probability, the lower ids of

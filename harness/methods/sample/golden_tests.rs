@@ -265,6 +265,11 @@ fn parameters_and_chains_that_make_no_sense_are_refused() {
         ("frequency-penalty(penalty=3)", "[-2, 2]"),
         ("no-repeat-ngram(n=0)", "[1, "),
         ("dynamic-temperature(exponent=0)", "(0, inf)"),
+        ("bat(tau=1)", "(0, 1)"),
+        ("ba-eta(epsilon=0)", "(0, 1)"),
+        ("ba-epsilon(retries=0)", "[1, "),
+        ("ba-nucleus(p=0)", "(0, 1]"),
+        ("bat(directions=-1)", "[0, "),
     ] {
         let message = refused(text);
         assert!(message.contains("outside its range") && message.contains(range), "{message}");

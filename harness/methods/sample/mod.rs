@@ -6,6 +6,9 @@
 
 use harness_core::ParameterError;
 
+use basis::Basis;
+
+pub mod basis;
 mod candidates;
 mod chain;
 mod history;
@@ -26,6 +29,12 @@ pub trait Sampler: Send {
     /// What it does to a step; decides where in a chain it may stand.
     fn role(&self) -> Role;
 
+    /// How many directions of the model's head it judges tokens by, see [`basis`]; such a stage has to see the model's own
+    /// distribution, so nothing before it may change logits.
+    fn needs_basis(&self) -> Option<usize> {
+        None
+    }
+
     /// Changes or removes candidates.
     ///
     /// # Errors
@@ -34,6 +43,11 @@ pub trait Sampler: Send {
 
     /// Hears which candidate was drawn.
     fn drawn(&mut self, _drawn: &Drawn) {}
+
+    /// Tokens that the accuracy of numbers did not let it judge since it was made, and that it kept.
+    fn undecided(&self) -> usize {
+        0
+    }
 
     /// Forgets the sequence: the next step is the first of another one.
     fn reset(&mut self) {}
@@ -58,6 +72,8 @@ pub struct Step<'a> {
     pub past: Past<'a>,
     /// Uniform numbers in [0, 1), of a stream that is the stages' own: a stage that takes none shifts nobody's draw.
     pub uniform: &'a mut dyn FnMut() -> f64,
+    /// The basis of the model's head, where it is known.
+    pub basis: Option<&'a Basis>,
 }
 
 /// The token that a step ended with.
@@ -94,6 +110,22 @@ pub enum SampleError {
         "every token is banned (logit -inf): the list of banned tokens, the grammar or the n-gram rule is too strict"
     )]
     NoFiniteLogit,
+    /// A stage judges by the head, which is not known.
+    #[error(
+        "the chain judges tokens by {directions} directions of the model's head, and was given no head with as many"
+    )]
+    NoHead {
+        /// Directions needed.
+        directions: usize,
+    },
+    /// The head is not that of the model.
+    #[error("the head has {head} tokens and the row {vocabulary}; give the head of the model that made the row")]
+    OtherHead {
+        /// Tokens of the head.
+        head: usize,
+        /// Tokens of the row.
+        vocabulary: usize,
+    },
     /// A token that the model does not have.
     #[error("{what} names token {token}, but the model has {vocabulary} tokens")]
     UnknownToken {

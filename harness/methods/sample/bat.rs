@@ -1,0 +1,80 @@
+//! Basis-aware threshold sampling (BAT): the tokens that the head proves to be possible.
+//!
+//! Training makes `Wᵀ p̂ = Wᵀ p*`, and a model whose error is bounded has `p*_i ≤ p̂_i / (1 − τ)`. A token is in the support when no
+//! distribution has both and denies it; every token of `p̂ ≥ τ` is, and others where the head cannot move their probability elsewhere.
+//!
+//! With `mode = retry` it draws up to `retries` tokens without replacement, takes the first in the support, and the most probable one
+//! where none is; it then chooses the token itself and stands last. `mode = exact` keeps the whole support, at one linear program
+//! a token below `τ`: for small vocabularies. `p̂` has to be the distribution of the model itself, so no temperature, penalty or bias
+//! may stand before it.
+//!
+//! # Difference from the reference
+//! The authors' loop and LP; theirs takes a failure of its solver for infeasible, here a token that the accuracy of numbers leaves
+//! open is counted and kept. The test is exact and certified instead of an interior-point solution.
+
+use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
+
+use crate::registry::Method;
+use crate::sample::basis::{Chooser, Mode};
+use crate::sample::{Candidates, Role, SampleError, Sampler, Step};
+
+harness_core::parameters! {
+    /// What it is set to.
+    pub struct Settings {
+        /// The bound on the error of the model, and the probability from which a token is kept at once.
+        tau: f64 = 0.01, Domain::open(0.0, 1.0);
+        /// First right singular vectors of the head that a token is judged by; 0 is a plain threshold.
+        directions: usize = 20, Domain::closed(0.0, 1e6);
+        /// Whether it draws until a token is in the support, or keeps the support.
+        mode: Mode = Mode::Retry;
+        /// Draws at most, in retry mode.
+        retries: usize = 10, Domain::closed(1.0, 1e9);
+    }
+}
+
+/// What is known of it.
+pub fn spec() -> MethodSpec {
+    MethodSpec {
+        id: "bat",
+        axis: Axis::Sampler,
+        about: "keeps tokens that the basis of the head proves to be possible at an error of τ",
+        source: "Finlayson, Hewitt, Koller, Swayamdipta, Sabharwal: Closing the Curious Case of Neural Text Degeneration, ICLR 2024",
+        version: 1,
+        calibrated: false,
+        random: true,
+        parameters: Settings::specs(),
+        check: |arm| build(arm).map(drop),
+    }
+}
+
+/// Makes it.
+///
+/// # Errors
+/// A parameter that does not fit.
+pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
+    let Settings { tau, directions, mode, retries } = Settings::resolve(arm)?;
+    Ok(Method::Sampler(Box::new(Bat { tau, chooser: Chooser::new(directions, mode, retries) })))
+}
+
+struct Bat {
+    tau: f64,
+    chooser: Chooser,
+}
+
+impl Sampler for Bat {
+    fn role(&self) -> Role {
+        self.chooser.role()
+    }
+
+    fn needs_basis(&self) -> Option<usize> {
+        self.chooser.needs_basis()
+    }
+
+    fn undecided(&self) -> usize {
+        self.chooser.undecided()
+    }
+
+    fn apply(&mut self, candidates: &mut Candidates, step: &mut Step) -> Result<(), SampleError> {
+        self.chooser.apply(self.tau, candidates, step)
+    }
+}
