@@ -13,6 +13,7 @@ mod models;
 mod real;
 mod report;
 mod sample;
+mod sampling;
 mod scale;
 #[cfg(target_os = "linux")]
 mod streaming;

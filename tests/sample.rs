@@ -140,3 +140,63 @@ fn a_model_goes_on_as_its_chain_says() {
     let kept = sample(&["--sampler", "top-k(k=3)"]);
     assert!(kept["steps"].as_array().unwrap().iter().all(|step| step["kept"] == 3));
 }
+
+#[test]
+fn decoders_show_hypotheses_scores_and_calls() {
+    let head = ["sample", "--model", "tiny-300k", "--prompt", "the fox", "--bos", "-n", "12"];
+    let sample = |arguments: &[&str]| -> Value {
+        let ran = run(&[&head[..], &["--json"], arguments].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str(&ran.out).unwrap()
+    };
+    let greedy = sample(&["--sampler", "greedy"]);
+    let beam = sample(&["--sampler", "beam(width=4, n_best=3, length_penalty=0)"]);
+    let keys: Vec<&String> = beam.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["prompt_ids", "hypotheses", "calls", "second_calls", "steps", "rounds", "pops", "deleted"]);
+    let score = |found: &Value, at: usize| found["hypotheses"][at]["score"].as_f64().unwrap();
+    assert_eq!(beam["hypotheses"].as_array().unwrap().len(), 3);
+    assert!(score(&beam, 0) >= score(&beam, 1) && score(&beam, 1) >= score(&beam, 2));
+    let slots = sample(&["--sampler", "beam(width=4, length_penalty=0, finished=beam)"]);
+    let first = sample(&["--sampler", "best-first-beam(width=4)"]);
+    assert_eq!(first["hypotheses"][0]["ids"], slots["hypotheses"][0]["ids"]);
+    let calls = |found: &Value| found["calls"]["sequences"].as_u64().unwrap();
+    assert!(calls(&first) <= calls(&slots), "{} {}", calls(&first), calls(&slots));
+    let drafted = ["--draft", "tiny-100k", "--sampler", "speculative(draft_tokens=3) | greedy"];
+    let speculative = sample(&drafted);
+    assert_eq!(speculative["hypotheses"][0]["ids"], greedy["ids"]);
+    assert!(calls(&speculative) < greedy["ids"].as_array().unwrap().len() as u64);
+    let one = sample(&["--sampler", "cfg(scale=1) | greedy", "--negative-prompt", "a fox"]);
+    assert_eq!(one["hypotheses"][0]["ids"], greedy["ids"]);
+    assert_eq!(one["steps"].as_array().unwrap().len(), greedy["ids"].as_array().unwrap().len());
+    let contrast = sample(&["--amateur", "tiny-100k", "--sampler", "contrastive-decoding"]);
+    assert_eq!(contrast["second_calls"], contrast["calls"]);
+    // For people: a line on each hypothesis, its text, and the calls.
+    let ran = run(&[&head, &drafted[..]].concat());
+    assert!(ran.out.contains("log-probability") && ran.out.contains("drafted tokens accepted in"), "{}", ran.out);
+}
+
+#[test]
+fn a_decoder_without_what_it_needs_is_refused() {
+    let folder = scratch();
+    let refused = |arguments: &[&str], why: &str| {
+        let ran = run(&[&["sample", "--offline", "--model", "tiny-300k", "--prompt", "the fox"], arguments].concat());
+        assert_eq!(ran.code, 2, "{}", ran.err);
+        assert!(ran.err.contains(why), "{}", ran.err);
+    };
+    refused(&["--sampler", "speculative"], "`speculative` needs a second model with the same tokens; give --draft");
+    refused(&["--sampler", "contrastive-decoding", "--draft", "tiny-100k"], "`contrastive-decoding` takes no --draft");
+    refused(&["--sampler", "beam", "--draft", "tiny-100k"], "`beam` takes no --draft");
+    refused(&["--sampler", "beam", "--negative-prompt", "a"], "`beam` compares no second prompt");
+    refused(&["--sampler", "top-k", "--negative-prompt", "a"], "--negative-prompt is for decoders");
+    refused(&["--sampler", "beam | top-k"], "`beam` draws nothing, so `top-k` behind it would have no effect");
+    refused(&["--sampler", "top-k | beam"], "`beam` is a decoder");
+    refused(&["--sampler", "beam(width=2, n_best=3)"], "cannot come of `width = 2`");
+    refused(&["--sampler", "speculative | mirostat", "--draft", "tiny-100k"], "learns from every token");
+    SMALL.write(&folder.path().join("other"));
+    let other = folder.path().join("other").display().to_string();
+    refused(&["--sampler", "speculative", "--draft", &other], "have different tokenizers");
+    let logits = npy(&folder.path().join("rows.npy"), &[&Z6]);
+    let ran = run(&["sample", "--logits", &logits, "--sampler", "beam"]);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("can only stand first in a chain that has a model"), "{}", ran.err);
+}

@@ -14,6 +14,9 @@ use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, OrExit
 use crate::model::{ModelArguments, at_least};
 use crate::{npy, prompt};
 
+#[path = "decode.rs"]
+mod decode;
+
 /// Show what a chain of samplers keeps of rows of logits, or of a model's steps.
 #[derive(Args)]
 #[command(after_help = "\
@@ -24,7 +27,12 @@ Examples:
   harness sample --logits rows.npy --sampler 'temperature(t=0.7) | min-p(p=0.1)' --json
   harness sample --logits rows.npy --sampler 'dry(multiplier=0.8)' --history ids.json
   harness sample --logits rows.npy --head head.npy --sampler 'bat(tau=0.05, directions=20, mode=exact)'
-  harness sample --model stories15m --prompt 'Once upon a time' -n 8 --sampler 'top-p(p=0.9)'")]
+  harness sample --model stories15m --prompt 'Once upon a time' -n 8 --sampler 'top-p(p=0.9)'
+  harness sample --model stories15m --prompt 'Once upon a time' -n 20 --sampler 'beam(width=4, n_best=4)'
+
+A decoder, such as beam or speculative, stands first and calls the model itself; it has the stages behind it to draw with:
+  harness sample --model tiny-300k --draft tiny-100k --prompt 'the cat' --sampler 'speculative(draft_tokens=4) | top-p(p=0.9)'
+  harness sample --model tiny-300k --amateur tiny-100k --prompt 'the cat' --sampler contrastive-decoding --json")]
 pub struct Arguments {
     /// A .npy file of logits, one row a step.
     #[arg(long, required_unless_present = "model", conflicts_with_all = ["model", "prompt", "prompt_ids", "bos", "tokens", "seed"])]
@@ -54,6 +62,8 @@ pub struct Arguments {
     /// A JSON file with an array of token ids to continue, instead of text.
     #[arg(long)]
     prompt_ids: Option<PathBuf>,
+    #[command(flatten)]
+    decoding: decode::DecodingArguments,
     /// Put the beginning-of-sequence token first.
     #[arg(long)]
     bos: bool,
@@ -74,6 +84,12 @@ pub fn main(arguments: &Arguments) -> Outcome {
     } else {
         Arm::parse_chain(&arguments.sampler).or_exit(BAD_INPUT)?
     };
+    if let (Some((decoder, stages)), Some(model)) =
+        (harness_methods::decode::first(&arms).or_exit(BAD_INPUT)?, &arguments.model)
+    {
+        return decode::main(arguments, model, &arms[0].id, decoder.as_ref(), stages);
+    }
+    arguments.decoding.refuse_without_decoder()?;
     let chain = Chain::build(&arms, arguments.seed, "sample").or_exit(BAD_INPUT)?;
     match (&arguments.logits, &arguments.model) {
         (Some(path), _) => rows(arguments, path, chain),

@@ -6,9 +6,11 @@
 // Names such as SparseGPT and NeurIPS are names, not code.
 #![allow(clippy::doc_markdown)]
 
+pub mod decode;
 pub mod prune;
 pub mod registry;
 pub mod sample;
+pub mod select_context;
 pub mod statistics;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use harness_core::nearest::nearest;
 use harness_core::{Arm, Axis, MethodSpec, ParameterError};
 
+use crate::decode::Decode;
 use crate::prune::Pruner;
 use crate::sample::Sampler;
 
@@ -43,6 +44,13 @@ register! {
     "sample/no_repeat_ngram.rs" no_repeat_ngram;
     "sample/logit_bias.rs" logit_bias;
     "sample/matched.rs" matched;
+    "decode/beam.rs" beam;
+    "decode/diverse_beam.rs" diverse_beam;
+    "decode/best_first_beam.rs" best_first_beam;
+    "decode/contrastive_search.rs" contrastive_search;
+    "decode/contrastive_decoding.rs" contrastive_decoding;
+    "decode/speculative.rs" speculative;
+    "decode/cfg.rs" cfg;
 }
 
 /// How the registry knows a method.
@@ -64,6 +72,8 @@ pub enum Method {
     Sampler(Box<dyn Sampler>),
     /// A chain whose strength has yet to be found on calibration text.
     Matched(matched::Matched),
+    /// Decodes whole sequences.
+    Decoder(Box<dyn Decode>),
 }
 
 /// Why no method could be made of an arm.
@@ -82,6 +92,12 @@ pub enum BuildError {
     /// No stage by itself.
     #[error("`{arm}` is found on calibration text; it can only be a whole arm of a sampling bench")]
     NoStage {
+        /// The arm as it is printed.
+        arm: String,
+    },
+    /// A decoder where a sampler has to stand.
+    #[error("`{arm}` is a decoder, which calls the model itself; it can only stand first in a chain that has a model")]
+    Decoder {
         /// The arm as it is printed.
         arm: String,
     },
@@ -120,7 +136,7 @@ pub fn build(axis: Axis, arm: &Arm) -> Result<Method, BuildError> {
 pub fn pruner(arm: &Arm) -> Result<Box<dyn Pruner>, BuildError> {
     match build(Axis::Prune, arm)? {
         Method::Pruner(pruner) => Ok(pruner),
-        Method::Sampler(_) | Method::Matched(_) => {
+        Method::Sampler(_) | Method::Matched(_) | Method::Decoder(_) => {
             Err(BuildError::Unknown { axis: Axis::Prune, id: arm.id.clone(), nearest: None })
         }
     }
@@ -129,11 +145,12 @@ pub fn pruner(arm: &Arm) -> Result<Box<dyn Pruner>, BuildError> {
 /// The sampler an arm names.
 ///
 /// # Errors
-/// As [`build`].
+/// As [`build`], and [`BuildError::Decoder`] for a decoder.
 pub fn sampler(arm: &Arm) -> Result<Box<dyn Sampler>, BuildError> {
     match build(Axis::Sampler, arm)? {
         Method::Sampler(sampler) => Ok(sampler),
         Method::Matched(_) => Err(BuildError::NoStage { arm: arm.to_string() }),
+        Method::Decoder(_) => Err(BuildError::Decoder { arm: arm.to_string() }),
         Method::Pruner(_) => Err(BuildError::Unknown { axis: Axis::Sampler, id: arm.id.clone(), nearest: None }),
     }
 }
@@ -195,7 +212,7 @@ mod tests {
         for spec in methods() {
             let needs = match build(spec.axis, &Arm::new(spec.id)).unwrap() {
                 Method::Pruner(pruner) => pruner.needs().any(),
-                Method::Sampler(_) => false,
+                Method::Sampler(_) | Method::Decoder(_) => false,
                 Method::Matched(_) => true,
             };
             assert_eq!(needs, spec.calibrated, "{}", spec.id);

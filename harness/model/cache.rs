@@ -61,6 +61,36 @@ impl KvCache {
         }
     }
 
+    /// A cache of the first `length` positions of sequences of other caches of the same model, each given as a cache and
+    /// the place of the sequence in it.
+    ///
+    /// # Errors
+    /// [`ModelError::Range`] when a cache has no such sequence or fewer positions.
+    pub fn gather(sources: &[(&Self, usize)], length: usize) -> Result<Self, ModelError> {
+        for (cache, row) in sources {
+            let range = |what, end, available| ModelError::Range { what, start: 0, end, available };
+            if *row >= cache.batch {
+                return Err(range("cached sequences", row + 1, cache.batch));
+            }
+            if length > cache.length {
+                return Err(range("cached positions", length, cache.length));
+            }
+        }
+        let Some((first, _)) = sources.first() else { return Ok(Self::new(0, 0)) };
+        let mut gathered = Self::new(first.layers.len(), first.width);
+        gathered.reserve(sources.len(), length + 1)?;
+        let (stride, used) = (gathered.capacity * gathered.width, length * gathered.width);
+        for (at, (cache, row)) in sources.iter().enumerate() {
+            let (to, from) = (at * stride, row * cache.capacity * cache.width);
+            for (target, source) in gathered.layers.iter_mut().zip(&cache.layers) {
+                target.keys[to..to + used].copy_from_slice(&source.keys[from..from + used]);
+                target.values[to..to + used].copy_from_slice(&source.values[from..from + used]);
+            }
+        }
+        gathered.length = length;
+        Ok(gathered)
+    }
+
     /// Makes room for `more` positions of `batch` sequences.
     pub(crate) fn reserve(&mut self, batch: usize, more: usize) -> Result<(), ModelError> {
         if self.length > 0 && batch != self.batch {
@@ -127,6 +157,12 @@ mod tests {
         assert_eq!(cached.keys[..4], [1.0, 2.0, 0.0, 1.0]);
         assert_eq!(cached.values[cached.stride..cached.stride + 4], [7.0, 8.0, 200.0, 201.0]);
         assert!(matches!(cache.reserve(3, 1), Err(ModelError::CacheBatch { cached: 2, given: 3 })));
+        let gathered = KvCache::gather(&[(&cache, 1), (&cache, 0), (&cache, 1)], 1).unwrap();
+        assert_eq!((gathered.batch(), gathered.len()), (3, 1));
+        let stride = gathered.capacity * gathered.width;
+        let firsts: Vec<f32> = (0..3).flat_map(|row| gathered.layers[0].keys[row * stride..][..2].to_vec()).collect();
+        assert_eq!(firsts, [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
+        assert!(KvCache::gather(&[(&cache, 2)], 1).is_err() && KvCache::gather(&[(&cache, 0)], 2).is_err());
         cache.truncate(0);
         assert!(cache.reserve(3, 1).is_ok() && cache.is_empty() && cache.bytes() > 0);
     }

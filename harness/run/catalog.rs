@@ -1,6 +1,7 @@
 //! What this program knows: the methods, the metrics, and the kind of bench it can run.
 
 use harness_core::{Axis, BenchKind, Catalog, Domain, Parameters, Probe, TableSpec};
+use harness_methods::decode;
 use harness_methods::registry as methods;
 use harness_methods::sample::Chain;
 
@@ -58,7 +59,11 @@ pub fn catalog() -> Catalog {
         check_chain: Some(|axis, arms| match axis {
             // A matched chain was checked by itself.
             Axis::Sampler if !matches!(arms, [arm] if arm.id == "matched") => {
-                Chain::build(arms, 0, "").map(drop).map_err(|error| error.to_string())
+                let stages = match decode::first(arms).map_err(|error| error.to_string())? {
+                    Some((_, behind)) => behind,
+                    None => arms,
+                };
+                Chain::build(stages, 0, "").map(drop).map_err(|error| error.to_string())
             }
             _ => Ok(()),
         }),

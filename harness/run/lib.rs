@@ -3,6 +3,7 @@
 pub mod calibrate;
 pub mod catalog;
 pub mod clock;
+pub mod decode;
 pub mod estimate;
 pub mod fetch;
 pub mod footprint;

@@ -198,8 +198,13 @@ fn term<'a>(piece: &Piece<'a>) -> Result<Side<'a>, Fault> {
     };
     let metric = Piece { text: &piece.text[..open], at: piece.at }.trimmed();
     let place = piece.clone().slice(open + 1, piece.text.len() - 1);
-    match place.text.parse::<Arm>() {
-        Ok(arm) => Ok(Side { metric, arm, place }),
+    match Arm::parse_chain(place.text) {
+        // A chain is named by the ids of its stages; their parameters are looked up together, as those of its cells are.
+        Ok(stages) => {
+            let id = stages.iter().map(|stage| stage.id.as_str()).collect::<Vec<_>>().join(" | ");
+            let parameters = stages.into_iter().flat_map(|stage| stage.parameters).collect();
+            Ok(Side { metric, arm: Arm { id, parameters }, place })
+        }
         Err(error) => {
             let at = (place.at + error.offset).min(place.at + place.text.len());
             Err((at..at + 1, format!("`{}`: {}", place.text, error.message), Some(SHAPE.to_owned())))

@@ -313,7 +313,8 @@ impl Candidates {
         logits.clear();
         select::between(&self.logits, &self.maxima, bound, f32::INFINITY, ids, logits);
         let mut found: Vec<(f32, u32)> = logits.iter().copied().zip(ids.iter().copied()).collect();
-        let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        // Adding zero makes both zeros one, which are equal logits.
+        let order = |a: &(f32, u32), b: &(f32, u32)| (b.0 + 0.0).total_cmp(&(a.0 + 0.0)).then(a.1.cmp(&b.1));
         if count < found.len() {
             found.select_nth_unstable_by(count, order);
             found.truncate(count);

@@ -188,6 +188,6 @@ impl Chain {
 }
 
 /// A number in [0, 1) of 53 bits.
-fn uniform(numbers: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn uniform(numbers: &mut ChaCha8Rng) -> f64 {
     (numbers.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -21,6 +21,7 @@ mod golden_tests;
 mod law_tests;
 
 pub use candidates::Candidates;
+pub(crate) use chain::uniform;
 pub use chain::{Chain, ChainError, Choice};
 pub use history::Past;
 

@@ -1,10 +1,13 @@
 //! Runs the cells of a sampling bench on one model.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use harness_core::{Arm, Axis, Cell, CellId, CellRecord, Failure, Observation, Parameters, Probe, Value};
-use harness_language::Language;
+use harness_language::{Language, Start};
+use harness_methods::sample::Chain;
+use harness_methods::sample::basis::Basis;
 use harness_model::error::ModelError;
 use harness_suite::Bench;
 use rayon::prelude::*;
@@ -15,8 +18,9 @@ use crate::inputs::LoadedModel;
 use crate::metrics::{Seen, registry};
 use crate::panics::caught;
 use crate::runner::{Event, RunError, Session};
+use crate::sampling::recipe::Recipe;
 use crate::sampling::steps::{Given, StepSums};
-use crate::sampling::{SamplingSettings, clock, law, matching, steps, texts, truth};
+use crate::sampling::{Sampled, SamplingSettings, clock, law, matching, steps, texts, truth};
 use crate::setup::{SetupError, arm_from, cut, data_key, seed_of};
 use crate::text::{Windows, refuse_overlap};
 
@@ -40,12 +44,17 @@ impl Text {
 struct Work<'a> {
     id: CellId,
     cell: &'a Cell,
-    arms: Vec<Arm>,
-    seed: u64,
+    recipe: Recipe,
+    decoder: bool,
     seen: Result<Seen, Failure>,
 }
 
 impl Work<'_> {
+    /// Whether single steps can be looked at: nothing failed, and it is no decoder.
+    fn steps(&self) -> bool {
+        self.seen.is_ok() && !self.decoder
+    }
+
     /// Enters what a probe saw, or why it saw nothing; what failed stays failed.
     fn enter<T>(&mut self, stage: &str, found: Result<T, String>, into: impl FnOnce(&mut Seen, T)) {
         match (&mut self.seen, found) {
@@ -65,7 +74,7 @@ impl Session<'_> {
         model: &LoadedModel,
         cells: &[&Cell],
     ) -> Result<Vec<CellId>, RunError> {
-        let (settings, texts, calibration) = match self.setup(suite_seed, bench, model, cells) {
+        let (settings, texts, calibration, second) = match self.setup(suite_seed, bench, model, cells) {
             Ok(setup) => setup,
             Err(error) => return self.all_failed(cells, error.stage, &error.reason),
         };
@@ -91,7 +100,11 @@ impl Session<'_> {
                 facts.push(("draws", settings.draws.to_string()));
             }
             if probes.contains(&Probe::Generate) {
-                facts.push(("texts", format!("{} {}", settings.sequences, settings.sequence_tokens)));
+                let SamplingSettings { sequences, sequence_tokens, prompt_tokens, .. } = settings;
+                facts.push(("texts", format!("{sequences} {sequence_tokens} {prompt_tokens}")));
+            }
+            if let Some(second) = &second {
+                facts.push(("second", second.hash.clone()));
             }
             let id = identity::cell_id(&identity::Facts {
                 cell,
@@ -111,27 +124,34 @@ impl Session<'_> {
                 self.outcome.failed += usize::from(*failed);
                 continue;
             }
-            let arms = arms_of(cell);
+            let recipe = Recipe { arms: arms_of(cell), seed, basis: None };
+            let decoder = recipe.decoder().is_some();
             let protocol = text.map(|text| text.windows.protocol.clone()).unwrap_or_default();
             let documents = text.map(|text| text.windows.documents.clone()).unwrap_or_default();
-            let seen = Ok(Seen { protocol, documents, ..Seen::default() });
-            works.entry(data_key(cell)).or_default().push(Work { id, cell, arms, seed, seen });
+            let sampling = Sampled { decoder, ..Sampled::default() };
+            let seen = Ok(Seen { documents, protocol, sampling, ..Seen::default() });
+            works.entry(data_key(cell)).or_default().push(Work { id, cell, recipe, decoder, seen });
         }
         self.announce();
         let mut matcher = matching::Matcher::default();
+        let mut basis = None;
         for (label, mut works) in works {
             if let Some(text) = texts.get(label) {
                 for work in &mut works {
-                    match attempt(|| matcher.settle(model, calibration.as_ref(), &work.arms, work.seed)) {
+                    if let Err(reason) = give_basis(&mut work.recipe, model, &mut basis) {
+                        work.enter::<()>("build", Err(reason), |_, ()| {});
+                        continue;
+                    }
+                    match attempt(|| matcher.settle(model, calibration.as_ref(), &work.recipe)) {
                         Ok(None) => {}
                         Ok(Some((arms, setting))) => {
-                            work.arms = arms;
+                            work.recipe.arms = arms;
                             work.enter("calibrate", Ok(setting), |seen, setting| seen.sampling.setting = setting);
                         }
                         Err(reason) => work.enter::<()>("calibrate", Err(reason), |_, ()| {}),
                     }
                 }
-                self.measure(bench, model, &settings, (label, text), &probes, works)?;
+                self.measure(bench, model, second.as_ref(), &settings, (label, text), &probes, works)?;
             }
         }
         Ok(ids)
@@ -143,7 +163,7 @@ impl Session<'_> {
         bench: &Bench,
         model: &LoadedModel,
         cells: &[&Cell],
-    ) -> Result<(SamplingSettings, BTreeMap<String, Text>, Option<Windows>), SetupError> {
+    ) -> Result<(SamplingSettings, BTreeMap<String, Text>, Option<Windows>, Option<LoadedModel>), SetupError> {
         let settings = SamplingSettings::resolve(&arm_from("settings", &bench.settings))
             .map_err(|error| SetupError::at("settings")(&error))?;
         let mut texts = BTreeMap::new();
@@ -177,13 +197,19 @@ impl Session<'_> {
                     .map_err(|error| SetupError::at("calib")(&error))?;
             }
         }
-        Ok((settings, texts, calibration))
+        let second = match settings.second.as_str() {
+            "" => None,
+            name => Some(self.inputs.model(name).map_err(|error| SetupError::at("load")(&error))?),
+        };
+        Ok((settings, texts, calibration, second))
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn measure(
         &mut self,
         bench: &Bench,
         model: &LoadedModel,
+        second: Option<&LoadedModel>,
         settings: &SamplingSettings,
         (label, text): (&str, &Text),
         probes: &BTreeSet<Probe>,
@@ -200,32 +226,35 @@ impl Session<'_> {
             Ok(rows) => rows,
             Err(reason) => {
                 let failure = Failure { stage: "score".to_owned(), reason };
-                works.iter_mut().for_each(|work| work.seen = Err(failure.clone()));
+                for work in &mut works {
+                    work.seen = Err(failure.clone());
+                }
                 Vec::new()
             }
         };
         if probes.contains(&Probe::Draw) {
-            works.par_iter_mut().filter(|work| work.seen.is_ok()).for_each(|work| {
-                let (arms, seed) = (&work.arms, work.seed);
-                let found = attempt(|| law::test(arms, seed, &rows, settings.draws));
+            works.par_iter_mut().filter(|work| work.steps()).for_each(|work| {
+                let recipe = &work.recipe;
+                let found = attempt(|| law::test(recipe, &rows, settings.draws));
                 work.enter("law", found.and_then(obeyed), |seen, law| seen.sampling.law = Some(law));
             });
         }
         if probes.contains(&Probe::Generate) {
+            let prompts = prompts(model, settings, text);
             for (at, work) in works.iter_mut().enumerate().filter(|(_, work)| work.seen.is_ok()) {
-                let (arms, seed) = (&work.arms, work.seed);
-                let size = (settings.sequences, settings.sequence_tokens);
-                let found = attempt(|| texts::write(&model.decoder, text.language(), arms, seed, size));
+                let recipe = &work.recipe;
+                let second = second.map(|second| &second.decoder);
+                let found = attempt(|| texts::write(&model.decoder, second, text.language(), recipe, &prompts));
                 work.enter("generate", found, |seen, texts| seen.sampling.texts = texts);
                 progress(windows + at + 1);
             }
         }
         if probes.contains(&Probe::SamplerTime) {
-            let (live, arms): (Vec<usize>, Vec<(&[Arm], u64)>) = (works.iter().enumerate())
-                .filter(|(_, work)| work.seen.is_ok())
-                .map(|(at, work)| (at, (work.arms.as_slice(), work.seed)))
+            let (live, recipes): (Vec<usize>, Vec<&Recipe>) = (works.iter().enumerate())
+                .filter(|(_, work)| work.steps())
+                .map(|(at, work)| (at, &work.recipe))
                 .unzip();
-            let found = clock::times(&model.decoder, &arms, &rows, settings.rounds);
+            let found = clock::times(&model.decoder, &recipes, &rows, settings.rounds);
             for (at, found) in live.into_iter().zip(found) {
                 works[at].enter("time", found, |seen, times| seen.sampling.times = times);
             }
@@ -249,9 +278,42 @@ impl Session<'_> {
     }
 }
 
+/// What written texts go on from: the begin mark, or the beginnings of the windows.
+fn prompts(model: &LoadedModel, settings: &SamplingSettings, text: &Text) -> texts::Prompts {
+    let SamplingSettings { sequences, sequence_tokens, prompt_tokens, .. } = *settings;
+    let (tokens, start) = if prompt_tokens == 1 {
+        (vec![vec![model.decoder.config().bos.unwrap_or(0)]], Start::Document)
+    } else {
+        let beginning = |window: &Vec<u32>| window.iter().take(prompt_tokens).copied().collect();
+        (text.windows.tokens.iter().map(beginning).collect(), Start::Anywhere)
+    };
+    texts::Prompts { tokens, start, count: sequences, length: sequence_tokens }
+}
+
 /// The chain of a cell as it was written.
 fn arms_of(cell: &Cell) -> Vec<Arm> {
     Arm::parse_chain(cell.label(Axis::Sampler).unwrap_or_default()).unwrap_or_default()
+}
+
+/// Gives a recipe the basis of the model's head where a stage needs it; `held` keeps the largest asked for.
+fn give_basis(recipe: &mut Recipe, model: &LoadedModel, held: &mut Option<Arc<Basis>>) -> Result<(), String> {
+    let Some(directions) = Chain::build(&recipe.arms, 0, "").ok().and_then(|chain| chain.directions()) else {
+        return Ok(());
+    };
+    let basis = match held {
+        Some(basis) if basis.directions() >= directions => basis.clone(),
+        _ => {
+            let head = model.decoder.head();
+            if head.bias().is_some() {
+                return Err(format!("the head of {} has a bias, so its matrix does not tell its logits", model.name));
+            }
+            let basis = Basis::of(&head.weight().to_f32(), head.rows(), head.cols(), directions);
+            Arc::new(basis.map_err(|error| error.to_string())?)
+        }
+    };
+    *held = Some(basis.clone());
+    recipe.basis = Some(basis);
+    Ok(())
 }
 
 /// What a piece of work gives, its panic a reason.
@@ -311,10 +373,9 @@ fn walk(
             next: window[first + at],
         };
         if steps_wanted {
-            works.par_iter_mut().filter(|work| work.seen.is_ok()).for_each(|work| {
-                let (arms, seed) = (&work.arms, work.seed);
-                let found: Result<StepSums, String> =
-                    attempt(|| steps::apply(arms, seed, number, (0..count).map(given)));
+            works.par_iter_mut().filter(|work| work.steps()).for_each(|work| {
+                let recipe = &work.recipe;
+                let found: Result<StepSums, String> = attempt(|| steps::apply(recipe, number, (0..count).map(given)));
                 work.enter("step", found, |seen, sums| seen.sampling.steps.push(sums));
             });
         }

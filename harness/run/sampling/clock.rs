@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use harness_core::Arm;
 use harness_core::seed::stream;
 use harness_methods::sample::{Chain, Past};
 use harness_model::decoder::Decoder;
 use rand_chacha::rand_core::Rng;
 
 use crate::clock::round_numbers;
-use crate::sampling::chain;
+use crate::sampling::recipe::Recipe;
 
 /// Vocabularies of the made-up rows: those of Llama 2, Llama 3 and Gemma.
 pub const VOCABULARIES: [usize; 3] = [32_000, 128_256, 256_000];
@@ -50,18 +49,19 @@ fn made_up(vocabulary: usize, peaked: bool) -> Vec<f32> {
 /// Times every arm once a round, in turns. An arm that cannot take a step is left with the reason.
 pub fn times(
     decoder: &Decoder,
-    arms: &[(&[Arm], u64)],
+    recipes: &[&Recipe],
     rows: &[(Vec<f32>, Vec<u32>)],
     rounds: usize,
 ) -> Vec<Result<SamplerTimes, String>> {
     let peaked: Vec<Vec<f32>> = VOCABULARIES.iter().map(|size| made_up(*size, true)).collect();
     let flat: Vec<Vec<f32>> = VOCABULARIES.iter().map(|size| made_up(*size, false)).collect();
     let past: Vec<u32> = (0..PAST as u32).map(|at| at.wrapping_mul(2_654_435_761) % 1000).collect();
-    let mut seen: Vec<Result<(Chain, SamplerTimes), String>> = arms
+    let mut seen: Vec<Result<(Chain, SamplerTimes), String>> = recipes
         .iter()
-        .map(|(arms, seed)| {
-            let chain = chain(arms, *seed, "clock").map_err(|error| error.to_string())?;
-            let lists = vec![Vec::new(); VOCABULARIES.len()];
+        .map(|recipe| {
+            let chain = recipe.chain("clock")?;
+            // The head of the model says nothing of other vocabularies.
+            let lists = vec![Vec::new(); if recipe.basis.is_some() { 0 } else { VOCABULARIES.len() }];
             Ok((chain, SamplerTimes { peaked: lists.clone(), flat: lists, ..SamplerTimes::default() }))
         })
         .collect();
@@ -75,7 +75,7 @@ pub fn times(
                 let step = decode.clone()?;
                 let own = own(chain, rows)?;
                 let of = |chain: &mut Chain, rows: &[Vec<f32>]| -> Result<Vec<f64>, String> {
-                    rows.iter().map(|row| microseconds(chain, row, &past, STEPS)).collect()
+                    rows.iter().take(times.flat.len()).map(|row| microseconds(chain, row, &past, STEPS)).collect()
                 };
                 let (steep, even) = (of(chain, &peaked)?, of(chain, &flat)?);
                 let Some(round) = round else { return Ok(()) };

@@ -1,12 +1,11 @@
 //! The draw probe: do the draws of a chain follow what the chain left?
 
-use harness_core::Arm;
 use harness_core::seed::stream;
 use harness_core::statistics::{kolmogorov_tail, uniform_distance};
 use harness_methods::sample::Past;
 use rand_chacha::rand_core::Rng;
 
-use crate::sampling::chain;
+use crate::sampling::recipe::Recipe;
 
 /// A chain whose draws are less probable than this under its own law does not obey it.
 pub const REFUSED: f64 = 1e-6;
@@ -26,11 +25,11 @@ pub struct LawTest {
 ///
 /// # Errors
 /// A step that cannot be taken, or a draw of a token that was not left.
-pub fn test(arms: &[Arm], seed: u64, rows: &[(Vec<f32>, Vec<u32>)], draws: usize) -> Result<LawTest, String> {
-    let mut random = stream(seed, &["law"]);
+pub fn test(recipe: &Recipe, rows: &[(Vec<f32>, Vec<u32>)], draws: usize) -> Result<LawTest, String> {
+    let mut random = stream(recipe.seed, &["law"]);
     let mut numbers = Vec::with_capacity(draws);
     for (place, (logits, past)) in rows.iter().enumerate() {
-        let mut chain = chain(arms, seed, &format!("law {place}")).map_err(|error| error.to_string())?;
+        let mut chain = recipe.chain(&format!("law {place}"))?;
         for _ in 0..draws.div_ceil(rows.len()) {
             let drawn = chain
                 .next(logits, Past { prompt: past, generated: &[] })

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::inputs::LoadedModel;
 use crate::sampling::bench::logits;
-use crate::sampling::chain;
+use crate::sampling::recipe::Recipe;
 use crate::text::Windows;
 
 /// Steps of the calibration text that entropies are taken over.
@@ -31,17 +31,16 @@ impl Matcher {
         &mut self,
         model: &LoadedModel,
         calibration: Option<&Windows>,
-        arms: &[Arm],
-        seed: u64,
+        recipe: &Recipe,
     ) -> Result<Option<(Vec<Arm>, Option<f64>)>, String> {
-        let [arm] = arms else { return Ok(None) };
+        let [arm] = recipe.arms.as_slice() else { return Ok(None) };
         let Ok(Method::Matched(matched)) = registry::build(Axis::Sampler, arm) else { return Ok(None) };
         let windows =
             calibration.ok_or("a matched chain is set on calibration text; give the bench a `calib` table")?;
         if self.rows.is_empty() {
             self.rows = rows(model, windows)?;
         }
-        let found = matched.find(|arms| entropy(arms, seed, &self.rows))?;
+        let found = matched.find(|arms| entropy(&Recipe { arms: arms.to_vec(), ..recipe.clone() }, &self.rows))?;
         let setting = found.last().and_then(|stage| stage.parameters.first()).and_then(|(_, value)| match value {
             Value::Float(value) => Some(*value),
             Value::Int(value) => Some(*value as f64),
@@ -67,9 +66,9 @@ fn rows(model: &LoadedModel, windows: &Windows) -> Result<Vec<Row>, String> {
 }
 
 /// Mean entropy of what a chain leaves of rows, in nats.
-fn entropy(arms: &[Arm], seed: u64, rows: &[Row]) -> Result<f64, String> {
+fn entropy(recipe: &Recipe, rows: &[Row]) -> Result<f64, String> {
     let of_part = |(part, rows): (usize, &[Row])| {
-        let mut chain = chain(arms, seed, &format!("calibration {part}")).map_err(|error| error.to_string())?;
+        let mut chain = recipe.chain(&format!("calibration {part}"))?;
         let mut sum = 0.0;
         for (row, past) in rows {
             chain.reset();

@@ -2,6 +2,9 @@
 
 use harness_core::{Along, Direction, MetricSpec, Noise, Observation, Probe, Profile, Reduction};
 
+use harness_judge::distinct::Distinct;
+use harness_judge::self_bleu::SelfBleu;
+
 use crate::metrics::{BASE, Metric, Seen, absent};
 use crate::sampling::clock::VOCABULARIES;
 use crate::sampling::steps::{ENTROPY_EDGES, StepSums, TruthSums};
@@ -166,6 +169,59 @@ pub fn registry() -> Vec<Metric> {
         },
         Metric {
             spec: MetricSpec {
+                id: "surprise_model",
+                about: "mean −log p of the written tokens under the model's own distribution",
+                unit: "nats/token",
+                ..WRITTEN
+            },
+            observe: |spec, seen| written(spec, seen, |text| (text.model_surprise, text.tokens.len() as f64)),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "rep_4",
+                about: "share of the 4-grams of written texts that stand in the same text before",
+                direction: Lower,
+                ..WRITTEN
+            },
+            observe: |spec, seen| written(spec, seen, |text| repeats(text, 4)),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "distinct_2",
+                about: "different bigrams of all written texts over all their bigrams",
+                direction: Higher,
+                noise: Noise::Exact,
+                reduction: Reduction::Single,
+                ..WRITTEN
+            },
+            observe: |spec, seen| {
+                let texts: Vec<&[u32]> = seen.sampling.texts.iter().map(|text| text.tokens.as_slice()).collect();
+                match Distinct::of(&texts, 2) {
+                    Ok(distinct) => Observation::single(spec.id, distinct.ratio()),
+                    Err(error) => absent(spec, &error.to_string()),
+                }
+            },
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "self_bleu",
+                about: "mean BLEU-4 of each written text against all others: how alike they are",
+                direction: Lower,
+                ..WRITTEN
+            },
+            observe: self_bleu,
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "calls",
+                about: "sequences that the model reads a step of, for every token of the text that is kept",
+                direction: Lower,
+                ..WRITTEN
+            },
+            observe: |spec, seen| written(spec, seen, |text| (text.calls as f64, text.tokens.len() as f64)),
+        },
+        Metric {
+            spec: MetricSpec {
                 id: "law_p",
                 about: "p-value of the test that draws follow what the sampler left",
                 probe: Probe::Draw,
@@ -226,12 +282,21 @@ fn by_window(spec: &MetricSpec, seen: &Seen, sample: impl Fn(&StepSums) -> f64) 
     }
 }
 
+/// What a decoder has no answer to.
+const NO_STEPS: &str = "a decoder calls the model itself and leaves nothing of single steps";
+
 fn step(spec: &MetricSpec, seen: &Seen, sample: fn(&StepSums) -> f64) -> Observation {
+    if seen.sampling.decoder {
+        return absent(spec, NO_STEPS);
+    }
     by_window(spec, seen, sample)
 }
 
 /// Against the truth; taken apart by bins of the true entropy where the metric says so, each at its middle.
 fn truth(spec: &MetricSpec, seen: &Seen, sample: fn(&TruthSums) -> f64) -> Observation {
+    if seen.sampling.decoder {
+        return absent(spec, NO_STEPS);
+    }
     if !seen.sampling.truth_known {
         return absent(spec, "the true distribution is known for embedded models on their own language only");
     }
@@ -259,21 +324,49 @@ fn truth(spec: &MetricSpec, seen: &Seen, sample: fn(&TruthSums) -> f64) -> Obser
     Observation { profile: (!profile.samples.is_empty()).then_some(profile), ..whole }
 }
 
+/// Different and all n-grams of a text as the share that stood before; a text without any has no weight.
+fn repeats(text: &WrittenText, n: usize) -> (f64, f64) {
+    let Ok(distinct) = Distinct::of(&[&text.tokens], n) else { return (0.0, 0.0) };
+    ((distinct.total - distinct.unique) as f64, distinct.total as f64)
+}
+
+fn self_bleu(spec: &MetricSpec, seen: &Seen) -> Observation {
+    let texts: Vec<&[u32]> = seen.sampling.texts.iter().map(|text| text.tokens.as_slice()).collect();
+    match (SelfBleu { longest: 4, ..SelfBleu::default() }).scores(&texts) {
+        Ok(scores) => {
+            let mut scores = scores.into_iter();
+            written(spec, seen, |_| (scores.next().unwrap_or(f64::NAN), 1.0))
+        }
+        Err(error) => absent(spec, &error.to_string()),
+    }
+}
+
 /// A sample and its weight for each written text.
-fn judged(spec: &MetricSpec, seen: &Seen, sample: fn(&WrittenText, usize) -> (f64, f64)) -> Observation {
-    let Sampled { texts, .. } = &seen.sampling;
-    let found: Option<Vec<(f64, f64)>> = texts.iter().map(|text| Some(sample(text, text.legal?))).collect();
-    let Some(found) = found.filter(|found| !found.is_empty()) else {
-        return absent(spec, "what may be written is known for embedded models only");
-    };
-    let (samples, weights) = found.into_iter().unzip();
+fn written(spec: &MetricSpec, seen: &Seen, sample: impl FnMut(&WrittenText) -> (f64, f64)) -> Observation {
+    let texts = &seen.sampling.texts;
+    if texts.is_empty() {
+        return absent(spec, "nothing was written");
+    }
+    let (samples, weights) = texts.iter().map(sample).unzip();
     let clusters = (0..texts.len() as u32).collect();
     Observation { samples, weights, clusters, ..Observation::absent(spec.id, spec.reduction, None) }
 }
 
+/// The same for texts whose language is known.
+fn judged(spec: &MetricSpec, seen: &Seen, sample: fn(&WrittenText, usize) -> (f64, f64)) -> Observation {
+    let Sampled { texts, .. } = &seen.sampling;
+    if texts.iter().any(|text| text.legal.is_none()) {
+        return absent(spec, "what may be written is known for embedded models only");
+    }
+    written(spec, seen, |text| sample(text, text.legal.unwrap_or(0)))
+}
+
 fn timed(spec: &MetricSpec, samples: &[f64], seen: &Seen) -> Observation {
+    if seen.sampling.decoder {
+        return absent(spec, NO_STEPS);
+    }
     if samples.is_empty() {
-        return absent(spec, "no round was timed");
+        return absent(spec, "no round was timed on such rows");
     }
     let clusters = seen.sampling.times.rounds.clone();
     Observation { samples: samples.to_vec(), clusters, ..Observation::absent(spec.id, spec.reduction, None) }

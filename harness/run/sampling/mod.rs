@@ -7,12 +7,12 @@ pub(crate) mod estimate;
 mod law;
 mod matching;
 pub mod metrics;
+mod recipe;
 mod steps;
 mod texts;
 mod truth;
 
-use harness_core::{Arm, Domain};
-use harness_methods::sample::{Chain, ChainError};
+use harness_core::Domain;
 
 pub use clock::SamplerTimes;
 pub use law::LawTest;
@@ -31,6 +31,10 @@ harness_core::parameters! {
         sequences: usize = 32, Domain::closed(1.0, 1_000_000.0);
         /// Tokens of a written text, at most.
         sequence_tokens: usize = 64, Domain::closed(1.0, 1_000_000.0);
+        /// Tokens of the text that a written text goes on from: the first of each window; 1: the begin mark alone.
+        prompt_tokens: usize = 1, Domain::closed(1.0, 1_000_000.0);
+        /// The second model of arms that need one: the draft of `speculative`, the amateur of `contrastive-decoding`.
+        second: String = String::new();
         /// Interleaved rounds of every timed metric.
         rounds: usize = 5, Domain::closed(1.0, 1000.0);
     }
@@ -39,6 +43,8 @@ harness_core::parameters! {
 /// What an arm is measured by.
 #[derive(Debug, Default)]
 pub struct Sampled {
+    /// The arm is a decoder, which calls the model itself and leaves nothing of single steps.
+    pub decoder: bool,
     /// What was found for the parameter of a matched chain.
     pub setting: Option<f64>,
     /// Sums over the steps of each window.
@@ -51,9 +57,4 @@ pub struct Sampled {
     pub texts: Vec<WrittenText>,
     /// What it costs.
     pub times: SamplerTimes,
-}
-
-/// A chain of one sequence.
-pub(crate) fn chain(arms: &[Arm], seed: u64, sequence: &str) -> Result<Chain, ChainError> {
-    Chain::build(arms, seed, sequence)
 }

@@ -1,9 +1,8 @@
 //! The step probe: what a chain leaves of given distributions, beside the model's own and the true one.
 
-use harness_core::Arm;
 use harness_methods::sample::{Candidates, Chain, Past};
 
-use crate::sampling::chain;
+use crate::sampling::recipe::Recipe;
 
 /// Edges of the bins of the true entropy, in nats; the last bin is open.
 pub const ENTROPY_EDGES: [f64; 9] = [0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
@@ -69,13 +68,8 @@ pub struct Given<'a> {
 ///
 /// # Errors
 /// The step and why it cannot be taken.
-pub fn apply<'a>(
-    arms: &[Arm],
-    seed: u64,
-    window: usize,
-    steps: impl Iterator<Item = Given<'a>>,
-) -> Result<StepSums, String> {
-    let mut chain = chain(arms, seed, &format!("window {window}")).map_err(|error| error.to_string())?;
+pub fn apply<'a>(recipe: &Recipe, window: usize, steps: impl Iterator<Item = Given<'a>>) -> Result<StepSums, String> {
+    let mut chain = recipe.chain(&format!("window {window}"))?;
     let mut sums = StepSums::default();
     for (at, given) in steps.enumerate() {
         chain.reset();
@@ -158,6 +152,8 @@ impl TruthSums {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use harness_core::Arm;
+
     use super::*;
 
     /// The example of the card of support recovery.
@@ -168,7 +164,8 @@ mod tests {
         let logits: Vec<f32> = model.iter().map(|p: &f64| p.ln() as f32).collect();
         let sums = |text: &str| {
             let given = Given { logits: &logits, model: &model, truth: Some(&truth), past: &[], next: 3 };
-            apply(&Arm::parse_chain(text).unwrap(), 1, 0, std::iter::once(given)).unwrap()
+            let recipe = Recipe { arms: Arm::parse_chain(text).unwrap(), seed: 1, basis: None };
+            apply(&recipe, 0, std::iter::once(given)).unwrap()
         };
         let near = |found: f64, wanted: f64| assert!((found - wanted).abs() < 1e-6, "{found} for {wanted}");
         for text in ["min-p(p=0.2)", "top-p(p=0.8)"] {
