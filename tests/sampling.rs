@@ -65,7 +65,7 @@ sampler = [\"temperature(t=1)\", \"greedy\", \"cfg(scale=1) | temperature(t=1)\"
     assert!(value(whole, "tv_oracle") < value(whole, "tv_truth"));
     // No guidance is the model itself, a beam of one is greedy, best-first search finds what beam search finds.
     for metric in ["surprise_model", "surprise_truth", "validity", "distinct_2"] {
-        assert_eq!(value("cfg(scale=1) | temperature(t=1)", metric), value(whole, metric), "{metric}");
+        assert!((value("cfg(scale=1) | temperature(t=1)", metric) - value(whole, metric)).abs() < 1e-6, "{metric}");
         assert!((value("beam(width=1)", metric) - value("greedy", metric)).abs() < 1e-4, "{metric}");
         let beam = value("beam(width=3, length_penalty=0, finished=beam)", metric);
         assert!((value("best-first-beam(width=3)", metric) - beam).abs() < 1e-4, "{metric}");
