@@ -260,9 +260,18 @@ def bootstraps():
     return {"resamples": RESAMPLES, "bootstrap": cases, "medians": medians_case}
 
 
+def kolmogorov():
+    tails = [{"x": x, "tail": stats.kstwobign.sf(x)} for x in (0.3, 0.6, 0.99, 1.0, 1.36, 2.0, 2.7, 4.0)]
+    apart = [
+        {"numbers": values.tolist(), "distance": stats.kstest(values, "uniform").statistic}
+        for values in (numbers(random.uniform(size=40)), numbers(random.beta(2, 1, 300)))
+    ]
+    return {"kolmogorov_tail": tails, "uniform_distance": apart}
+
+
 def main():
     document = {}
-    for part in (student, holm, shares, clusters, signs, times, powers, mcnemar_power, bootstraps):
+    for part in (student, holm, shares, clusters, signs, times, powers, mcnemar_power, bootstraps, kolmogorov):
         document.update(part())
     plain = json.dumps(document, default=float)
     lines = json.dumps(json.loads(plain), indent=None, separators=(", ", ": "))

@@ -43,6 +43,16 @@ fn students_distribution() {
 }
 
 #[test]
+fn kolmogorovs_distribution() {
+    for case in cases("kolmogorov_tail") {
+        check(kolmogorov_tail(number(&case, "x")), number(&case, "tail"), &case);
+    }
+    for case in cases("uniform_distance") {
+        check(uniform_distance(&numbers(&case, "numbers")), number(&case, "distance"), &case);
+    }
+}
+
+#[test]
 fn holms_correction() {
     for case in cases("holm") {
         for (found, known) in holm(&numbers(&case, "p")).into_iter().zip(numbers(&case, "adjusted")) {

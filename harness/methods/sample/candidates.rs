@@ -209,8 +209,15 @@ impl Candidates {
         }
         let ends = places.iter().copied().chain([self.len() as u32]);
         let starts = std::iter::once(0).chain(places.iter().map(|at| at + 1));
-        let kept: Vec<u32> = starts.zip(ends).flat_map(|(start, end)| start..end).collect();
-        self.keep_places(&kept);
+        let Scratch { ids, logits, .. } = &mut self.scratch;
+        ids.clear();
+        logits.clear();
+        // Few are banned of many: what lies between them moves in whole runs.
+        for (start, end) in starts.zip(ends) {
+            ids.extend(start..end);
+            logits.extend_from_slice(&self.logits[start as usize..end as usize]);
+        }
+        self.take_kept();
         Ok(())
     }
 
