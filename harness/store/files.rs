@@ -65,5 +65,15 @@ pub fn parquet(path: &Path, frame: &mut DataFrame) -> Result<Vec<u8>, StoreError
 
 /// Reads the bytes of a parquet file.
 pub fn read_parquet(path: &Path, bytes: Vec<u8>) -> Result<DataFrame, StoreError> {
-    ParquetReader::new(std::io::Cursor::new(bytes)).finish().map_err(|error| StoreError::damaged(path, error))
+    let frame =
+        ParquetReader::new(std::io::Cursor::new(bytes)).finish().map_err(|error| StoreError::damaged(path, error))?;
+    match uneven(&frame) {
+        Some(short) => Err(StoreError::damaged(path, format!("its column {short} has not as many rows as the file"))),
+        None => Ok(frame),
+    }
+}
+
+/// A column that has not as many rows as the frame: polars reads such files without complaint.
+pub fn uneven(frame: &DataFrame) -> Option<String> {
+    frame.columns().iter().find(|column| column.len() != frame.height()).map(|column| column.name().to_string())
 }

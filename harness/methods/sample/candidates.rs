@@ -213,7 +213,7 @@ impl Candidates {
         ids.clear();
         logits.clear();
         // Few are banned of many: what lies between them moves in whole runs.
-        for (start, end) in starts.zip(ends) {
+        for (start, end) in starts.zip(ends).filter(|(start, end)| start < end) {
             ids.extend(start..end);
             logits.extend_from_slice(&self.logits[start as usize..end as usize]);
         }

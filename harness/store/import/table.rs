@@ -70,6 +70,10 @@ fn parquet(path: &Path, _: &Options) -> Result<Imported, ImportError> {
         });
     }
     let frame = guarded(path, "parquet", || ParquetReader::new(Cursor::new(bytes.clone())).finish())?;
+    if let Some(short) = files::uneven(&frame) {
+        let reason = format!("its column {short} has not as many rows as the file");
+        return Err(ImportError::Malformed { path: path.to_owned(), format: "parquet", reason });
+    }
     framed(path, &bytes, "parquet", &frame, false)
 }
 
