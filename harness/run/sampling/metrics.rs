@@ -189,7 +189,6 @@ pub fn registry() -> Vec<Metric> {
             spec: MetricSpec {
                 id: "distinct_2",
                 about: "different bigrams of all written texts over all their bigrams",
-                direction: Higher,
                 noise: Noise::Exact,
                 reduction: Reduction::Single,
                 ..WRITTEN
