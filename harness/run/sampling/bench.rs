@@ -45,14 +45,13 @@ struct Work<'a> {
     id: CellId,
     cell: &'a Cell,
     recipe: Recipe,
-    decoder: bool,
     seen: Result<Seen, Failure>,
 }
 
 impl Work<'_> {
     /// Whether single steps can be looked at: nothing failed, and it is no decoder.
     fn steps(&self) -> bool {
-        self.seen.is_ok() && !self.decoder
+        self.seen.as_ref().is_ok_and(|seen| !seen.sampling.decoder)
     }
 
     /// Enters what a probe saw, or why it saw nothing; what failed stays failed.
@@ -130,7 +129,7 @@ impl Session<'_> {
             let documents = text.map(|text| text.windows.documents.clone()).unwrap_or_default();
             let sampling = Sampled { decoder, ..Sampled::default() };
             let seen = Ok(Seen { documents, protocol, sampling, ..Seen::default() });
-            works.entry(data_key(cell)).or_default().push(Work { id, cell, recipe, decoder, seen });
+            works.entry(data_key(cell)).or_default().push(Work { id, cell, recipe, seen });
         }
         self.announce();
         let mut matcher = matching::Matcher::default();

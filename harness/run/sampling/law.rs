@@ -44,6 +44,28 @@ pub fn test(recipe: &Recipe, rows: &[(Vec<f32>, Vec<u32>)], draws: usize) -> Res
             numbers.push(below + part * probabilities[at]);
         }
     }
-    let count = numbers.len();
-    Ok(LawTest { draws: count, p: kolmogorov_tail((count as f64).sqrt() * uniform_distance(&numbers)) })
+    Ok(LawTest::of(&numbers))
+}
+
+impl LawTest {
+    /// The test of numbers that are uniform if the law holds.
+    fn of(numbers: &[f64]) -> Self {
+        let draws = numbers.len();
+        Self { draws, p: kolmogorov_tail((draws as f64).sqrt() * uniform_distance(numbers)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_with_a_slight_bias_are_refused_and_right_ones_are_not() {
+        let even: Vec<f64> = (0..20_000).map(|at| (f64::from(at) + 0.5) / 20_000.0).collect();
+        assert!(LawTest::of(&even).p > 0.99);
+        // A token of probability 0.3 that is drawn with 0.33, at the cost of the others.
+        let biased =
+            |number: &f64| if *number < 0.33 { number * 0.3 / 0.33 } else { 0.3 + (number - 0.33) * 0.7 / 0.67 };
+        assert!(LawTest::of(&even.iter().map(biased).collect::<Vec<_>>()).p < REFUSED);
+    }
 }
