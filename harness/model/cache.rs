@@ -27,6 +27,16 @@ pub(crate) struct Cached<'a> {
     pub stride: usize,
 }
 
+/// What a block looks back on.
+pub(crate) enum Past<'a> {
+    /// Nothing but the sequences themselves.
+    Nothing,
+    /// One cache for all sequences, which are of one length.
+    Shared(&'a mut KvCache),
+    /// A cache for each sequence, of any length.
+    Each(&'a mut [KvCache]),
+}
+
 impl KvCache {
     /// An empty cache of `layers` blocks whose keys have `width` (kv heads times head dimension) elements a position.
     pub fn new(layers: usize, width: usize) -> Self {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use harness_kernels::attention as kernel;
 
-use crate::cache::KvCache;
+use crate::cache::{KvCache, Past};
 use crate::config::{Config, Projection};
 use crate::error::{Context, ModelError};
 use crate::linear::{Dense, LinearOp, forward_together};
@@ -138,24 +138,26 @@ impl Decoder {
         if length == 0 || windows.iter().any(|window| window.len() != length) {
             return Err(ModelError::Windows(windows.iter().map(|window| window.len()).collect()));
         }
+        let places: Vec<u32> = windows.iter().flat_map(|_| start as u32..(start + length) as u32).collect();
+        self.embed_tokens(&windows.concat(), &places)?
+            .reshape((windows.len(), length, self.config.hidden_size))
+            .doing(|| "embedding tokens".to_owned())
+    }
+
+    /// Embeddings `(tokens, hidden)` of tokens at given positions.
+    pub(crate) fn embed_tokens(&self, ids: &[u32], places: &[u32]) -> Result<Tensor, ModelError> {
         let vocabulary = self.config.vocab_size;
-        let ids = windows.concat();
         if let Some(&token) = ids.iter().find(|id| **id as usize >= vocabulary) {
             return Err(ModelError::Token { token, vocabulary });
         }
         let doing = || "embedding tokens".to_owned();
-        let mut hidden = self.embedding.rows(&ids).doing(doing)?;
-        if let Some(positions) = &self.positions {
-            if start + length > self.config.max_positions {
-                return Err(ModelError::Position {
-                    position: self.config.max_positions,
-                    table: self.config.max_positions,
-                });
-            }
-            let ids: Vec<u32> = windows.iter().flat_map(|_| start as u32..(start + length) as u32).collect();
-            hidden = ops::add(&hidden, &positions.rows(&ids).doing(doing)?).doing(doing)?;
+        let hidden = self.embedding.rows(ids).doing(doing)?;
+        let Some(positions) = &self.positions else { return Ok(hidden) };
+        let table = self.config.max_positions;
+        if places.iter().any(|place| *place as usize >= table) {
+            return Err(ModelError::Position { position: table, table });
         }
-        hidden.reshape((windows.len(), length, self.config.hidden_size)).doing(doing)
+        ops::add(&hidden, &positions.rows(places).doing(doing)?).doing(doing)
     }
 
     /// Runs one block over `hidden (batch, sequence, hidden)` whose sequences start at position 0.
@@ -163,15 +165,15 @@ impl Decoder {
     /// # Errors
     /// [`ModelError::Range`] past the last block, [`ModelError::Compute`] when an operation fails.
     pub fn block(&self, layer: usize, hidden: &Tensor, tap: Option<&mut dyn Tap>) -> Result<Tensor, ModelError> {
-        self.run_block(layer, hidden, None, None, tap)
+        self.run_block(layer, hidden, Past::Nothing, None, tap)
     }
 
     /// `keep` limits what follows attention to some positions of each sequence; the result then has only those.
-    fn run_block(
+    pub(crate) fn run_block(
         &self,
         layer: usize,
         hidden: &Tensor,
-        cache: Option<&mut KvCache>,
+        past: Past<'_>,
         keep: Option<Range<usize>>,
         mut tap: Option<&mut dyn Tap>,
     ) -> Result<Tensor, ModelError> {
@@ -194,7 +196,7 @@ impl Decoder {
         see(&[Projection::Q, Projection::K, Projection::V], &normal).doing(doing)?;
         let maps = [block.map(Projection::Q)?, block.map(Projection::K)?, block.map(Projection::V)?];
         let [q, k, v] = forward_together(maps, &normal).doing(doing)?;
-        let mut attended = self.attend(layer, q, k, &v, cache).doing(doing)?;
+        let mut attended = self.attend(layer, q, k, &v, past).doing(doing)?;
         let mut hidden = hidden.clone();
         if let Some(keep) = keep {
             for values in [&mut attended, &mut hidden] {
@@ -228,9 +230,14 @@ impl Decoder {
         q: Tensor,
         k: Tensor,
         v: &Tensor,
-        cache: Option<&mut KvCache>,
+        past: Past<'_>,
     ) -> candle_core::Result<Tensor> {
         let (batch, queries, _) = q.dims3()?;
+        let cache = match past {
+            Past::Nothing => None,
+            Past::Shared(cache) => Some(cache),
+            Past::Each(caches) => return self.attend_each(layer, &q, &k, v, caches),
+        };
         let start = cache.as_ref().map_or(0, |cache| cache.len());
         let (q, k) = match &self.rope {
             Some(rope) => {
@@ -264,7 +271,7 @@ impl Decoder {
     pub fn hidden(&self, windows: &[&[u32]]) -> Result<Tensor, ModelError> {
         let mut hidden = self.embed(windows)?;
         for layer in 0..self.blocks.len() {
-            hidden = self.run_block(layer, &hidden, None, None, None)?;
+            hidden = self.run_block(layer, &hidden, Past::Nothing, None, None)?;
         }
         self.final_norm(&hidden)
     }
@@ -284,7 +291,7 @@ impl Decoder {
             let last = self.blocks.len().saturating_sub(1);
             for layer in 0..self.blocks.len() {
                 let keep = (layer == last && positions.len() < available).then(|| positions.clone());
-                hidden = self.run_block(layer, &hidden, None, keep, None)?;
+                hidden = self.run_block(layer, &hidden, Past::Nothing, keep, None)?;
             }
             let rows = windows.len() * positions.len();
             let hidden = hidden.reshape((rows, self.config.hidden_size)).doing(|| "collecting positions".to_owned())?;
@@ -343,7 +350,7 @@ impl Decoder {
             let last = self.blocks.len().saturating_sub(1);
             for layer in 0..self.blocks.len() {
                 let kept = (layer == last && keep < new).then_some(new - keep..new);
-                hidden = self.run_block(layer, &hidden, Some(cache), kept, None)?;
+                hidden = self.run_block(layer, &hidden, Past::Shared(cache), kept, None)?;
             }
             cache.advance(new);
             self.final_norm(&hidden)
@@ -373,7 +380,7 @@ impl Decoder {
 
 /// Runs on a thread of rayon's pool, so that the many short parallel regions of a pass do not each wake the pool from
 /// outside.
-fn on_worker<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+pub(crate) fn on_worker<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| work())
 }
 

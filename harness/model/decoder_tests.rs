@@ -76,6 +76,32 @@ fn logits_match_the_numpy_reference() {
 }
 
 #[test]
+fn sequences_of_different_lengths_step_together() {
+    for case in cases() {
+        let decoder = decoder(&case.config);
+        let vocabulary = case.config.vocab_size;
+        let full = all_logits(&decoder, &[&case.tokens]);
+        let mut caches: Vec<KvCache> = [3, 11, 1, 7].map(|length| {
+            let mut cache = decoder.new_cache();
+            decoder.step(&[&case.tokens[..length]], &mut cache, 1).unwrap();
+            cache
+        }).into();
+        for _ in 0..3 {
+            let places: Vec<usize> = caches.iter().map(KvCache::len).collect();
+            let tokens: Vec<u32> = places.iter().map(|at| case.tokens[*at]).collect();
+            let hidden = decoder.step_each(&tokens, &mut caches).unwrap();
+            let logits = read(&decoder.logits(&hidden).unwrap());
+            for (row, place) in logits.chunks(vocabulary).zip(places) {
+                assert_close(row, &full[place * vocabulary..][..vocabulary], 2e-5, &case.name);
+            }
+        }
+        assert!(decoder.step_each(&[1], &mut caches).is_err() && decoder.step_each(&[], &mut []).is_err());
+        assert!(decoder.step_each(&[1, 1, 1, 999_999], &mut caches).is_err());
+        assert_eq!(caches[0].len(), 6);
+    }
+}
+
+#[test]
 fn cached_steps_chunks_and_batches_equal_the_full_pass() {
     for case in cases() {
         let decoder = decoder(&case.config);

@@ -11,6 +11,7 @@ pub mod ops;
 mod parameter;
 pub mod rope;
 pub mod tensor;
+mod together;
 pub mod tokenizer;
 pub mod train;
 pub mod weight;
