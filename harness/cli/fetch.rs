@@ -10,7 +10,7 @@ use crate::exit::{BAD_INPUT, DONE, INPUT_MISSING, OrExit, Outcome, Refusal, refu
 use crate::interrupt;
 use crate::terminal::{self, Progress};
 
-/// Bring models and corpora into the cache, checked by hash.
+/// Bring models, texts and tasks into the cache, checked by hash.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  harness fetch smollm2-135m-instruct gutenberg\n  harness fetch --yes stories15m    (asks nothing)"
@@ -90,14 +90,22 @@ pub fn bring(inputs: &Inputs, manifest: &Manifest, options: &Options) -> Result<
     Ok(folder.path)
 }
 
-/// Fetches whatever of the named models and corpora is not there, after saying what it is.
-pub fn ensure(inputs: &Inputs, models: &[&str], corpora: &[&str], yes: bool, offline: bool) -> Result<(), Refusal> {
+/// Fetches whatever of the named models, corpora and tasks is not there, after saying what it is.
+pub fn ensure(
+    inputs: &Inputs,
+    (models, corpora, tasks): (&[&str], &[&str], &[&str]),
+    yes: bool,
+    offline: bool,
+) -> Result<(), Refusal> {
     let mut manifests: Vec<Manifest> = Vec::new();
     for name in models {
         manifests.extend(inputs.model_manifest(name).map_err(from_fetch)?);
     }
     for name in corpora {
         manifests.extend(inputs.corpus_manifest(name).map_err(from_fetch)?);
+    }
+    for name in tasks {
+        manifests.extend(inputs.task_manifest(name).map_err(from_fetch)?);
     }
     manifests.dedup_by(|a, b| a.name == b.name && a.holds == b.holds);
     let mut absent = Vec::new();

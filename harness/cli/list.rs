@@ -28,6 +28,7 @@ enum What {
     Metrics,
     Models,
     Datasets,
+    Tasks,
     Suites,
     Runs,
 }
@@ -38,6 +39,7 @@ pub fn main(arguments: &Arguments) -> Outcome {
         What::Metrics => harness_run::catalog().metrics.iter().map(metric).collect(),
         What::Models => entries(Holds::Model)?,
         What::Datasets => entries(Holds::Corpus)?,
+        What::Tasks => entries(Holds::Task)?,
         What::Suites => suites(Path::new("suites")),
         What::Runs => runs()?,
     };

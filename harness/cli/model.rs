@@ -33,7 +33,7 @@ impl ModelArguments {
 
     /// Fetches the model and the named corpora where that is needed and allowed.
     pub fn ensure(&self, inputs: &Inputs, corpora: &[&str]) -> Result<(), Refusal> {
-        fetch::ensure(inputs, &[&self.model], corpora, self.yes, self.offline)
+        fetch::ensure(inputs, (&[&self.model], corpora, &[]), self.yes, self.offline)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `harness run`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::time::Instant;
 use clap::Args;
 use harness_core::journal::{Journal, JournalError};
 use harness_core::stamp::{Stamp, SuiteStamp};
-use harness_core::{Axis, CellRecord};
+use harness_core::{Axis, CellRecord, Value};
 use harness_run::runner::{self, Event, Outcome as RunOutcome};
 use harness_run::{inputs::Inputs, stamp};
 use harness_store::Run;
@@ -144,28 +145,36 @@ fn conclude(
     }
 }
 
-/// Fetches the models and texts of the planned cells.
+/// Fetches the models, texts and tasks of the planned cells.
 fn ensure(opened: &Opened, plan: &Plan, inputs: &Inputs, arguments: &Arguments) -> Result<(), Refusal> {
-    let mut models: Vec<&str> = Vec::new();
-    let mut corpora: Vec<&str> = Vec::new();
-    let corpus = |coordinate: &harness_core::cell::Coordinate| {
-        coordinate.parameters.iter().find_map(|(name, value)| match value {
-            harness_core::Value::Text(text) if name == "corpus" => Some(text.clone()),
-            _ => None,
-        })
+    let mut named: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut add = |kind: &'static str, name: &str| {
+        let names = named.entry(kind).or_default();
+        if !name.is_empty() && !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
     };
-    let mut named: Vec<String> = Vec::new();
     for planned in plan.cells() {
-        models.extend(
-            planned.cell.label(Axis::Model).filter(|model| !models.contains(model)).into_iter().collect::<Vec<_>>(),
-        );
+        add("model", planned.cell.label(Axis::Model).unwrap_or_default());
         let bench = &opened.suite.benches[planned.bench];
+        for (name, value) in &bench.settings {
+            if let (Value::Text(model), "second" | "judge") = (value, name.as_str()) {
+                add("model", model);
+            }
+        }
         for coordinate in planned.cell.coordinates.get(&Axis::Data).into_iter().chain(bench.tables.values()) {
-            named.extend(corpus(coordinate).filter(|name| !named.contains(name)));
+            for (name, value) in &coordinate.parameters {
+                match (name.as_str(), value) {
+                    ("corpus", Value::Text(text)) => add("corpus", text),
+                    ("task", Value::Text(text)) => add("task", text),
+                    _ => {}
+                }
+            }
         }
     }
-    corpora.extend(named.iter().map(String::as_str));
-    crate::fetch::ensure(inputs, &models, &corpora, arguments.yes, arguments.offline)
+    let names = |kind| named.get(kind).into_iter().flatten().map(String::as_str).collect::<Vec<&str>>();
+    let wanted = (&names("model")[..], &names("corpus")[..], &names("task")[..]);
+    crate::fetch::ensure(inputs, wanted, arguments.yes, arguments.offline)
 }
 
 /// The run folder. An unfinished one of the same suite is gone on with; a finished one is never touched.

@@ -72,7 +72,7 @@ impl SuiteArguments {
     }
 }
 
-/// Names of models and corpora as the catalogue knows them.
+/// Names of models, corpora and tasks as the catalogue knows them.
 pub struct KnownNames<'a>(pub &'a Inputs);
 
 impl Names for KnownNames<'_> {
@@ -81,6 +81,7 @@ impl Names for KnownNames<'_> {
             "model" => self.0.catalog.model(value).map(|_| ()),
             "corpus" if value == SELF => Ok(()),
             "corpus" => self.0.catalog.corpus(value).map(|_| ()),
+            "task" => self.0.catalog.task(value).map(|_| ()),
             _ => Ok(()),
         };
         found.map_err(|error| NameFault { message: error.to_string(), help: None })

@@ -44,6 +44,10 @@ pub enum Probe {
     Draw,
     /// Times samplers.
     SamplerTime,
+    /// Weighs given answers to questions.
+    Choose,
+    /// Answers questions.
+    Answer,
 }
 
 /// How raw samples become the value of a metric.
@@ -109,6 +113,8 @@ pub struct MetricSpec {
     pub reduction: Reduction,
     /// Whether it needs the dense model beside the arm.
     pub needs_dense: bool,
+    /// The key of a bench without which it cannot be measured.
+    pub needs: Option<&'static str>,
     /// What its observations are taken apart along, if anything.
     pub along: Option<Along>,
     /// Raised whenever its definition changes; part of every cell id.

@@ -18,6 +18,8 @@ pub enum Extraction {
     Strict,
     /// The first number in "The answer is N.".
     ChainOfThought,
+    /// The first number behind "the answer is", whichever case it begins with: as the examples of the OLMo suite say it.
+    Stated,
     /// The last number.
     Flexible,
 }
@@ -34,6 +36,7 @@ fn pattern(text: &str) -> Regex {
 
 static STRICT: LazyLock<Regex> = LazyLock::new(|| pattern(r"#### (-?[0-9.,]+)"));
 static CHAIN_OF_THOUGHT: LazyLock<Regex> = LazyLock::new(|| pattern(r"The answer is (-?[0-9.,]+)."));
+static STATED: LazyLock<Regex> = LazyLock::new(|| pattern(r"[Tt]he answer is (-?[$0-9.,]+)"));
 static FLEXIBLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(-?[$0-9.,]{2,})|(-?[0-9]+)"));
 
 /// The text before the first stop string.
@@ -48,6 +51,7 @@ impl Extraction {
         let answer = match self {
             Self::Strict => STRICT.captures(text)?.get(1)?,
             Self::ChainOfThought => CHAIN_OF_THOUGHT.captures(text)?.get(1)?,
+            Self::Stated => STATED.captures(text)?.get(1)?,
             Self::Flexible => FLEXIBLE.find_iter(text).last()?,
         };
         Some(answer.as_str().trim())
@@ -131,7 +135,7 @@ impl ExactMatch {
 
 #[cfg(test)]
 mod tests {
-    use super::Extraction::{ChainOfThought, Flexible, Strict};
+    use super::Extraction::{ChainOfThought, Flexible, Stated, Strict};
     use super::{CHAIN_OF_THOUGHT_STOPS, ExactMatch, cut, normalise, same_number, score};
 
     /// The strings of the definitions: text, flexible, chain of thought, strict.
@@ -153,6 +157,8 @@ mod tests {
             assert_eq!(Strict.extract(text).as_deref(), strict, "{text}");
         }
         assert_eq!(Flexible.raw(STRINGS[0].0), Some("8."));
+        assert_eq!(Stated.extract("So the answer is $1,018. Or 5").as_deref(), Some("1018"));
+        assert_eq!(Stated.extract("I answer 3"), None);
         let before = cut(STRINGS[5].0, &CHAIN_OF_THOUGHT_STOPS);
         assert_eq!((before, Flexible.extract(before).as_deref()), ("The answer is 42. ", Some("42")));
     }

@@ -29,16 +29,32 @@ pub struct Manifold {
 }
 
 /// What two sets share.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Overlap {
-    /// The share of generated points inside the real manifold.
-    pub precision: f64,
-    /// The share of real points inside the generated manifold.
-    pub recall: f64,
+    /// Which generated points lie inside the real manifold.
+    pub precise: Vec<bool>,
+    /// Which real points lie inside the generated manifold.
+    pub recalled: Vec<bool>,
     /// Real balls around a generated point, over k; not bounded by 1.
     pub density: f64,
     /// The share of real balls that hold a generated point.
     pub coverage: f64,
+}
+
+impl Overlap {
+    /// The share of generated points inside the real manifold.
+    pub fn precision(&self) -> f64 {
+        share(&self.precise)
+    }
+
+    /// The share of real points inside the generated manifold.
+    pub fn recall(&self) -> f64 {
+        share(&self.recalled)
+    }
+}
+
+fn share(flags: &[bool]) -> f64 {
+    flags.iter().filter(|flag| **flag).count() as f64 / flags.len() as f64
 }
 
 /// Calls `each` with every row of `from` (by number) and its squared distances to all rows of `to`; rows in parallel.
@@ -110,21 +126,20 @@ impl Manifold {
             (inside, recalled)
         });
         let mut precise = vec![false; generated.squared.len()];
-        let (mut held, mut covered, mut recalled) = (0usize, 0usize, 0usize);
-        for (inside, is_recalled) in &rows {
+        let (mut held, mut covered) = (0usize, 0usize);
+        for (inside, _) in &rows {
             for &j in inside {
                 precise[j as usize] = true;
             }
             held += inside.len();
             covered += usize::from(!inside.is_empty());
-            recalled += usize::from(*is_recalled);
         }
         let count = rows.len() as f64;
         Ok(Overlap {
-            precision: precise.iter().filter(|inside| **inside).count() as f64 / precise.len() as f64,
-            recall: recalled as f64 / count,
             density: held as f64 / (self.neighbours as f64 * precise.len() as f64),
             coverage: covered as f64 / count,
+            recalled: rows.into_iter().map(|(_, recalled)| recalled).collect(),
+            precise,
         })
     }
 
@@ -171,7 +186,7 @@ mod tests {
         assert_eq!(generated.radii(), [2.0, 2.0, 3.5, 5.0, 9.0]);
         for k in [1, 2] {
             let found = manifold(&REAL, k).overlap(&manifold(&GENERATED, k)).unwrap();
-            assert_eq!((found.precision, found.recall), (0.8, 1.0), "k = {k}");
+            assert_eq!((found.precision(), found.recall()), (0.8, 1.0), "k = {k}");
         }
         let found = real.overlap(&generated).unwrap();
         // Balls [−1,1] [0,2] [1,3] [2,4] [3,17] hold 1, 1, 1, 1, 2 points.
@@ -188,11 +203,11 @@ mod tests {
     fn equal_sets_and_duplicates() {
         let real = manifold(&REAL, 2);
         let found = real.overlap(&real).unwrap();
-        assert_eq!((found.precision, found.recall, found.coverage), (1.0, 1.0, 1.0));
+        assert_eq!((found.precision(), found.recall(), found.coverage), (1.0, 1.0, 1.0));
         // Duplicates have balls of radius 0 that hold exact matches only.
         let (twice, other) = (manifold(&[1.0, 1.0, 5.0, 5.0], 1), manifold(&[1.0, 1.5, 5.0, 9.0], 1));
         let found = twice.overlap(&other).unwrap();
-        assert_eq!((found.precision, found.coverage), (0.5, 1.0));
+        assert_eq!((found.precision(), found.coverage), (0.5, 1.0));
     }
 
     #[test]

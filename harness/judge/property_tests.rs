@@ -167,9 +167,9 @@ proptest! {
         let (first, second) = (manifold(&a), manifold(&b));
         let (found, back) = (first.overlap(&second).unwrap(), second.overlap(&first).unwrap());
         // Precision one way is recall the other way.
-        prop_assert_eq!((found.precision, found.recall), (back.recall, back.precision));
+        prop_assert_eq!((found.precision(), found.recall()), (back.recall(), back.precision()));
         let same = first.overlap(&first).unwrap();
-        prop_assert_eq!((same.precision, same.recall, same.coverage), (1.0, 1.0, 1.0));
+        prop_assert_eq!((same.precision(), same.recall(), same.coverage), (1.0, 1.0, 1.0));
         let distance = |x: &[f32], y: &[f32]| f64::from(x[0] - y[0]).powi(2) + f64::from(x[1] - y[1]).powi(2);
         let radius = |x: usize| {
             let own = &a[2 * x..2 * x + 2];
@@ -178,7 +178,7 @@ proptest! {
             all[k.min(4) - 1]
         };
         let inside = |y: &[f32]| (0..5).any(|x| distance(&a[2 * x..2 * x + 2], y) <= radius(x));
-        prop_assert_eq!(found.precision, b.chunks(2).filter(|y| inside(y)).count() as f64 / 5.0);
+        prop_assert_eq!(found.precision(), b.chunks(2).filter(|y| inside(y)).count() as f64 / 5.0);
     }
 
     #[test]

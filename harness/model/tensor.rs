@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, Layout, Result, Storage, bail};
 
-pub use candle_core::{Device, Tensor, Var};
+pub use candle_core::{Device, Error as TensorError, Tensor, Var};
 
 /// The contiguous f32 values behind a CPU storage.
 pub(crate) fn values<'a>(storage: &'a CpuStorage, layout: &Layout, operation: &str) -> Result<&'a [f32]> {

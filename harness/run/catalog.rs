@@ -1,6 +1,6 @@
 //! What this program knows: the methods, the metrics, and the kind of bench it can run.
 
-use harness_core::{Axis, BenchKind, Catalog, Domain, Parameters, Probe, TableSpec};
+use harness_core::{Axis, BenchKind, Catalog, Domain, ParameterSpec, Parameters, Probe, TableSpec};
 use harness_methods::decode;
 use harness_methods::registry as methods;
 use harness_methods::sample::Chain;
@@ -8,6 +8,7 @@ use harness_methods::sample::Chain;
 use crate::calibrate::CalibrationOrder;
 use crate::metrics;
 use crate::sampling::SamplingSettings;
+use crate::tasks::{ChoiceSelection, QuestionSelection};
 use crate::text::TextSelection;
 
 harness_core::parameters! {
@@ -40,17 +41,26 @@ pub fn catalog() -> Catalog {
         id: "language-model",
         about: "quality on text, speed, memory and bytes of decoder language models",
         axes: vec![Axis::Model, Axis::Prune, Axis::Data, Axis::Seed],
-        probes: vec![Probe::Static, Probe::Score, Probe::Time],
+        probes: vec![Probe::Static, Probe::Score, Probe::Time, Probe::Choose, Probe::Answer],
         settings: Settings::specs(),
-        tables: vec![data("the text that is scored"), calibration("the text that methods are calibrated on")],
+        tables: vec![
+            data("the text that is scored"),
+            calibration("the text that methods are calibrated on"),
+            task("choices", "questions whose likeliest answer is taken", ChoiceSelection::specs()),
+            task("questions", "questions whose answer the model writes, greedily", QuestionSelection::specs()),
+        ],
     };
     let sampling = BenchKind {
         id: "sampling",
         about: "what samplers leave of next-token distributions, whether their draws obey it, what they write and cost",
         axes: vec![Axis::Model, Axis::Data, Axis::Sampler, Axis::Seed],
-        probes: vec![Probe::Step, Probe::Generate, Probe::Draw, Probe::SamplerTime],
+        probes: vec![Probe::Step, Probe::Generate, Probe::Draw, Probe::SamplerTime, Probe::Answer],
         settings: SamplingSettings::specs(),
-        tables: vec![data("the text whose steps are taken"), calibration("the text that matched chains are set on")],
+        tables: vec![
+            data("the text whose steps are taken"),
+            calibration("the text that matched chains are set on"),
+            task("questions", "questions whose answer the model writes with the sampler", QuestionSelection::specs()),
+        ],
     };
     Catalog {
         methods: methods::methods(),
@@ -73,6 +83,11 @@ pub fn catalog() -> Catalog {
 /// A text that is no axis.
 fn calibration(about: &'static str) -> TableSpec {
     TableSpec { key: "calib", about, axis: None, required: false, label: "corpus", parameters: TextSelection::specs() }
+}
+
+/// Questions with right answers.
+fn task(key: &'static str, about: &'static str, parameters: Vec<ParameterSpec>) -> TableSpec {
+    TableSpec { key, about, axis: None, required: false, label: "task", parameters }
 }
 
 /// The text of a bench, an axis of its own.

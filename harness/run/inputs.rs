@@ -193,6 +193,31 @@ impl Inputs {
         })
     }
 
+    /// The manifest behind a task's name; `None` for a path.
+    ///
+    /// # Errors
+    /// [`FetchError`] for an unknown name.
+    pub fn task_manifest(&self, name: &str) -> Result<Option<Manifest>, FetchError> {
+        Ok(match self.catalog.task(name)? {
+            CorpusChoice::Named { manifest, .. } => Some(*manifest),
+            CorpusChoice::Path(_) => None,
+        })
+    }
+
+    /// The file of a task.
+    ///
+    /// # Errors
+    /// [`FetchError`] when it is unknown or not there.
+    pub fn task_path(&self, name: &str) -> Result<PathBuf, FetchError> {
+        Ok(match self.catalog.task(name)? {
+            CorpusChoice::Named { manifest, split } => {
+                let folder = self.cache.require(&manifest)?;
+                folder.path.join(split.files.iter().flatten().next().map_or("", String::as_str))
+            }
+            CorpusChoice::Path(path) => path,
+        })
+    }
+
     /// Whether a manifest's files have yet to be fetched. Those that are there are checked, the embedded ones too.
     ///
     /// # Errors

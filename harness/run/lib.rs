@@ -17,13 +17,16 @@ pub mod memory;
 pub mod metrics;
 mod panics;
 mod provoke;
+mod reading;
 pub mod runner;
 pub mod sampling;
 pub mod score;
 pub mod selfwritten;
 pub mod setup;
 pub mod stamp;
+pub mod tasks;
 pub mod text;
 pub mod typical;
+mod writing;
 
 pub use catalog::catalog;

@@ -1,9 +1,9 @@
 //! Runs the probes that a bench's metrics ask for and turns what they saw into observations.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use harness_core::{Failure, Observation, Probe};
+use harness_core::{Arm, Failure, Observation, Probe};
+use harness_methods::sample::Chain;
 use harness_model::decoder::Decoder;
 
 use crate::catalog::Settings;
@@ -13,7 +13,9 @@ use crate::memory;
 use crate::metrics::{Metric, Seen, registry};
 use crate::panics::caught;
 use crate::score::{ScoreError, WindowScore, score_group};
-use crate::setup::Data;
+use crate::inputs::LoadedModel;
+use crate::setup::{Data, Setup};
+use crate::tasks::Tasks;
 
 /// An arm that is ready to be measured.
 #[derive(Debug)]
@@ -30,15 +32,15 @@ pub struct Prepared {
 ///
 /// `progress` is told how many windows of how many are scored. Every arm gives its observations in the order of
 /// `wanted`, or the reason there are none.
-pub fn measure_group(
-    dense: &Decoder,
+pub(crate) fn measure_group(
+    model: &LoadedModel,
     arms: &[&Prepared],
     data: &Data,
-    settings: &Settings,
+    setup: &Setup,
     wanted: &[String],
-    probes: &BTreeSet<Probe>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<Vec<Observation>, Failure>> {
+    let (dense, probes) = (&model.decoder, &setup.probes);
     let mut seen: Vec<Watched> = arms
         .iter()
         .map(|arm| {
@@ -54,8 +56,9 @@ pub fn measure_group(
         score_all(dense, arms, data, &mut seen, progress);
     }
     if probes.contains(&Probe::Time) {
-        time_all(dense, arms, settings, &mut seen);
+        time_all(dense, arms, &setup.settings, &mut seen);
     }
+    ask_all(model, arms, &setup.tasks, &mut seen, progress);
     let metrics = registry();
     if probes.contains(&Probe::Static) {
         let beside = |metric: &&Metric| metric.spec.probe == Probe::Static && metric.spec.needs_dense;
@@ -95,6 +98,41 @@ fn score_all(
     }
     for index in (0..arms.len()).filter(|&index| arms[index].identity) {
         enter(index, dense_scores.as_ref().cloned());
+    }
+}
+
+/// Asks every arm the questions of the bench.
+fn ask_all(
+    model: &LoadedModel,
+    arms: &[&Prepared],
+    tasks: &Tasks,
+    seen: &mut [Watched],
+    progress: &mut dyn FnMut(usize, usize),
+) {
+    let enter = |slot: &mut Watched, stage: &str, outcome: Result<Result<(), String>, String>| {
+        if let Err(reason) = outcome.map_err(|panic| format!("panicked: {panic}")).and_then(|outcome| outcome) {
+            *slot = Err(Failure { stage: stage.to_owned(), reason });
+        }
+    };
+    for (arm, slot) in arms.iter().zip(seen.iter_mut()) {
+        if let (Some(choices), Ok(seen)) = (&tasks.choices, &mut *slot) {
+            let outcome = caught(|| {
+                seen.chosen = (choices.choose(&arm.decoder, progress)?, choices.protocol.clone());
+                Ok(())
+            });
+            enter(slot, "choices", outcome);
+        }
+        if let (Some(questions), Ok(seen)) = (&tasks.questions, &mut *slot) {
+            let total = questions.questions.len();
+            let outcome = caught(|| {
+                let tokenizer = model.tokenizer().map_err(|error| error.to_string())?;
+                let greedy = |name: &str| Chain::build(&[Arm::new("greedy")], 0, name).map_err(|error| error.to_string());
+                let answered = questions.answer(&arm.decoder, tokenizer, &greedy, &mut |done| progress(done, total))?;
+                seen.answered = (answered, questions.protocol.clone());
+                Ok(())
+            });
+            enter(slot, "questions", outcome);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::clock::Throughput;
 use crate::footprint::{Footprint, LayerFootprint};
 use crate::sampling::{self, Sampled};
 use crate::score::{StretchScore, WindowScore};
+use crate::tasks::{self, Answered, Chosen};
 
 /// What the probes saw of one arm in one cell; a probe that nobody asked for left nothing.
 #[derive(Debug, Default)]
@@ -26,6 +27,10 @@ pub struct Seen {
     pub apply_seconds: f64,
     /// What a sampler did.
     pub sampling: Sampled,
+    /// What was chosen for each question, and how they were asked.
+    pub chosen: (Vec<Chosen>, String),
+    /// What was answered to each question, and how they were asked.
+    pub answered: (Vec<Answered>, String),
 }
 
 /// A metric: what it is, and how it is read off what the probes saw.
@@ -45,6 +50,7 @@ pub(crate) const BASE: MetricSpec = MetricSpec {
     probe: Probe::Static,
     reduction: Reduction::Single,
     needs_dense: false,
+    needs: None,
     along: None,
     version: 1,
 };
@@ -57,6 +63,7 @@ const TIMED: MetricSpec = MetricSpec { noise: Noise::Timed, probe: Probe::Time, 
 /// All metrics, in the order reports show them.
 pub fn registry() -> Vec<Metric> {
     let mut all = of_language_models();
+    all.extend(tasks::metrics::registry());
     all.extend(sampling::metrics::registry());
     all
 }

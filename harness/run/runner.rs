@@ -197,7 +197,9 @@ impl Session<'_> {
         model: &LoadedModel,
         cells: &[&Cell],
     ) -> Result<Vec<CellId>, RunError> {
-        let setup = match Setup::of(bench, model, cells, self.inputs, suite_seed) {
+        let probes: BTreeSet<Probe> =
+            bench.metrics.iter().filter_map(|id| self.catalog.metric(id)).map(|metric| metric.probe).collect();
+        let setup = match Setup::of(bench, model, cells, self.inputs, suite_seed, probes) {
             Ok(setup) => setup,
             Err(error) => return self.all_failed(cells, error.stage, &error.reason),
         };
@@ -214,7 +216,7 @@ impl Session<'_> {
                 calibration: setup.calibration.as_ref(),
                 calibration_order: setup.settings.calibration_order.to_value().to_string(),
                 clock: setup.settings.clock(),
-                settings: Vec::new(),
+                settings: setup.tasks.facts(),
                 metrics: &bench.metrics,
                 catalog: self.catalog,
                 seed,
@@ -303,8 +305,6 @@ impl Session<'_> {
                 }
             }
         }
-        let probes: BTreeSet<Probe> =
-            bench.metrics.iter().filter_map(|id| self.catalog.metric(id)).map(|metric| metric.probe).collect();
         for (key, data) in &setup.data {
             let members: Vec<(&CellId, &Cell, &Prepared)> = ready
                 .iter()
@@ -322,17 +322,9 @@ impl Session<'_> {
             let step = format!("{}: measure {} arms of {} on {key}", bench.name, members.len(), model.name);
             let events = &mut *self.events;
             let started = Instant::now();
-            let measured = measure_group(
-                &model.decoder,
-                &prepared,
-                data,
-                &setup.settings,
-                &bench.metrics,
-                &probes,
-                &mut |done, total| {
-                    events(Event::Progress { step: &step, done, total });
-                },
-            );
+            let measured = measure_group(model, &prepared, data, setup, &bench.metrics, &mut |done, total| {
+                events(Event::Progress { step: &step, done, total });
+            });
             let seconds = started.elapsed().as_secs_f64() / members.len() as f64;
             let records: Vec<CellRecord> = members
                 .iter()
@@ -342,12 +334,13 @@ impl Session<'_> {
                         Ok(observations) => (observations, None),
                         Err(failure) => (Vec::new(), Some(failure)),
                     };
+                    let beyond = setup.tasks.beyond(&observations);
                     CellRecord {
                         id: (*id).clone(),
                         cell: (*cell).clone(),
                         observations,
                         failure,
-                        warnings: setup.warnings.clone(),
+                        warnings: setup.warnings.iter().cloned().chain(beyond).collect(),
                         seconds: seconds + prepared.apply_seconds,
                     }
                 })

@@ -1,12 +1,13 @@
 //! What all cells of a bench share on one model: its settings and its texts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use harness_core::{Arm, Axis, Cell, Parameters, Value};
+use harness_core::{Arm, Axis, Cell, Parameters, Probe, Value};
 use harness_suite::Bench;
 
 use crate::catalog::Settings;
 use crate::inputs::{Inputs, LoadedModel};
+use crate::tasks::Tasks;
 use crate::text::{TextSelection, Windows, refuse_overlap, windows};
 
 /// Why a bench cannot begin on a model.
@@ -43,6 +44,8 @@ pub(crate) struct Setup {
     /// Windows by data label.
     pub data: BTreeMap<String, Data>,
     pub calibration: Option<Windows>,
+    pub tasks: Tasks,
+    pub probes: BTreeSet<Probe>,
     pub warnings: Vec<String>,
 }
 
@@ -62,6 +65,7 @@ impl Setup {
         cells: &[&Cell],
         inputs: &Inputs,
         seed: u64,
+        probes: BTreeSet<Probe>,
     ) -> Result<Self, SetupError> {
         let settings = Settings::resolve(&arm_from("settings", &bench.settings))
             .map_err(|error| SetupError::at("settings")(&error))?;
@@ -94,7 +98,8 @@ impl Setup {
                 format!("windows of {length} tokens are longer than the {limit} positions {} was made for", model.name)
             })
             .collect();
-        Ok(Self { settings, data, calibration, warnings })
+        let tasks = Tasks::of(bench, model, inputs, &probes)?;
+        Ok(Self { settings, data, calibration, tasks, probes, warnings })
     }
 
     pub fn data(&self, cell: &Cell) -> Option<&Data> {

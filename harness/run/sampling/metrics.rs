@@ -8,7 +8,7 @@ use harness_judge::self_bleu::SelfBleu;
 use crate::metrics::{BASE, Metric, Seen, absent};
 use crate::sampling::clock::VOCABULARIES;
 use crate::sampling::steps::{ENTROPY_EDGES, StepSums, TruthSums};
-use crate::sampling::{Sampled, WrittenText};
+use crate::sampling::{Sampled, WrittenText, judged_metrics};
 
 const ENTROPY: Option<Along> =
     Some(Along { word: "entropy_bin", label: "entropy of the true next-token distribution (nats)" });
@@ -25,8 +25,13 @@ const TIMED: MetricSpec = MetricSpec {
 };
 
 /// All metrics of samplers, in the order reports show them.
-#[allow(clippy::too_many_lines)]
 pub fn registry() -> Vec<Metric> {
+    let mut all = of_samplers();
+    all.extend(judged_metrics::registry());
+    all
+}
+
+fn of_samplers() -> Vec<Metric> {
     use Direction::{Higher, Lower};
     vec![
         Metric {

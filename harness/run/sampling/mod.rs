@@ -3,6 +3,8 @@
 
 pub(crate) mod bench;
 mod clock;
+mod judged;
+mod judged_metrics;
 pub(crate) mod estimate;
 mod law;
 mod matching;
@@ -15,6 +17,7 @@ mod truth;
 use harness_core::Domain;
 
 pub use clock::SamplerTimes;
+pub use judged::{Judged, Weight};
 pub use law::LawTest;
 pub use steps::{ENTROPY_EDGES, StepSums};
 pub use texts::WrittenText;
@@ -35,6 +38,8 @@ harness_core::parameters! {
         prompt_tokens: usize = 1, Domain::closed(1.0, 1_000_000.0);
         /// The second model of arms that need one: the draft of `speculative`, the amateur of `contrastive-decoding`.
         second: String = String::new();
+        /// A model that reads the written texts beside those of people.
+        judge: String = String::new();
         /// Interleaved rounds of every timed metric.
         rounds: usize = 5, Domain::closed(1.0, 1000.0);
     }
@@ -55,6 +60,8 @@ pub struct Sampled {
     pub law: Option<LawTest>,
     /// What it wrote.
     pub texts: Vec<WrittenText>,
+    /// What the judge says of that.
+    pub judged: Option<Judged>,
     /// What it costs.
     pub times: SamplerTimes,
 }

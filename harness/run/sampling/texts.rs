@@ -1,13 +1,12 @@
 //! The generate probe: texts that a model writes with a chain or a decoder, and whether the language allows them.
 
-use harness_kernels::logits;
 use harness_language::{Language, Start, TruthState};
 use harness_methods::decode::{LanguageModel, Models, Task};
-use harness_methods::sample::Past;
 use harness_model::decoder::Decoder;
 
 use crate::decode::PrefixCached;
 use crate::sampling::recipe::Recipe;
+use crate::writing::{self, Job, Written};
 
 /// A text and what the model and the language say of it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -50,52 +49,43 @@ pub fn write(
     prompts: &Prompts,
 ) -> Result<Vec<WrittenText>, String> {
     let Prompts { tokens, start, count, length } = prompts;
-    let alike = recipe.decoder().is_some_and(|(decoder, _)| !decoder.needs().stages);
+    let method = recipe.decoder();
+    let alike = method.as_ref().is_some_and(|(method, _)| !method.needs().stages);
     let count = if alike { tokens.len().min(*count) } else { *count };
-    let one = |number: usize| -> Result<WrittenText, String> {
-        let prompt = tokens[number % tokens.len()].as_slice();
-        let length = *length.min(&decoder.config().max_positions.saturating_sub(prompt.len()));
-        let name = format!("text {number}");
-        let mut text = match recipe.decoder() {
-            Some(_) => decoded(decoder, second, recipe, &name, (prompt, length)),
-            None => sampled(decoder, recipe, &name, (prompt, length)),
-        }
-        .map_err(|error| format!("{name}: {error}"))?;
-        if let Some(language) = language {
-            judge(&mut text, language, *start, prompt).map_err(|error| format!("{name}: {error}"))?;
-        }
-        Ok(text)
+    let prompt = |number: usize| tokens[number % tokens.len()].as_slice();
+    let length = |number: usize| (*length).min(decoder.config().max_positions.saturating_sub(prompt(number).len()));
+    let name = |number: usize| format!("text {number}");
+    let mut texts = if method.is_some() {
+        let one = |number: usize| {
+            decoded(decoder, second, recipe, &name(number), (prompt(number), length(number)))
+                .map_err(|error| format!("text {number}: {error}"))
+        };
+        (0..count).map(one).collect::<Result<Vec<WrittenText>, String>>()?
+    } else {
+        let job = |number: usize| {
+            let chain = recipe.chain(&name(number))?;
+            Ok(Job { prompt: prompt(number), chain, length: length(number) })
+        };
+        let jobs = (0..count).map(job).collect::<Result<Vec<Job>, String>>()?;
+        let written = writing::write(decoder, jobs, &|_, _| false, &mut |_| {})?;
+        let text = |Written { tokens, surprise, .. }| WrittenText {
+            calls: tokens.len(),
+            tokens,
+            model_surprise: surprise,
+            ..WrittenText::default()
+        };
+        written.into_iter().map(text).collect()
     };
-    (0..count).map(one).collect()
-}
-
-/// A text token by token.
-fn sampled(
-    decoder: &Decoder,
-    recipe: &Recipe,
-    name: &str,
-    (prompt, length): (&[u32], usize),
-) -> Result<WrittenText, String> {
-    let mut chain = recipe.chain(name)?;
-    let mut cache = decoder.new_cache();
-    let mut text = WrittenText::default();
-    let mut row = decoder.logits_last(prompt, &mut cache).map_err(|error| error.to_string())?;
-    while text.tokens.len() < length {
-        let past = Past { prompt, generated: &text.tokens };
-        let last = chain.next(&row, past).map_err(|error| error.to_string())?.token;
-        text.model_surprise += logits::statistics(&row).log_sum_exp - f64::from(row[last as usize]);
-        text.tokens.push(last);
-        text.calls += 1;
-        if decoder.config().eos.contains(&last) || text.tokens.len() == length {
-            break;
+    if let Some(language) = language {
+        for (number, text) in texts.iter_mut().enumerate() {
+            judge(text, language, *start, prompt(number)).map_err(|error| format!("text {number}: {error}"))?;
         }
-        row = decoder.logits_last(&[last], &mut cache).map_err(|error| error.to_string())?;
     }
-    Ok(text)
+    Ok(texts)
 }
 
 /// The best text that a decoder finds.
-fn decoded(
+pub(super) fn decoded(
     decoder: &Decoder,
     second: Option<&Decoder>,
     recipe: &Recipe,

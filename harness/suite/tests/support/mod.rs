@@ -48,6 +48,7 @@ fn metric(id: &'static str) -> MetricSpec {
         probe: Probe::Static,
         reduction: Reduction::Single,
         needs_dense: false,
+        needs: (id == "bytes").then_some("calib"),
         along: (id == "kl").then_some(Along { word: "token", label: "place in the window" }),
         version: 1,
     }

@@ -1,0 +1,122 @@
+//! The metrics of tasks: accuracy of choices and of generated answers. One question is one sample, so arms are paired
+//! on questions.
+
+use harness_core::{Direction, MetricSpec, Noise, Observation, Probe, Reduction};
+
+use super::{Answered, Chosen};
+use crate::metrics::{BASE, Metric, Seen, absent};
+
+const CHOSEN: MetricSpec = MetricSpec {
+    direction: Direction::Higher,
+    noise: Noise::Sampled,
+    probe: Probe::Choose,
+    reduction: Reduction::Ratio,
+    needs: Some("choices"),
+    ..BASE
+};
+const ANSWERED: MetricSpec = MetricSpec { probe: Probe::Answer, needs: Some("questions"), ..CHOSEN };
+
+pub(crate) fn registry() -> Vec<Metric> {
+    use Direction::{Lower, Neutral};
+    vec![
+        Metric {
+            spec: MetricSpec {
+                id: "acc",
+                about: "share of multiple-choice questions whose likeliest answer is right",
+                ..CHOSEN
+            },
+            observe: |spec, seen| chosen(spec, seen, |chosen| chosen.plain),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "acc_norm",
+                about: "share of multiple-choice questions whose likeliest answer by character is right",
+                ..CHOSEN
+            },
+            observe: |spec, seen| chosen(spec, seen, |chosen| chosen.by_character),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "acc_bytes",
+                about: "share of multiple-choice questions whose likeliest answer by byte is right",
+                ..CHOSEN
+            },
+            observe: |spec, seen| chosen(spec, seen, |chosen| chosen.by_byte),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "exact_match",
+                about: "share of generated answers whose last number is the right one, written alike",
+                ..ANSWERED
+            },
+            observe: |spec, seen| answered(spec, seen, |answer| f64::from(answer.right)),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "exact_match_stated",
+                about: "share of generated answers that say `the answer is` the right number, as the examples do",
+                ..ANSWERED
+            },
+            observe: |spec, seen| answered(spec, seen, |answer| f64::from(answer.stated)),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "same_number",
+                about: "share of generated answers whose last number is the right one, however it is written",
+                ..ANSWERED
+            },
+            observe: |spec, seen| answered(spec, seen, |answer| f64::from(answer.same_number)),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "unanswered",
+                about: "share of generated answers without a number",
+                direction: Lower,
+                ..ANSWERED
+            },
+            observe: |spec, seen| answered(spec, seen, |answer| f64::from(answer.unanswered)),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "cut_off",
+                about: "share of generated answers that their number of tokens ended",
+                direction: Lower,
+                ..ANSWERED
+            },
+            observe: |spec, seen| answered(spec, seen, |answer| f64::from(answer.cut_off)),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "answer_tokens",
+                about: "tokens of a generated answer",
+                unit: "tokens",
+                direction: Neutral,
+                ..ANSWERED
+            },
+            observe: |spec, seen| answered(spec, seen, |answer| answer.tokens as f64),
+        },
+    ]
+}
+
+fn by_question(spec: &MetricSpec, samples: Vec<f64>, protocol: &str) -> Observation {
+    if samples.is_empty() {
+        return absent(spec, "no question was asked");
+    }
+    Observation {
+        weights: vec![1.0; samples.len()],
+        clusters: (0..samples.len() as u32).collect(),
+        samples,
+        protocol: Some(protocol.to_owned()),
+        ..Observation::absent(spec.id, spec.reduction, None)
+    }
+}
+
+fn chosen(spec: &MetricSpec, seen: &Seen, right: fn(&Chosen) -> bool) -> Observation {
+    let (chosen, protocol) = &seen.chosen;
+    by_question(spec, chosen.iter().map(|chosen| f64::from(right(chosen))).collect(), protocol)
+}
+
+fn answered(spec: &MetricSpec, seen: &Seen, sample: fn(&Answered) -> f64) -> Observation {
+    let (answers, protocol) = &seen.answered;
+    by_question(spec, answers.iter().map(sample).collect(), protocol)
+}

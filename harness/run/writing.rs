@@ -1,0 +1,153 @@
+//! Writing many texts with one model at a time: sequences of any lengths step together, so that the weights are read
+//! once for all of them.
+
+use harness_kernels::logits;
+use harness_methods::sample::{Chain, Past};
+use harness_model::cache::KvCache;
+use harness_model::decoder::Decoder;
+use harness_model::error::ModelError;
+use rayon::prelude::*;
+
+/// Sequences that step together.
+const TOGETHER: usize = 24;
+
+/// A text to write.
+pub struct Job<'a> {
+    /// The tokens it goes on from, at least one.
+    pub prompt: &'a [u32],
+    /// Its sampler, fresh.
+    pub chain: Chain,
+    /// Tokens at most.
+    pub length: usize,
+}
+
+/// A text as it was written.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Written {
+    /// Its tokens, with the end mark where it has one.
+    pub tokens: Vec<u32>,
+    /// −log p of the tokens under the model's own distribution, summed, in nats.
+    pub surprise: f64,
+    /// It was ended by its number of tokens.
+    pub cut_off: bool,
+}
+
+/// A text in the making.
+struct Open<'a> {
+    place: usize,
+    job: Job<'a>,
+    row: Vec<f32>,
+    text: Written,
+}
+
+/// Writes texts up to the end mark, to where `stop` says so, or to so many tokens; the texts in the order of the jobs.
+///
+/// `stop` is asked after each token, with the number of the job and its tokens. `progress` is told how many texts are
+/// done. What is written depends on the jobs and their order alone.
+///
+/// # Errors
+/// The text and why it cannot go on.
+pub fn write(
+    decoder: &Decoder,
+    jobs: Vec<Job<'_>>,
+    stop: &(dyn Fn(usize, &[u32]) -> bool + Sync),
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<Written>, String> {
+    let mut done = vec![Written::default(); jobs.len()];
+    let start = Start::of(decoder, &jobs).map_err(|error| error.to_string())?;
+    let mut waiting = jobs.into_iter().enumerate();
+    let mut open: Vec<Open> = Vec::new();
+    let mut caches: Vec<KvCache> = Vec::new();
+    let mut finished = 0;
+    loop {
+        while open.len() < TOGETHER
+            && let Some((place, job)) = waiting.next()
+        {
+            let named = |error: ModelError| format!("text {place}: {error}");
+            let (cache, row) = start.prompt(decoder, job.prompt).map_err(named)?;
+            caches.push(cache);
+            open.push(Open { place, job, row, text: Written::default() });
+        }
+        if open.is_empty() {
+            return Ok(done);
+        }
+        let ended: Result<Vec<bool>, String> = open
+            .par_iter_mut()
+            .map(|text| text.choose(decoder.config().eos.as_slice(), stop).map_err(|error| format!("text {}: {error}", text.place)))
+            .collect();
+        for (at, _) in ended?.iter().enumerate().filter(|(_, ended)| **ended).rev() {
+            let text = open.remove(at);
+            caches.remove(at);
+            done[text.place] = text.text;
+            finished += 1;
+            progress(finished);
+        }
+        step(decoder, &mut open, &mut caches).map_err(|error| error.to_string())?;
+    }
+}
+
+impl Open<'_> {
+    /// Takes the next token; whether it was the last.
+    fn choose(&mut self, ends: &[u32], stop: &(dyn Fn(usize, &[u32]) -> bool + Sync)) -> Result<bool, String> {
+        let past = Past { prompt: self.job.prompt, generated: &self.text.tokens };
+        let token = self.job.chain.next(&self.row, past).map_err(|error| error.to_string())?.token;
+        self.text.surprise += logits::statistics(&self.row).log_sum_exp - f64::from(self.row[token as usize]);
+        self.text.tokens.push(token);
+        if ends.contains(&token) || stop(self.place, &self.text.tokens) {
+            return Ok(true);
+        }
+        self.text.cut_off = self.text.tokens.len() >= self.job.length;
+        Ok(self.text.cut_off)
+    }
+}
+
+/// One step of all open texts.
+fn step(decoder: &Decoder, open: &mut [Open], caches: &mut [KvCache]) -> Result<(), ModelError> {
+    let tokens: Vec<u32> = open.iter().filter_map(|text| text.text.tokens.last().copied()).collect();
+    if tokens.is_empty() {
+        return Ok(());
+    }
+    let hidden = decoder.step_each(&tokens, caches)?;
+    let mut rows = Vec::new();
+    decoder.logits_into(&hidden, 0..tokens.len(), &mut rows)?;
+    for (text, row) in open.iter_mut().zip(rows.chunks(decoder.config().vocab_size)) {
+        text.row.clear();
+        text.row.extend_from_slice(row);
+    }
+    Ok(())
+}
+
+/// The beginning that all prompts share, read once.
+struct Start {
+    cache: KvCache,
+}
+
+impl Start {
+    fn of(decoder: &Decoder, jobs: &[Job]) -> Result<Self, ModelError> {
+        let mut cache = decoder.new_cache();
+        if let [first, rest @ ..] = jobs
+            && !rest.is_empty()
+        {
+            let shortest = jobs.iter().map(|job| job.prompt.len()).min().unwrap_or(0);
+            let mut shared = shortest.saturating_sub(1);
+            for job in rest {
+                shared = first.prompt.iter().zip(job.prompt).take(shared).take_while(|(a, b)| a == b).count();
+            }
+            if shared > 0 {
+                decoder.logits_last(&first.prompt[..shared], &mut cache)?;
+            }
+        }
+        Ok(Self { cache })
+    }
+
+    /// A prompt read to its end: its cache and the logits after it.
+    fn prompt(&self, decoder: &Decoder, prompt: &[u32]) -> Result<(KvCache, Vec<f32>), ModelError> {
+        let shared = self.cache.len();
+        let mut cache = match shared {
+            0 => decoder.new_cache(),
+            _ => KvCache::gather(&[(&self.cache, 0)], shared)?,
+        };
+        let row = decoder.logits_last(&prompt[shared..], &mut cache)?;
+        Ok((cache, row))
+    }
+}
