@@ -6,7 +6,7 @@ use harness_methods::sample::Past;
 use rayon::prelude::*;
 
 use crate::inputs::LoadedModel;
-use crate::sampling::bench::logits;
+use crate::sampling::measure::logits;
 use crate::sampling::recipe::Recipe;
 use crate::text::Windows;
 

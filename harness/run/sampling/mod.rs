@@ -8,6 +8,7 @@ mod judged_metrics;
 pub(crate) mod estimate;
 mod law;
 mod matching;
+mod measure;
 pub mod metrics;
 mod recipe;
 mod steps;
