@@ -143,8 +143,8 @@ fn manifolds_agree_with_nearest_neighbours_of_scikit_learn() {
         let (real, generated) = (rows(&real), rows(&generated));
         let manifold = |rows| Manifold::new(rows, read(&case["k"])).unwrap();
         let found = manifold(&real).overlap(&manifold(&generated)).unwrap();
-        near(found.precision, &case["precision"], 1e-12);
-        near(found.recall, &case["recall"], 1e-12);
+        near(found.precision(), &case["precision"], 1e-12);
+        near(found.recall(), &case["recall"], 1e-12);
         near(found.density, &case["density"], 1e-12);
         near(found.coverage, &case["coverage"], 1e-12);
         let realism = manifold(&real).realism(&generated, true).unwrap();

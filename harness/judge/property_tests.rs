@@ -203,9 +203,9 @@ fn dropped_modes_cost_recall_and_no_precision() {
     let (real, same, half) = (draw(8), draw(8), draw(4));
     let manifold = |values| Manifold::new(&Rows::new(values, 2).unwrap(), 3).unwrap();
     let found = manifold(&real).overlap(&manifold(&same)).unwrap();
-    assert!(found.precision > 0.9 && found.recall > 0.9, "{found:?}");
+    assert!(found.precision() > 0.9 && found.recall() > 0.9, "{found:?}");
     let found = manifold(&real).overlap(&manifold(&half)).unwrap();
-    assert!(found.precision > 0.9 && (found.recall - 0.5).abs() < 0.05 && found.coverage <= 0.5, "{found:?}");
+    assert!(found.precision() > 0.9 && (found.recall() - 0.5).abs() < 0.05 && found.coverage <= 0.5, "{found:?}");
 }
 
 /// The same numbers on one thread and on many.

@@ -224,14 +224,7 @@ impl Decoder {
     }
 
     /// Rotates queries and keys and attends, `(batch, sequence, heads · head_dim)`.
-    fn attend(
-        &self,
-        layer: usize,
-        q: Tensor,
-        k: Tensor,
-        v: &Tensor,
-        past: Past<'_>,
-    ) -> candle_core::Result<Tensor> {
+    fn attend(&self, layer: usize, q: Tensor, k: Tensor, v: &Tensor, past: Past<'_>) -> candle_core::Result<Tensor> {
         let (batch, queries, _) = q.dims3()?;
         let cache = match past {
             Past::Nothing => None,

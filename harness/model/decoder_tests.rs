@@ -81,11 +81,13 @@ fn sequences_of_different_lengths_step_together() {
         let decoder = decoder(&case.config);
         let vocabulary = case.config.vocab_size;
         let full = all_logits(&decoder, &[&case.tokens]);
-        let mut caches: Vec<KvCache> = [3, 11, 1, 7].map(|length| {
-            let mut cache = decoder.new_cache();
-            decoder.step(&[&case.tokens[..length]], &mut cache, 1).unwrap();
-            cache
-        }).into();
+        let mut caches: Vec<KvCache> = [3, 11, 1, 7]
+            .map(|length| {
+                let mut cache = decoder.new_cache();
+                decoder.step(&[&case.tokens[..length]], &mut cache, 1).unwrap();
+                cache
+            })
+            .into();
         for _ in 0..3 {
             let places: Vec<usize> = caches.iter().map(KvCache::len).collect();
             let tokens: Vec<u32> = places.iter().map(|at| case.tokens[*at]).collect();

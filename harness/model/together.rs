@@ -29,7 +29,9 @@ impl Decoder {
             for layer in 0..self.blocks.len() {
                 hidden = self.run_block(layer, &hidden, Past::Each(&mut *caches), None, None)?;
             }
-            caches.iter_mut().for_each(|cache| cache.advance(1));
+            for cache in &mut *caches {
+                cache.advance(1);
+            }
             self.final_norm(&hidden.reshape((tokens.len(), width)).doing(doing)?)
         })
     }

@@ -5,12 +5,13 @@ use std::time::Instant;
 
 use harness_core::{Arm, Axis, Catalog, Parameters, Probe, Value};
 use harness_model::decoder::Decoder;
-use harness_suite::{Plan, Suite};
+use harness_suite::{Bench, Plan, Suite};
 use rayon::prelude::*;
 
 use crate::calibrate::CalibrationOrder;
 use crate::catalog::Settings;
 use crate::sampling;
+use crate::tasks::{ChoiceSelection, QuestionSelection};
 use crate::text::TextSelection;
 
 /// Bytes that a run needs beside weights and statistics: program, logits, text.
@@ -181,6 +182,12 @@ pub fn estimates(
                     2.0 * size.parameters as f64 * settings.prefill_tokens as f64 / (machine.operations * EFFICIENCY);
                 seconds += rounds * (prefill + settings.decode_tokens as f64 * size.bytes as f64 / machine.bandwidth);
             }
+            if asks(Probe::Choose) {
+                seconds += cells.len() as f64 * choices(bench, size, machine);
+            }
+            if asks(Probe::Answer) {
+                seconds += cells.len() as f64 * answers(bench, size, machine);
+            }
             let states = calibration
                 * size.hidden
                 * 4
@@ -201,6 +208,38 @@ pub fn estimates(
             })
         })
         .collect()
+}
+
+/// Tokens of a question with all its answers, each behind the question, about.
+const CHOICES: f64 = 120.0;
+/// Tokens of a question, without the examples that all share, about.
+const QUESTION: f64 = 100.0;
+/// Share of the allowed tokens that an answer has, about.
+const ANSWERED: f64 = 0.6;
+
+/// Seconds for a token of texts that are written together.
+pub(crate) fn together(size: &ModelSize, machine: Machine) -> f64 {
+    2.0 * size.parameters as f64 / (machine.operations * EFFICIENCY / 2.0)
+}
+
+/// Seconds for a token that is read.
+fn read(size: &ModelSize, machine: Machine) -> f64 {
+    2.0 * size.parameters as f64 / (machine.operations * EFFICIENCY)
+}
+
+/// Seconds that weighing the answers of a bench takes a model.
+fn choices(bench: &Bench, size: &ModelSize, machine: Machine) -> f64 {
+    let selection = bench.tables.get("choices").map(|table| ChoiceSelection::resolve(&set(&table.parameters)));
+    selection.and_then(Result::ok).map_or(0.0, |asked| asked.items as f64 * CHOICES * read(size, machine))
+}
+
+/// Seconds that answering the questions of a bench takes a model.
+pub(crate) fn answers(bench: &Bench, size: &ModelSize, machine: Machine) -> f64 {
+    let selection = bench.tables.get("questions").map(|table| QuestionSelection::resolve(&set(&table.parameters)));
+    selection.and_then(Result::ok).map_or(0.0, |asked| {
+        let written = ANSWERED * asked.tokens as f64 * together(size, machine);
+        asked.items as f64 * (QUESTION * read(size, machine) + written)
+    })
 }
 
 /// Tokens of the windows that a table selects.

@@ -9,11 +9,11 @@ use harness_model::decoder::Decoder;
 use crate::catalog::Settings;
 use crate::clock::{self, Clock};
 use crate::footprint::Footprint;
+use crate::inputs::LoadedModel;
 use crate::memory;
 use crate::metrics::{Metric, Seen, registry};
 use crate::panics::caught;
 use crate::score::{ScoreError, WindowScore, score_group};
-use crate::inputs::LoadedModel;
 use crate::setup::{Data, Setup};
 use crate::tasks::Tasks;
 
@@ -123,10 +123,11 @@ fn ask_all(
             enter(slot, "choices", outcome);
         }
         if let (Some(questions), Ok(seen)) = (&tasks.questions, &mut *slot) {
-            let total = questions.questions.len();
+            let total = questions.asked.len();
             let outcome = caught(|| {
                 let tokenizer = model.tokenizer().map_err(|error| error.to_string())?;
-                let greedy = |name: &str| Chain::build(&[Arm::new("greedy")], 0, name).map_err(|error| error.to_string());
+                let greedy =
+                    |name: &str| Chain::build(&[Arm::new("greedy")], 0, name).map_err(|error| error.to_string());
                 let answered = questions.answer(&arm.decoder, tokenizer, &greedy, &mut |done| progress(done, total))?;
                 seen.answered = (answered, questions.protocol.clone());
                 Ok(())

@@ -73,7 +73,10 @@ pub fn write(
         }
         let ended: Result<Vec<bool>, String> = open
             .par_iter_mut()
-            .map(|text| text.choose(decoder.config().eos.as_slice(), stop).map_err(|error| format!("text {}: {error}", text.place)))
+            .map(|text| {
+                text.choose(decoder.config().eos.as_slice(), stop)
+                    .map_err(|error| format!("text {}: {error}", text.place))
+            })
             .collect();
         for (at, _) in ended?.iter().enumerate().filter(|(_, ended)| **ended).rev() {
             let text = open.remove(at);
@@ -151,3 +154,7 @@ impl Start {
         Ok((cache, row))
     }
 }
+
+#[cfg(test)]
+#[path = "writing_tests.rs"]
+mod tests;

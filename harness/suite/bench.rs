@@ -297,7 +297,8 @@ fn read_metrics(node: &Node, kind: &BenchKind, catalog: &Catalog, faults: &mut F
                 .help(format!("write metrics = \"all\", or a list of {}", known.join(", "))),
         ),
         Some(value) if value.text() == Some("all") => {
-            let possible = catalog.metrics_of(kind).filter(|metric| metric.needs.is_none_or(|key| node.get(key).is_some()));
+            let possible =
+                catalog.metrics_of(kind).filter(|metric| metric.needs.is_none_or(|key| node.get(key).is_some()));
             return possible.map(|metric| metric.id.to_owned()).collect();
         }
         Some(value) if value.each().is_empty() => {
@@ -319,8 +320,9 @@ fn read_metrics(node: &Node, kind: &BenchKind, catalog: &Catalog, faults: &mut F
             let lacking = catalog.metric(id).and_then(|metric| metric.needs).filter(|key| node.get(key).is_none());
             if let Some(key) = lacking {
                 faults.push(
-                    Diagnostic::new(span, format!("`{id}` needs `{key}`, which this bench lacks"))
-                        .help(format!("`harness check` knows the keys of `{key}`; leave `{id}` out, or write {key} = …")),
+                    Diagnostic::new(span, format!("`{id}` needs `{key}`, which this bench lacks")).help(format!(
+                        "`harness check` knows the keys of `{key}`; leave `{id}` out, or write {key} = …"
+                    )),
                 );
             }
             metrics.push((id.to_owned(), span));

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use harness_core::{Axis, Catalog, Cell, Parameters, Probe};
+use harness_core::{Arm, Axis, Catalog, Cell, Parameters, Probe};
+use harness_methods::decode;
 use harness_suite::Bench;
 
-use crate::estimate::{BASE_BYTES, EFFICIENCY, Estimate, Machine, ModelSize, set, tokens_of};
+use crate::estimate::{BASE_BYTES, EFFICIENCY, Estimate, Machine, ModelSize, answers, set, together, tokens_of};
 use crate::sampling::SamplingSettings;
 
 /// Seconds that a chain and the sums over what it leaves take for a token of the vocabulary.
@@ -14,6 +15,10 @@ const STEP: f64 = 20e-9;
 const DECODE: f64 = 100e-6;
 /// Seconds of one time of all made-up rows.
 const ROWS: f64 = 20e-3;
+
+fn calls_the_model(label: &str) -> bool {
+    Arm::parse_chain(label).is_ok_and(|arms| decode::first(&arms).is_ok_and(|found| found.is_some()))
+}
 
 /// The cost of the cells of a sampling bench on one model.
 pub fn estimate(
@@ -39,7 +44,14 @@ pub fn estimate(
         seconds += if asks(Probe::Draw) { settings.draws as f64 * step } else { 0.0 };
         if asks(Probe::Generate) {
             let tokens = (settings.sequences * settings.sequence_tokens) as f64;
-            seconds += tokens * (size.bytes as f64 / machine.bandwidth + DECODE + step);
+            let decoder = cell.label(Axis::Sampler).is_some_and(calls_the_model);
+            // Decoders write one text at a time, samplers many together.
+            seconds +=
+                tokens * if decoder { size.bytes as f64 / machine.bandwidth + DECODE } else { together(size, machine) };
+            seconds += tokens * step;
+        }
+        if asks(Probe::Answer) {
+            seconds += answers(bench, size, machine);
         }
         seconds += if asks(Probe::SamplerTime) { (settings.rounds + 1) as f64 * ROWS } else { 0.0 };
     }

@@ -95,8 +95,11 @@ impl<'m> Judge<'m> {
     pub fn of(&self, texts: &[WrittenText]) -> Result<Judged, String> {
         let prompts = self.prompts.len();
         let tokens: Vec<Vec<u32>> = texts.iter().map(|text| self.without_end(&text.tokens)).collect();
-        let pairs: Vec<(&[u32], &[u32])> =
-            tokens.iter().enumerate().map(|(at, text)| (self.prompts[at % prompts].as_slice(), text.as_slice())).collect();
+        let pairs: Vec<(&[u32], &[u32])> = tokens
+            .iter()
+            .enumerate()
+            .map(|(at, text)| (self.prompts[at % prompts].as_slice(), text.as_slice()))
+            .collect();
         let written = self.weights(&pairs)?;
         // Sets of one size, one text a prompt; an empty text has no state.
         let firsts: Vec<usize> = (0..tokens.len().min(prompts)).filter(|at| !tokens[*at].is_empty()).collect();
@@ -139,7 +142,9 @@ impl<'m> Judge<'m> {
             let written: Vec<&[u32]> = texts.iter().skip(at).step_by(prompts).map(Vec::as_slice).collect();
             let [first, others @ ..] = written.as_slice() else { continue };
             if others.is_empty() {
-                return Err("it takes two texts of each prompt; set `sequences` to twice the `windows` or more".to_owned());
+                return Err(
+                    "it takes two texts of each prompt; set `sequences` to twice the `windows` or more".to_owned()
+                );
             }
             let score = |text: &[u32]| dna_bscore(text, others, LENGTHS).map(|found| found.score);
             // Empty regenerations say nothing of this prompt.

@@ -104,11 +104,7 @@ pub(super) fn registry() -> Vec<Metric> {
 }
 
 /// What was found, or the observation that says why nothing was.
-fn of<'s, T>(
-    spec: &MetricSpec,
-    seen: &'s Seen,
-    part: fn(&Judged) -> &Result<T, String>,
-) -> Result<&'s T, Observation> {
+fn of<'s, T>(spec: &MetricSpec, seen: &'s Seen, part: fn(&Judged) -> &Result<T, String>) -> Result<&'s T, Observation> {
     let judged = seen.sampling.judged.as_ref().ok_or_else(|| absent(spec, "no judge read the texts"))?;
     part(judged).as_ref().map_err(|reason| absent(spec, reason))
 }

@@ -108,10 +108,8 @@ fn together(
         });
     }
     if probes.contains(&Probe::SamplerTime) {
-        let (live, recipes): (Vec<usize>, Vec<&Recipe>) = (works.iter().enumerate())
-            .filter(|(_, work)| work.steps())
-            .map(|(at, work)| (at, &work.recipe))
-            .unzip();
+        let (live, recipes): (Vec<usize>, Vec<&Recipe>) =
+            (works.iter().enumerate()).filter(|(_, work)| work.steps()).map(|(at, work)| (at, &work.recipe)).unzip();
         let found = clock::times(&model.decoder, &recipes, &rows, settings.rounds);
         for (at, found) in live.into_iter().zip(found) {
             works[at].enter("time", found, |seen, times| seen.sampling.times = times);

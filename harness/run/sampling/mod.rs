@@ -3,9 +3,9 @@
 
 pub(crate) mod bench;
 mod clock;
+pub(crate) mod estimate;
 mod judged;
 mod judged_metrics;
-pub(crate) mod estimate;
 mod law;
 mod matching;
 mod measure;

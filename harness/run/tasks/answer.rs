@@ -10,6 +10,7 @@ use crate::writing::{Job, Written, write};
 
 /// What came of one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a metric of its own")]
 pub struct Answered {
     /// Whether the last number of the answer is right.
     pub right: bool,
@@ -38,7 +39,7 @@ impl Questions {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Answered>, String> {
         let jobs: Result<Vec<Job>, String> = self
-            .questions
+            .asked
             .iter()
             .enumerate()
             .map(|(number, question)| {
@@ -57,7 +58,7 @@ impl Questions {
 
     /// The prompts in the order of the questions.
     pub fn prompts(&self) -> impl Iterator<Item = &[u32]> {
-        self.questions.iter().map(|question| question.prompt.as_slice())
+        self.asked.iter().map(|question| question.prompt.as_slice())
     }
 
     /// Judges answers, one a question.
@@ -69,7 +70,7 @@ impl Questions {
         let one = |(number, (question, written)): (usize, (&Question, &Written))| {
             judge(written, tokenizer, &question.gold, &stops).map_err(|error| format!("question {number}: {error}"))
         };
-        self.questions.iter().zip(texts).enumerate().map(one).collect()
+        self.asked.iter().zip(texts).enumerate().map(one).collect()
     }
 }
 

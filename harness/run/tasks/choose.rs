@@ -58,19 +58,15 @@ impl Choices {
         if wanted > found {
             return Err(TaskError::TooFew { path: path.to_owned(), found, wanted });
         }
-        let tokenizer = model.tokenizer().map_err(|error| TaskError::Template {
-            model: model.name.clone(),
-            reason: error.to_string(),
-        })?;
+        let tokenizer = model
+            .tokenizer()
+            .map_err(|error| TaskError::Template { model: model.name.clone(), reason: error.to_string() })?;
         let context = model.decoder.config().max_positions;
         let mut asked = Vec::with_capacity(wanted);
         let mut facts: Vec<String> = Vec::new();
         for group in spread(found, wanted).map(|at| groups[at]) {
-            let wrong = |reason: String| TaskError::Question {
-                path: path.to_owned(),
-                question: group[0].doc_id,
-                reason,
-            };
+            let wrong =
+                |reason: String| TaskError::Question { path: path.to_owned(), question: group[0].doc_id, reason };
             let gold = group[0].label.as_u64().map(|gold| gold as usize).filter(|gold| *gold < group.len());
             let gold = gold.ok_or_else(|| {
                 wrong(format!("its `label` is {} and it has {} answers", group[0].label, group.len()))
@@ -80,7 +76,7 @@ impl Choices {
             }
             let mut choices = Vec::new();
             for request in group {
-                let (question, answer) = (&request.request.context, &request.request.continuation);
+                let (question, answer) = (&request.body.context, &request.body.continuation);
                 // Spaces at the end of a question belong to the first word of the answer.
                 let kept = question.trim_end_matches(' ');
                 let before = tokenizer.encode(kept, true)?;
@@ -115,16 +111,20 @@ impl Choices {
     /// # Errors
     /// What stops the model.
     pub fn choose(&self, decoder: &Decoder, progress: &mut dyn FnMut(usize, usize)) -> Result<Vec<Chosen>, String> {
+        let found = self.weigh(decoder, progress)?;
+        self.asked.iter().zip(&found).map(|(asked, log_likelihoods)| asked.judge(log_likelihoods)).collect()
+    }
+
+    /// Σ ln p of each answer's tokens behind its question, question by question.
+    pub(super) fn weigh(
+        &self,
+        decoder: &Decoder,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Vec<f64>>, String> {
         let passages: Vec<&Passage> =
             self.asked.iter().flat_map(|asked| asked.choices.iter().map(|choice| &choice.passage)).collect();
-        let found = log_likelihoods(decoder, &passages, progress)?;
-        let mut rest = found.as_slice();
-        let judge = |asked: &Asked| {
-            let (own, behind) = rest.split_at(asked.choices.len());
-            rest = behind;
-            asked.judge(own)
-        };
-        self.asked.iter().map(judge).collect()
+        let mut found = log_likelihoods(decoder, &passages, progress)?.into_iter();
+        Ok(self.asked.iter().map(|asked| found.by_ref().take(asked.choices.len()).collect()).collect())
     }
 }
 

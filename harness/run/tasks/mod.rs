@@ -5,6 +5,8 @@ mod chat;
 pub(crate) mod choose;
 pub mod metrics;
 mod questions;
+#[cfg(test)]
+mod real_tests;
 mod requests;
 
 use std::collections::BTreeSet;
@@ -19,8 +21,8 @@ use crate::inputs::{Inputs, LoadedModel};
 use crate::setup::{SetupError, arm_from};
 
 pub use answer::Answered;
-pub use choose::Chosen;
 pub(crate) use choose::Choices;
+pub use choose::Chosen;
 pub(crate) use questions::Questions;
 
 harness_core::parameters! {
@@ -61,7 +63,9 @@ pub enum TaskError {
         source: std::io::Error,
     },
     /// A line that is no request.
-    #[error("{path}, line {line}: {reason}; every line holds one request as JSON, with `doc_id`, `label` and `request.context`")]
+    #[error(
+        "{path}, line {line}: {reason}; every line holds one request as JSON, with `doc_id`, `label` and `request.context`"
+    )]
     Line {
         /// The file.
         path: PathBuf,
@@ -108,7 +112,9 @@ pub enum TaskError {
         reason: String,
     },
     /// Too long for the model.
-    #[error("{path}, question {question}: {tokens} tokens with the answer, more than the {context} positions of {model}; ask for fewer `shots` or `tokens`")]
+    #[error(
+        "{path}, question {question}: {tokens} tokens with the answer, more than the {context} positions of {model}; ask for fewer `shots` or `tokens`"
+    )]
     TooLong {
         /// The file.
         path: PathBuf,
@@ -167,9 +173,10 @@ impl Tasks {
     /// Says of every task that an arm does no better in than chance that it is beyond it.
     pub fn beyond(&self, observations: &[Observation]) -> Vec<String> {
         let choices = self.choices.iter().map(|tasks| ("acc", tasks.chance, "of guessing", &tasks.protocol));
-        let questions = self.questions.iter().map(|tasks| {
-            ("exact_match", tasks.chance, "that the commonest right answer alone gets", &tasks.protocol)
-        });
+        let questions = self
+            .questions
+            .iter()
+            .map(|tasks| ("exact_match", tasks.chance, "that the commonest right answer alone gets", &tasks.protocol));
         choices
             .chain(questions)
             .filter_map(|(id, chance, what, protocol)| {
@@ -232,9 +239,12 @@ mod tests {
     #[test]
     fn chance_is_the_upper_tail_of_the_binomial() {
         // scipy.stats.binom.sf(right − 1, items, chance)
-        for (right, items, chance, p) in
-            [(60, 200, 0.25, 0.062_472_2), (10, 200, 0.02, 0.007_479_3), (3, 10, 0.5, 0.945_312_5), (1, 5, 0.1, 0.409_51)]
-        {
+        for (right, items, chance, p) in [
+            (60, 200, 0.25, 0.062_472_2),
+            (10, 200, 0.02, 0.007_479_3),
+            (3, 10, 0.5, 0.945_312_5),
+            (1, 5, 0.1, 0.409_51),
+        ] {
             let found = above_chance(right, items, chance);
             assert!((found - p).abs() < 1e-6, "{right} of {items} at {chance}: {found} for {p}");
         }

@@ -16,7 +16,9 @@ const BETWEEN: &str = "\n\n";
 /// One question, ready for a model.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
-    /// The tokens of the examples and the question.
+    /// Examples and question as the model is given them.
+    pub text: String,
+    /// The same as tokens.
     pub prompt: Vec<u32>,
     /// The right answer.
     pub gold: String,
@@ -25,7 +27,7 @@ pub(crate) struct Question {
 /// Questions, ready for a model.
 #[derive(Debug, Clone)]
 pub(crate) struct Questions {
-    pub questions: Vec<Question>,
+    pub asked: Vec<Question>,
     /// What an answer ends before.
     pub stops: Vec<String>,
     /// Tokens of an answer at most.
@@ -62,44 +64,32 @@ fn gold(request: &Request) -> Option<String> {
 }
 
 /// How a model is asked: its template, if one is used.
-fn template<'m>(model: &'m LoadedModel, chat: Option<bool>) -> Result<Option<&'m str>, TaskError> {
+fn template(model: &LoadedModel, chat: Option<bool>) -> Result<Option<&str>, TaskError> {
     match (chat, model.chat_template.as_deref()) {
         (Some(false), _) | (None, None) => Ok(None),
         (_, Some(template)) => Ok(Some(template)),
-        (Some(true), None) => {
-            Err(TaskError::Template { model: model.name.clone(), reason: "it has none".to_owned() })
-        }
+        (Some(true), None) => Err(TaskError::Template { model: model.name.clone(), reason: "it has none".to_owned() }),
     }
 }
 
 impl Questions {
     /// The questions that a selection takes of a file, as a model is asked them.
-    pub fn of(
-        path: &Path,
-        name: &str,
-        selection: &QuestionSelection,
-        model: &LoadedModel,
-    ) -> Result<Self, TaskError> {
+    pub fn of(path: &Path, name: &str, selection: &QuestionSelection, model: &LoadedModel) -> Result<Self, TaskError> {
         let requests = read(path)?;
         let (found, wanted) = (requests.len(), selection.items);
         if wanted > found {
             return Err(TaskError::TooFew { path: path.to_owned(), found, wanted });
         }
         let template = template(model, selection.chat)?;
-        let tokenizer = model.tokenizer().map_err(|error| TaskError::Template {
-            model: model.name.clone(),
-            reason: error.to_string(),
-        })?;
+        let tokenizer = model
+            .tokenizer()
+            .map_err(|error| TaskError::Template { model: model.name.clone(), reason: error.to_string() })?;
         let context = model.decoder.config().max_positions;
         let mut questions = Vec::with_capacity(wanted);
-        let mut texts = Vec::new();
         for request in spread(found, wanted).map(|at| &requests[at]) {
-            let wrong = |reason: String| TaskError::Question {
-                path: path.to_owned(),
-                question: request.doc_id,
-                reason,
-            };
-            let asked = parse(&request.request.context)
+            let wrong =
+                |reason: String| TaskError::Question { path: path.to_owned(), question: request.doc_id, reason };
+            let asked = parse(&request.body.context)
                 .ok_or_else(|| wrong("its context is not made of `Question: …\\nAnswer: …` blocks".to_owned()))?;
             let gold = gold(request).ok_or_else(|| wrong("its `label`, the right answer, is missing".to_owned()))?;
             let examples = asked.examples.get(..selection.shots).ok_or_else(|| {
@@ -115,19 +105,18 @@ impl Questions {
                 let (path, model) = (path.to_owned(), model.name.clone());
                 return Err(TaskError::TooLong { path, question: request.doc_id, tokens, context, model });
             }
-            texts.push(text);
-            questions.push(Question { prompt, gold });
+            questions.push(Question { text, prompt, gold });
         }
         let mut stops: Vec<String> = STOPS.iter().map(|stop| (*stop).to_owned()).collect();
         if template.is_none() {
             // Chat models set paragraphs apart within an answer.
-            let written = requests[0].request.stop_sequences.iter().cloned();
+            let written = requests[0].body.stop_sequences.iter().cloned();
             stops.extend(written.chain([BETWEEN.to_owned()]));
         }
         stops.sort();
         stops.dedup();
         let golds = questions.iter().map(|question| question.gold.as_str());
-        let hash = hash(texts.iter().map(String::as_str).chain(golds));
+        let hash = hash(questions.iter().map(|question| question.text.as_str()).chain(golds));
         let protocol = format!(
             "task={name}@{} items={wanted} of {found} select=spread shots={} chat={} tokens={} stops={stops:?} tokenizer={}",
             &hash[..12],
@@ -137,7 +126,7 @@ impl Questions {
             &model.tokenizer_hash()[..12],
         );
         let chance = commonest(&questions) as f64 / wanted as f64;
-        Ok(Self { questions, stops, tokens: selection.tokens, protocol, hash, chance })
+        Ok(Self { asked: questions, stops, tokens: selection.tokens, protocol, hash, chance })
     }
 }
 
@@ -162,16 +151,22 @@ fn turns(examples: &[(&str, &str)], question: &str) -> Vec<Turn> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::{parse, plain};
 
     #[test]
     fn contexts_are_taken_apart_and_put_together() {
-        let context = "Question: One?\nAnswer: 1.\n\nQuestion: Two\n\nlines?\nAnswer: So 2.\n\nQuestion: Three?\nAnswer:";
+        let context =
+            "Question: One?\nAnswer: 1.\n\nQuestion: Two\n\nlines?\nAnswer: So 2.\n\nQuestion: Three?\nAnswer:";
         let asked = parse(context).unwrap();
         assert_eq!(asked.examples, [("One?", "1."), ("Two\n\nlines?", "So 2.")]);
         assert_eq!(asked.question, "Three?");
         assert_eq!(plain(&asked.examples, asked.question), context);
-        assert_eq!(plain(&asked.examples[..1], asked.question), "Question: One?\nAnswer: 1.\n\nQuestion: Three?\nAnswer:");
+        assert_eq!(
+            plain(&asked.examples[..1], asked.question),
+            "Question: One?\nAnswer: 1.\n\nQuestion: Three?\nAnswer:"
+        );
         assert!(parse("What is it?").is_none() && parse("Question: a\nAnswer: b").is_none());
     }
 }

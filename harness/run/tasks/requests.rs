@@ -20,7 +20,8 @@ pub(super) struct Request {
     pub doc_id: u64,
     #[serde(default)]
     pub label: serde_json::Value,
-    pub request: Body,
+    #[serde(rename = "request")]
+    pub body: Body,
 }
 
 #[derive(Debug, Deserialize)]
@@ -56,7 +57,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Request>, TaskError> {
             continue;
         }
         let request: Request = serde_json::from_slice(&line).map_err(|error| wrong(error.to_string()))?;
-        if request.request.context.is_empty() {
+        if request.body.context.is_empty() {
             return Err(wrong("its `context` is empty".to_owned()));
         }
         if request.doc_id < UNCONDITIONAL {
