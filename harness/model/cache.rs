@@ -101,6 +101,43 @@ impl KvCache {
         Ok(gathered)
     }
 
+    /// A copy of the positions from `from` on of a cache of one sequence; [`Self::extend`] puts them behind others.
+    ///
+    /// # Errors
+    /// [`ModelError::CacheBatch`] for several sequences, [`ModelError::Range`] where there are no such positions.
+    pub fn rest(&self, from: usize) -> Result<Self, ModelError> {
+        if self.batch != 1 {
+            return Err(ModelError::CacheBatch { cached: self.batch, given: 1 });
+        }
+        if from > self.length {
+            return Err(ModelError::Range { what: "cached positions", start: from, end: from, available: self.length });
+        }
+        let positions = from * self.width..self.length * self.width;
+        let part = |layer: &LayerCache| LayerCache {
+            keys: layer.keys[positions.clone()].to_vec(),
+            values: layer.values[positions.clone()].to_vec(),
+        };
+        let (length, width) = (self.length - from, self.width);
+        Ok(Self { layers: self.layers.iter().map(part).collect(), width, batch: 1, length, capacity: length })
+    }
+
+    /// Appends what another cache of the same model holds; both of one sequence.
+    ///
+    /// # Errors
+    /// [`ModelError::CacheBatch`] for several sequences.
+    pub fn extend(&mut self, other: &Self) -> Result<(), ModelError> {
+        if other.batch != 1 {
+            return Err(ModelError::CacheBatch { cached: other.batch, given: 1 });
+        }
+        self.reserve(1, other.length)?;
+        let used = other.length * other.width;
+        for (layer, held) in other.layers.iter().enumerate() {
+            self.append(layer, &held.keys[..used], &held.values[..used]);
+        }
+        self.advance(other.length);
+        Ok(())
+    }
+
     /// Makes room for `more` positions of `batch` sequences.
     pub(crate) fn reserve(&mut self, batch: usize, more: usize) -> Result<(), ModelError> {
         if self.length > 0 && batch != self.batch {
@@ -173,6 +210,11 @@ mod tests {
         let firsts: Vec<f32> = (0..3).flat_map(|row| gathered.layers[0].keys[row * stride..][..2].to_vec()).collect();
         assert_eq!(firsts, [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
         assert!(KvCache::gather(&[(&cache, 2)], 1).is_err() && KvCache::gather(&[(&cache, 0)], 2).is_err());
+        let mut joined = KvCache::gather(&[(&cache, 1)], 2).unwrap();
+        joined.extend(&KvCache::gather(&[(&cache, 1)], 9).unwrap().rest(2).unwrap()).unwrap();
+        let whole = KvCache::gather(&[(&cache, 1)], 9).unwrap();
+        assert_eq!((joined.len(), &joined.layers[0].keys[..18]), (9, &whole.layers[0].keys[..18]));
+        assert!(cache.rest(0).is_err() && whole.rest(10).is_err() && joined.extend(&cache).is_err());
         cache.truncate(0);
         assert!(cache.reserve(3, 1).is_ok() && cache.is_empty() && cache.bytes() > 0);
     }

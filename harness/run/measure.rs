@@ -16,6 +16,7 @@ use crate::panics::caught;
 use crate::score::{ScoreError, WindowScore, score_group};
 use crate::setup::{Data, Setup};
 use crate::tasks::Tasks;
+use crate::writing::Read;
 
 /// An arm that is ready to be measured.
 #[derive(Debug)]
@@ -128,7 +129,10 @@ fn ask_all(
                 let tokenizer = model.tokenizer().map_err(|error| error.to_string())?;
                 let greedy =
                     |name: &str| Chain::build(&[Arm::new("greedy")], 0, name).map_err(|error| error.to_string());
-                let answered = questions.answer(&arm.decoder, tokenizer, &greedy, &mut |done| progress(done, total))?;
+                let answered =
+                    questions.answer(&arm.decoder, tokenizer, &greedy, &mut Read::default(), &mut |done| {
+                        progress(done, total)
+                    })?;
                 seen.answered = (answered, questions.protocol.clone());
                 Ok(())
             });

@@ -1,6 +1,8 @@
 //! Writing many texts with one model at a time: sequences of any lengths step together, so that the weights are read
 //! once for all of them.
 
+use std::collections::HashMap;
+
 use harness_kernels::logits;
 use harness_methods::sample::{Chain, Past};
 use harness_model::cache::KvCache;
@@ -10,6 +12,9 @@ use rayon::prelude::*;
 
 /// Sequences that step together.
 const TOGETHER: usize = 24;
+
+/// Bytes of read prompts that are kept.
+const KEPT_BYTES: usize = 2 << 30;
 
 /// A text to write.
 pub struct Job<'a> {
@@ -43,18 +48,20 @@ struct Open<'a> {
 /// Writes texts up to the end mark, to where `stop` says so, or to so many tokens; the texts in the order of the jobs.
 ///
 /// `stop` is asked after each token, with the number of the job and its tokens. `progress` is told how many texts are
-/// done. What is written depends on the jobs and their order alone.
+/// done. What is written depends on the jobs and their order alone, not on what was `read` before, which has to be of this
+/// model and of texts with the same prompts.
 ///
 /// # Errors
 /// The text and why it cannot go on.
 pub fn write(
     decoder: &Decoder,
     jobs: Vec<Job<'_>>,
+    read: &mut Read,
     stop: &(dyn Fn(usize, &[u32]) -> bool + Sync),
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Written>, String> {
     let mut done = vec![Written::default(); jobs.len()];
-    let start = Start::of(decoder, &jobs).map_err(|error| error.to_string())?;
+    read.start(decoder, &jobs).map_err(|error| error.to_string())?;
     let mut waiting = jobs.into_iter().enumerate();
     let mut open: Vec<Open> = Vec::new();
     let mut caches: Vec<KvCache> = Vec::new();
@@ -64,7 +71,7 @@ pub fn write(
             && let Some((place, job)) = waiting.next()
         {
             let named = |error: ModelError| format!("text {place}: {error}");
-            let (cache, row) = start.prompt(decoder, job.prompt).map_err(named)?;
+            let (cache, row) = read.prompt(decoder, job.prompt).map_err(named)?;
             caches.push(cache);
             open.push(Open { place, job, row, text: Written::default() });
         }
@@ -120,13 +127,20 @@ fn step(decoder: &Decoder, open: &mut [Open], caches: &mut [KvCache]) -> Result<
     Ok(())
 }
 
-/// The beginning that all prompts share, read once.
-struct Start {
-    cache: KvCache,
+/// What is read of prompts, kept so that other texts go on from them: the beginning that they share, and of each what
+/// comes behind with the logits at its end.
+#[derive(Default)]
+pub struct Read {
+    start: Option<KvCache>,
+    rests: HashMap<Vec<u32>, (KvCache, Vec<f32>)>,
 }
 
-impl Start {
-    fn of(decoder: &Decoder, jobs: &[Job]) -> Result<Self, ModelError> {
+impl Read {
+    /// Reads what the prompts of some texts share.
+    fn start(&mut self, decoder: &Decoder, jobs: &[Job]) -> Result<(), ModelError> {
+        if self.start.is_some() {
+            return Ok(());
+        }
         let mut cache = decoder.new_cache();
         if let [first, rest @ ..] = jobs
             && !rest.is_empty()
@@ -140,17 +154,26 @@ impl Start {
                 decoder.logits_last(&first.prompt[..shared], &mut cache)?;
             }
         }
-        Ok(Self { cache })
+        self.start = Some(cache);
+        Ok(())
     }
 
     /// A prompt read to its end: its cache and the logits after it.
-    fn prompt(&self, decoder: &Decoder, prompt: &[u32]) -> Result<(KvCache, Vec<f32>), ModelError> {
-        let shared = self.cache.len();
-        let mut cache = match shared {
-            0 => decoder.new_cache(),
-            _ => KvCache::gather(&[(&self.cache, 0)], shared)?,
+    fn prompt(&mut self, decoder: &Decoder, prompt: &[u32]) -> Result<(KvCache, Vec<f32>), ModelError> {
+        let shared = self.start.as_ref().map_or(0, KvCache::len);
+        let mut cache = match &self.start {
+            Some(start) if shared > 0 => KvCache::gather(&[(start, 0)], shared)?,
+            _ => decoder.new_cache(),
         };
+        if let Some((rest, row)) = self.rests.get(prompt) {
+            cache.extend(rest)?;
+            return Ok((cache, row.clone()));
+        }
         let row = decoder.logits_last(&prompt[shared..], &mut cache)?;
+        let kept: usize = self.rests.values().map(|(rest, row)| rest.bytes() + row.len() * size_of::<f32>()).sum();
+        if kept < KEPT_BYTES {
+            self.rests.insert(prompt.to_vec(), (cache.rest(shared)?, row.clone()));
+        }
         Ok((cache, row))
     }
 }

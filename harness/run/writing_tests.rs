@@ -38,6 +38,8 @@ fn together_is_as_alone() {
     // More texts than step together, prompts of several lengths with and without a shared beginning.
     let prompts: Vec<Vec<u32>> =
         (0..40).map(|at| [1, 40, 77].into_iter().chain((0..at % 5).map(|token| 20 + token * at)).collect()).collect();
+    // What one chain read serves the others.
+    let mut read = Read::default();
     for stages in ["greedy", "temperature(t=0.8)", "min-p(p=0.05)"] {
         let length = |at: usize| 3 + at % 7;
         let jobs = prompts.iter().enumerate().map(|(at, prompt)| Job {
@@ -46,7 +48,7 @@ fn together_is_as_alone() {
             length: length(at),
         });
         let mut done = Vec::new();
-        let texts = write(&decoder, jobs.collect(), &|_, _| false, &mut |count| done.push(count)).unwrap();
+        let texts = write(&decoder, jobs.collect(), &mut read, &|_, _| false, &mut |count| done.push(count)).unwrap();
         assert_eq!(done, (1..=40).collect::<Vec<_>>());
         for (at, (text, prompt)) in texts.iter().zip(&prompts).enumerate() {
             assert_eq!(
@@ -65,7 +67,9 @@ fn together_is_as_alone() {
 fn a_stop_ends_a_text_that_is_not_cut_off() {
     let decoder = model();
     let jobs = vec![Job { prompt: &[1, 40], chain: chain("greedy", "a"), length: 9 }];
-    let texts = write(&decoder, jobs, &|number, tokens| number == 0 && tokens.len() == 4, &mut |_| {}).unwrap();
+    let texts =
+        write(&decoder, jobs, &mut Read::default(), &|number, tokens| number == 0 && tokens.len() == 4, &mut |_| {})
+            .unwrap();
     assert_eq!((texts[0].tokens.len(), texts[0].cut_off), (4, false));
-    assert!(write(&decoder, Vec::new(), &|_, _| false, &mut |_| {}).unwrap().is_empty());
+    assert!(write(&decoder, Vec::new(), &mut Read::default(), &|_, _| false, &mut |_| {}).unwrap().is_empty());
 }

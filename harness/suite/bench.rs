@@ -320,9 +320,8 @@ fn read_metrics(node: &Node, kind: &BenchKind, catalog: &Catalog, faults: &mut F
             let lacking = catalog.metric(id).and_then(|metric| metric.needs).filter(|key| node.get(key).is_none());
             if let Some(key) = lacking {
                 faults.push(
-                    Diagnostic::new(span, format!("`{id}` needs `{key}`, which this bench lacks")).help(format!(
-                        "`harness check` knows the keys of `{key}`; leave `{id}` out, or write {key} = …"
-                    )),
+                    Diagnostic::new(span, format!("`{id}` needs `{key}`, which this bench lacks"))
+                        .help(format!("write {key} = … (suites/README.md says what), or leave `{id}` out")),
                 );
             }
             metrics.push((id.to_owned(), span));

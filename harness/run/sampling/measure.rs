@@ -19,7 +19,7 @@ use crate::sampling::recipe::Recipe;
 use crate::sampling::steps::{Given, StepSums};
 use crate::sampling::{SamplingSettings, WrittenText, clock, law, steps, texts, truth};
 use crate::tasks::{Answered, Questions};
-use crate::writing::Written;
+use crate::writing::{Read, Written};
 
 /// Rows that draws and times are taken on, spread over the text.
 const ROWS: usize = 16;
@@ -50,16 +50,20 @@ impl Session<'_> {
         let metrics = registry();
         let wanted: Vec<_> =
             bench.metrics.iter().filter_map(|id| metrics.iter().find(|metric| metric.spec.id == id)).collect();
+        // Prompts are read once for all arms.
+        let (mut read, mut read_questions) = (Read::default(), Read::default());
         for (at, mut work) in works.into_iter().enumerate() {
             let started = Instant::now();
             if probes.contains(&Probe::Generate) && work.seen.is_ok() {
-                let found = attempt(|| written(model, setup, text, judge.as_ref(), &work.recipe, &prompts));
+                let found =
+                    attempt(|| written(model, setup, text, judge.as_ref(), &work.recipe, (&prompts, &mut read)));
                 work.enter("generate", found, |seen, (texts, judged)| {
                     (seen.sampling.texts, seen.sampling.judged) = (texts, judged);
                 });
             }
             if let Some(questions) = setup.tasks.questions.as_ref().filter(|_| work.seen.is_ok()) {
-                let found = attempt(|| answer(model, setup.second.as_ref(), &work.recipe, questions));
+                let found =
+                    attempt(|| answer(model, setup.second.as_ref(), &work.recipe, questions, &mut read_questions));
                 work.enter("questions", found, |seen, found| seen.answered = (found, questions.protocol.clone()));
             }
             (self.events)(Event::Progress { step: &step, done: windows + at + 1, total: windows + cells });
@@ -124,10 +128,10 @@ fn written(
     text: &Text,
     judge: Option<&Result<Judge, String>>,
     recipe: &Recipe,
-    prompts: &texts::Prompts,
+    (prompts, read): (&texts::Prompts, &mut Read),
 ) -> Result<(Vec<WrittenText>, Option<Judged>), String> {
     let second = setup.second.as_ref().map(|second| &second.decoder);
-    let texts = texts::write(&model.decoder, second, text.language(), recipe, prompts)?;
+    let texts = texts::write(&model.decoder, second, text.language(), recipe, prompts, read)?;
     let judged = match judge {
         Some(judge) => Some(judge.as_ref().map_err(Clone::clone)?.of(&texts)?),
         None => None,
@@ -141,10 +145,11 @@ fn answer(
     second: Option<&LoadedModel>,
     recipe: &Recipe,
     questions: &Questions,
+    read: &mut Read,
 ) -> Result<Vec<Answered>, String> {
     let tokenizer = model.tokenizer().map_err(|error| error.to_string())?;
     if recipe.decoder().is_none() {
-        return questions.answer(&model.decoder, tokenizer, &|name| recipe.chain(name), &mut |_| {});
+        return questions.answer(&model.decoder, tokenizer, &|name| recipe.chain(name), read, &mut |_| {});
     }
     let second = second.map(|second| &second.decoder);
     let write = |(number, prompt): (usize, &[u32])| {

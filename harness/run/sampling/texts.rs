@@ -6,7 +6,7 @@ use harness_model::decoder::Decoder;
 
 use crate::decode::PrefixCached;
 use crate::sampling::recipe::Recipe;
-use crate::writing::{self, Job, Written};
+use crate::writing::{self, Job, Read, Written};
 
 /// A text and what the model and the language say of it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -47,6 +47,7 @@ pub fn write(
     language: Option<&Language>,
     recipe: &Recipe,
     prompts: &Prompts,
+    read: &mut Read,
 ) -> Result<Vec<WrittenText>, String> {
     let Prompts { tokens, start, count, length } = prompts;
     let method = recipe.decoder();
@@ -67,7 +68,7 @@ pub fn write(
             Ok(Job { prompt: prompt(number), chain, length: length(number) })
         };
         let jobs = (0..count).map(job).collect::<Result<Vec<Job>, String>>()?;
-        let written = writing::write(decoder, jobs, &|_, _| false, &mut |_| {})?;
+        let written = writing::write(decoder, jobs, read, &|_, _| false, &mut |_| {})?;
         let text = |Written { tokens, surprise, .. }| WrittenText {
             calls: tokens.len(),
             tokens,

@@ -6,7 +6,7 @@ use harness_model::decoder::Decoder;
 use harness_model::tokenizer::Tokenizer;
 
 use super::questions::{Question, Questions};
-use crate::writing::{Job, Written, write};
+use crate::writing::{Job, Read, Written, write};
 
 /// What came of one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,6 +36,7 @@ impl Questions {
         decoder: &Decoder,
         tokenizer: &Tokenizer,
         chain: &dyn Fn(&str) -> Result<Chain, String>,
+        read: &mut Read,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Vec<Answered>, String> {
         let jobs: Result<Vec<Job>, String> = self
@@ -53,7 +54,7 @@ impl Questions {
             let recent = &tokens[tokens.len().saturating_sub(16)..];
             tokenizer.decode(recent).is_ok_and(|text| cut(&text, &stops).len() < text.len())
         };
-        self.judge(tokenizer, &write(decoder, jobs?, &stop, progress)?)
+        self.judge(tokenizer, &write(decoder, jobs?, read, &stop, progress)?)
     }
 
     /// The prompts in the order of the questions.

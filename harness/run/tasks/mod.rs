@@ -91,7 +91,7 @@ pub enum TaskError {
         reason: String,
     },
     /// Fewer questions than asked for.
-    #[error("{path} has {found} questions and {wanted} are wanted; ask for fewer `items`")]
+    #[error("{path} has {found} of the {wanted} questions that are wanted; ask for fewer `items`")]
     TooFew {
         /// The file.
         path: PathBuf,

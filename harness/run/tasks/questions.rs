@@ -93,7 +93,7 @@ impl Questions {
                 .ok_or_else(|| wrong("its context is not made of `Question: …\\nAnswer: …` blocks".to_owned()))?;
             let gold = gold(request).ok_or_else(|| wrong("its `label`, the right answer, is missing".to_owned()))?;
             let examples = asked.examples.get(..selection.shots).ok_or_else(|| {
-                wrong(format!("{} examples are wanted and {} stand before it", selection.shots, asked.examples.len()))
+                wrong(format!("{} of the {} wanted examples stand before it", asked.examples.len(), selection.shots))
             })?;
             let (text, marks) = match template {
                 None => (plain(examples, asked.question), true),

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{ChoiceSelection, Choices, QuestionSelection, Questions};
 use crate::inputs::{Inputs, LoadedModel};
-use crate::writing::{Job, write};
+use crate::writing::{Job, Read, write};
 
 fn reference() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/smollm2_tasks.json");
@@ -52,7 +52,7 @@ fn chat_prompts_and_greedy_answers_are_those_of_transformers() {
     let questions = Questions::of(&inputs.task_path(name).unwrap(), name, &selection, &model).unwrap();
     let greedy = |_: usize| Chain::build(&[Arm::new("greedy")], 0, "").unwrap();
     let jobs = questions.prompts().enumerate().map(|(at, prompt)| Job { prompt, chain: greedy(at), length: 24 });
-    let written = write(&model.decoder, jobs.collect(), &|_, _| false, &mut |_| {}).unwrap();
+    let written = write(&model.decoder, jobs.collect(), &mut Read::default(), &|_, _| false, &mut |_| {}).unwrap();
     for ((question, written), wanted) in questions.asked.iter().zip(&written).zip(&wanted) {
         let digest: String = Sha256::digest(question.text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(Some(digest.as_str()), wanted["prompt"].as_str());
