@@ -223,7 +223,13 @@ fn arms_of(cell: &Cell) -> Vec<Arm> {
 
 /// Gives a recipe the basis of the model's head where a stage needs it; `held` keeps the largest asked for.
 fn give_basis(recipe: &mut Recipe, model: &LoadedModel, held: &mut Option<Arc<Basis>>) -> Result<(), String> {
-    let Some(directions) = Chain::build(&recipe.arms, 0, "").ok().and_then(|chain| chain.directions()) else {
+    // A matched chain judges tokens as the chain does that it sets.
+    let like = recipe.arms.first().and_then(|arm| arm.get("like")).and_then(|like| match like {
+        Value::Text(like) => Arm::parse_chain(like).ok(),
+        _ => None,
+    });
+    let stages = like.as_ref().unwrap_or(&recipe.arms);
+    let Some(directions) = Chain::build(stages, 0, "").ok().and_then(|chain| chain.directions()) else {
         return Ok(());
     };
     let basis = match held {
@@ -245,4 +251,29 @@ fn give_basis(recipe: &mut Recipe, model: &LoadedModel, held: &mut Option<Arc<Ba
 /// What a piece of work gives, its panic a reason.
 pub(super) fn attempt<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     caught(work).map_err(|panic| format!("panicked: {panic}")).and_then(|outcome| outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{Recipe, give_basis};
+    use crate::inputs::Inputs;
+    use harness_core::Arm;
+
+    #[test]
+    fn a_matched_chain_gets_the_basis_of_the_chain_that_it_sets() {
+        let model = Inputs::from_environment().unwrap().model("tiny-100k").unwrap();
+        let mut held = None;
+        for (text, directions) in [
+            ("min-p(p=0.1)", None),
+            ("ba-eta(epsilon=0.01, directions=3)", Some(3)),
+            ("matched(like=\"ba-eta(directions=5)\", diversity=2)", Some(5)),
+            ("matched(like=top-p, diversity=2)", None),
+        ] {
+            let mut recipe = Recipe { arms: Arm::parse_chain(text).unwrap(), seed: 0, basis: None };
+            give_basis(&mut recipe, &model, &mut held).unwrap();
+            assert_eq!(recipe.basis.map(|basis| basis.directions()), directions, "{text}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use harness_core::{Arm, Axis, Catalog, Cell, Parameters, Probe};
+use harness_core::{Arm, Axis, Catalog, Cell, Parameters, Probe, Value};
 use harness_methods::decode;
 use harness_suite::Bench;
 
@@ -13,11 +13,31 @@ use crate::sampling::SamplingSettings;
 const STEP: f64 = 20e-9;
 /// Seconds that a decode step takes whatever the size of the model.
 const DECODE: f64 = 100e-6;
+/// Seconds that a step of a basis-aware chain in exact mode takes for a token of the vocabulary and a direction of the head.
+const PROGRAM: f64 = 8e-6;
+/// Directions where an arm sets none.
+const DIRECTIONS: f64 = 20.0;
 /// Seconds of one time of all made-up rows.
 const ROWS: f64 = 20e-3;
 
-fn calls_the_model(label: &str) -> bool {
-    Arm::parse_chain(label).is_ok_and(|arms| decode::first(&arms).is_ok_and(|found| found.is_some()))
+/// Hypotheses that a decoder holds; `None` for a chain of samplers.
+fn beams(stages: &[Arm]) -> Option<f64> {
+    let (_, _) = decode::first(stages).ok()??;
+    Some(number(stages.first()?, "width").unwrap_or(1.0))
+}
+
+/// Directions of the head by which stages judge every token, in exact mode.
+fn exact_directions(stages: &[Arm]) -> f64 {
+    let exact = |arm: &&Arm| matches!(arm.get("mode"), Some(Value::Text(mode)) if mode == "exact");
+    stages.iter().filter(exact).map(|arm| number(arm, "directions").unwrap_or(DIRECTIONS)).sum()
+}
+
+fn number(arm: &Arm, name: &str) -> Option<f64> {
+    match arm.get(name)? {
+        Value::Int(value) => Some(*value as f64),
+        Value::Float(value) => Some(*value),
+        _ => None,
+    }
 }
 
 /// The cost of the cells of a sampling bench on one model.
@@ -40,15 +60,21 @@ pub fn estimate(
     let step = size.vocabulary as f64 * STEP;
     for cell in cells {
         let steps = cell.label(Axis::Data).and_then(|label| data.get(label)).copied().unwrap_or(0) as f64;
-        seconds += if asks(Probe::Step) { steps * step } else { 0.0 };
+        let stages = Arm::parse_chain(cell.label(Axis::Sampler).unwrap_or_default()).unwrap_or_default();
+        let programs = size.vocabulary as f64 * exact_directions(&stages) * PROGRAM;
+        seconds += if asks(Probe::Step) { steps * (step + programs) } else { 0.0 };
         seconds += if asks(Probe::Draw) { settings.draws as f64 * step } else { 0.0 };
         if asks(Probe::Generate) {
             let tokens = (settings.sequences * settings.sequence_tokens) as f64;
-            let decoder = cell.label(Axis::Sampler).is_some_and(calls_the_model);
-            // Decoders write one text at a time, samplers many together.
-            seconds +=
-                tokens * if decoder { size.bytes as f64 / machine.bandwidth + DECODE } else { together(size, machine) };
-            seconds += tokens * step;
+            // Decoders write one text at a time, and beams read a step for each of their hypotheses; samplers write many together.
+            seconds += tokens
+                * match beams(&stages) {
+                    Some(width) => {
+                        (size.bytes as f64 / machine.bandwidth + DECODE).max(width * together(size, machine))
+                    }
+                    None => together(size, machine),
+                };
+            seconds += tokens * (step + programs);
         }
         if asks(Probe::Answer) {
             seconds += answers(bench, size, machine);
