@@ -16,15 +16,18 @@
 
 pub mod activation;
 pub mod attention;
+pub mod bends;
 pub mod buffer;
 mod gemv;
 pub mod logits;
 mod matrix;
 pub mod normalise;
+pub mod order;
 mod prefetch;
 mod product;
 pub mod rotary;
 pub mod select;
+pub mod sort;
 mod tile;
 mod vector;
 

@@ -1,5 +1,9 @@
-//! Median microseconds to choose one token, draw included, on rows of normal logits of deviation 3, one thread. Prints
-//! lines of vocabulary, chain and median, as `tests/peers/llama_samplers.cpp` does for llama.cpp.
+//! Median microseconds to choose one token on rows of normal logits of deviation 3 (peaked) and of uniform ones within one nat of
+//! zero (flat), one thread. Prints lines of shape, vocabulary, chain, median with the draw and median without it.
+//! `tests/peers/samplers.sh` puts them beside llama.cpp's.
+//!
+//! With the argument `alternate` all chains take turns step by step, so that each finds its buffers where the others left them;
+//! otherwise each takes its steps in a row.
 
 #![allow(clippy::print_stdout)]
 
@@ -30,36 +34,85 @@ const CHAINS: [&str; 17] = [
     "tail-free(z=0.95)",
 ];
 
+/// Steps that a median is of.
+const STEPS: usize = 64;
+
+/// What is timed: a name, and a step over a row; its flag says whether the draw is included.
+type Subject = (String, Box<dyn FnMut(&[f32], bool)>);
+
 fn main() {
-    for vocabulary in [32_000usize, 128_256, 262_144] {
-        let mut random = seed::stream(1, &["rows"]);
-        let mut uniform = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-        // Box and Muller.
-        let mut normal = || {
-            let (radius, angle) = ((-2.0 * (1.0 - uniform()).ln()).sqrt(), std::f64::consts::TAU * uniform());
-            (3.0 * radius * angle.cos()) as f32
-        };
-        let rows: Vec<Vec<f32>> = (0..16).map(|_| (0..vocabulary).map(|_| normal()).collect()).collect();
-        let measure = |name: &str, step: &mut dyn FnMut(&[f32])| {
-            let mut times: Vec<f64> = (0..64)
-                .map(|at| {
-                    let started = Instant::now();
-                    step(&rows[at % rows.len()]);
-                    started.elapsed().as_secs_f64() * 1e6
-                })
-                .collect();
-            times.sort_unstable_by(f64::total_cmp);
-            println!("{vocabulary}\t{name}\t{:.1}", times[times.len() / 2]);
-        };
-        measure("log-sum-exp alone", &mut |row| {
-            std::hint::black_box(logits::statistics(row));
-        });
-        for name in CHAINS {
-            let arms = if name == "draw" { Ok(Vec::new()) } else { Arm::parse_chain(name) };
-            let Some(mut chain) = arms.ok().and_then(|arms| Chain::build(&arms, 1, "speed").ok()) else { continue };
-            measure(name, &mut |row| {
-                std::hint::black_box(chain.next(row, Past::default()).ok());
-            });
+    let alternate = std::env::args().any(|argument| argument == "alternate");
+    for (shape, vocabulary) in [
+        ("peaked", 32_000usize),
+        ("peaked", 128_256),
+        ("peaked", 262_144),
+        ("flat", 32_000),
+        ("flat", 128_256),
+        ("flat", 262_144),
+    ] {
+        let rows = rows(vocabulary, shape == "flat");
+        let mut subjects = subjects();
+        for (name, [with, without]) in times(&mut subjects, &rows, alternate) {
+            println!("{shape}\t{vocabulary}\t{name}\t{with:.1}\t{without:.1}");
         }
     }
+}
+
+/// Sixteen rows, so that none stays in a branch predictor.
+fn rows(vocabulary: usize, flat: bool) -> Vec<Vec<f32>> {
+    let mut random = seed::stream(1, &["rows"]);
+    let mut uniform = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+    let mut number = || {
+        if flat {
+            return (2.0 * uniform() - 1.0) as f32;
+        }
+        // Box and Muller.
+        let (radius, angle) = ((-2.0 * (1.0 - uniform()).ln()).sqrt(), std::f64::consts::TAU * uniform());
+        (3.0 * radius * angle.cos()) as f32
+    };
+    (0..16).map(|_| (0..vocabulary).map(|_| number()).collect()).collect()
+}
+
+fn subjects() -> Vec<Subject> {
+    let mut all: Vec<Subject> = vec![(
+        "log-sum-exp alone".to_owned(),
+        Box::new(|row, _| {
+            std::hint::black_box(logits::statistics(row));
+        }),
+    )];
+    for name in CHAINS {
+        let arms = if name == "draw" { Ok(Vec::new()) } else { Arm::parse_chain(name) };
+        let Some(mut chain) = arms.ok().and_then(|arms| Chain::build(&arms, 1, "speed").ok()) else { continue };
+        let step = move |row: &[f32], draw: bool| {
+            if draw {
+                std::hint::black_box(chain.next(row, Past::default()).ok());
+            } else {
+                std::hint::black_box(chain.apply(row, Past::default()).is_ok());
+            }
+        };
+        all.push((name.to_owned(), Box::new(step)));
+    }
+    all
+}
+
+/// Median microseconds of a step of each, with the draw and without it.
+fn times(subjects: &mut [Subject], rows: &[Vec<f32>], alternate: bool) -> Vec<(String, [f64; 2])> {
+    let mut lists = vec![[Vec::new(), Vec::new()]; subjects.len()];
+    for (list, draw) in [true, false].into_iter().enumerate() {
+        let turns: Vec<(usize, usize)> = if alternate {
+            (0..STEPS).flat_map(|at| (0..subjects.len()).map(move |subject| (subject, at))).collect()
+        } else {
+            (0..subjects.len()).flat_map(|subject| (0..STEPS).map(move |at| (subject, at))).collect()
+        };
+        for (subject, at) in turns {
+            let started = Instant::now();
+            (subjects[subject].1)(&rows[at % rows.len()], draw);
+            lists[subject][list].push(started.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    let median = |mut times: Vec<f64>| {
+        times.sort_unstable_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    subjects.iter().zip(lists).map(|((name, _), lists)| (name.clone(), lists.map(median))).collect()
 }

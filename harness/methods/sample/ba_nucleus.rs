@@ -73,7 +73,7 @@ impl Sampler for BasisAwareNucleus {
     }
 
     fn apply(&mut self, candidates: &mut Candidates, step: &mut Step) -> Result<(), SampleError> {
-        let last = candidates.last_of_mass(self.p);
+        let last = candidates.last_of_share(self.p);
         let tau = (last - candidates.log_sum_exp()).exp();
         self.chooser.apply(tau.min(1.0), candidates, step)
     }

@@ -1,9 +1,10 @@
 //! The tokens that a step may still choose, and their logits.
 
-use harness_kernels::select;
+use harness_kernels::order::{self, Order};
+use harness_kernels::{select, sort};
 
 use crate::sample::prefix::{self, Cut};
-use crate::sample::{Drawn, SampleError, radix, slack};
+use crate::sample::{Drawn, SampleError, slack};
 
 /// Rows up to this long are summed in f64 term by term; longer ones by the vector passes, within 3e-7 of it.
 const SMALL: usize = 1024;
@@ -22,6 +23,10 @@ pub struct Candidates {
     /// Largest logits of blocks, while they are known.
     maxima: Vec<f32>,
     maxima_known: bool,
+    /// The largest logit, while it is known.
+    largest: Option<f32>,
+    /// Whether the weights and totals are those of the logits.
+    weighed: bool,
     /// Logarithm of the sum of exponentials, and entropy, while they are known.
     moments: Option<(f64, f64)>,
     scratch: Scratch,
@@ -33,7 +38,6 @@ struct Scratch {
     ids: Vec<u32>,
     logits: Vec<f32>,
     scores: Vec<f32>,
-    block: Vec<f32>,
     weights: Vec<f32>,
     totals: Vec<f64>,
     prefix: prefix::Buffers,
@@ -51,11 +55,11 @@ impl Candidates {
         self.vocabulary = row.len();
         self.whole = true;
         self.threshold = None;
-        self.logits.clear();
         self.ids.clear();
-        if select::all_finite(row) {
-            self.logits.extend_from_slice(row);
-        } else {
+        self.forget();
+        self.maxima_known = select::copy(row, &mut self.logits, &mut self.maxima);
+        if !self.maxima_known {
+            self.logits.clear();
             if let Some(index) = row.iter().position(|logit| logit.is_nan()) {
                 return Err(SampleError::NanLogit { index });
             }
@@ -71,7 +75,6 @@ impl Candidates {
                 return Err(SampleError::NoFiniteLogit);
             }
         }
-        self.forget();
         Ok(())
     }
 
@@ -123,7 +126,8 @@ impl Candidates {
     /// The largest logit.
     pub fn max(&mut self) -> f32 {
         self.find_maxima();
-        self.maxima.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+        let maxima = &self.maxima;
+        *self.largest.get_or_insert_with(|| select::extremes(maxima).1)
     }
 
     /// The place of the largest logit; the lowest id wins ties.
@@ -221,30 +225,34 @@ impl Candidates {
         Ok(())
     }
 
-    /// The logits in falling order.
-    pub fn falling(&self) -> Vec<f32> {
-        let mut logits = self.logits.clone();
-        if logits.len() <= SMALL {
-            logits.sort_unstable_by(|a, b| b.total_cmp(a));
+    /// Appends the logits from `low` up to but not `high`, in falling order.
+    pub fn falling(&mut self, (low, high): (f32, f32), falling: &mut Vec<f32>) {
+        // Places are not needed, and writing those of a flat row costs more than the test.
+        let all = high == f32::INFINITY && self.logits.iter().step_by(64).all(|logit| *logit >= low);
+        if all && select::extremes(&self.logits).0 >= low {
+            self.scratch.logits.clear();
+            self.scratch.logits.extend_from_slice(&self.logits);
         } else {
-            radix::sort_falling(&mut logits);
+            self.find_maxima();
+            self.gather(Order::Largest, (low, high));
         }
-        logits
+        let Scratch { logits, scores, .. } = &mut self.scratch;
+        sort::sort_falling(logits, scores);
+        if falling.is_empty() {
+            std::mem::swap(falling, logits);
+        } else {
+            falling.extend_from_slice(logits);
+        }
     }
 
-    /// Keeps the first `count` of the falling logits, the lower ids of equal ones.
+    /// Keeps the first `count` of the falling logits, of which at least so many are given, the lower ids of equal ones.
     pub fn keep_falling(&mut self, falling: &[f32], count: usize) {
-        if count >= falling.len() {
+        if count >= self.logits.len() {
             return;
         }
-        let last = falling[count - 1];
-        let before = falling.partition_point(|logit| *logit > last);
-        self.find_maxima();
-        let Scratch { ids, logits, .. } = &mut self.scratch;
-        ids.clear();
-        logits.clear();
-        select::between(&self.logits, &self.maxima, last, f32::INFINITY, ids, logits);
-        self.drop_ties(last, count - before);
+        let score = falling[count - 1];
+        let before = falling.partition_point(|logit| *logit > score);
+        self.keep_until(Order::Largest, Cut { score, ties: count - before });
     }
 
     /// Replaces every logit.
@@ -284,11 +292,8 @@ impl Candidates {
             self.keep_places(&[best as u32]);
             return;
         }
-        let Scratch { ids, logits, .. } = &mut self.scratch;
-        ids.clear();
-        logits.clear();
-        select::between(&self.logits, &self.maxima, bound, f32::INFINITY, ids, logits);
-        if ids.len() < self.logits.len() {
+        self.gather(Order::Largest, (bound, f32::INFINITY));
+        if self.scratch.ids.len() < self.logits.len() {
             self.take_kept();
         }
     }
@@ -315,10 +320,8 @@ impl Candidates {
         } else {
             f32::NEG_INFINITY
         };
-        let Scratch { ids, logits, .. } = &mut self.scratch;
-        ids.clear();
-        logits.clear();
-        select::between(&self.logits, &self.maxima, bound, f32::INFINITY, ids, logits);
+        self.gather(Order::Largest, (bound, f32::INFINITY));
+        let Scratch { ids, logits, .. } = &self.scratch;
         let mut found: Vec<(f32, u32)> = logits.iter().copied().zip(ids.iter().copied()).collect();
         // Adding zero makes both zeros one, which are equal logits.
         let order = |a: &(f32, u32), b: &(f32, u32)| (b.0 + 0.0).total_cmp(&(a.0 + 0.0)).then(a.1.cmp(&b.1));
@@ -343,88 +346,65 @@ impl Candidates {
         self.take_kept();
     }
 
-    /// Keeps the fewest of the most probable that hold `share` of the probability, the lower ids of equal ones.
-    pub fn keep_mass(&mut self, share: f64) {
-        self.find_maxima();
-        let logits = std::mem::take(&mut self.logits);
-        let cut = self.cut(&logits, &logits, share);
-        self.logits = logits;
-        if let Some(Cut { score, ties }) = cut {
-            self.find_maxima();
-            let Scratch { ids, logits, .. } = &mut self.scratch;
-            ids.clear();
-            logits.clear();
-            select::between(&self.logits, &self.maxima, score, f32::INFINITY, ids, logits);
-            self.drop_ties(score, ties);
+    /// Keeps the fewest of the first by an order that hold `share` of the probability, the lower ids of equal ones.
+    pub fn keep_share(&mut self, order: Order, share: f64) {
+        if let Some(cut) = self.cut(order, share) {
+            self.keep_until(order, cut);
         }
     }
 
-    /// The lowest logit that [`Self::keep_mass`] would keep.
-    pub fn last_of_mass(&mut self, share: f64) -> f64 {
-        self.find_maxima();
-        let logits = std::mem::take(&mut self.logits);
-        let cut = self.cut(&logits, &logits, share);
-        let score = cut.map_or_else(|| select::extremes(&logits).0, |cut| cut.score);
-        self.logits = logits;
-        f64::from(score)
+    /// The lowest logit that [`Self::keep_share`] of the largest would keep.
+    pub fn last_of_share(&mut self, share: f64) -> f64 {
+        let cut = self.cut(Order::Largest, share);
+        f64::from(cut.map_or_else(|| select::extremes(&self.logits).0, |cut| cut.score))
     }
 
-    /// Keeps the fewest of those whose logit is nearest to `logit` that hold `share` of the probability, the lower ids of
-    /// equally near ones.
-    pub fn keep_near(&mut self, logit: f32, share: f64) {
-        self.find_maxima();
-        let mut scores = std::mem::take(&mut self.scratch.scores);
-        let logits = std::mem::take(&mut self.logits);
-        select::nearness(&logits, logit, &mut scores);
-        let cut = self.cut(&scores, &logits, share);
-        self.logits = logits;
-        if let Some(Cut { score, ties }) = cut {
-            let Scratch { ids, logits, block, .. } = &mut self.scratch;
-            ids.clear();
-            logits.clear();
-            select::block_maxima(&scores, block);
-            select::between(&scores, block, score, f32::INFINITY, ids, logits);
-            self.drop_ties(score, ties);
+    /// Where the prefix by an order ends that holds a share of the probability.
+    fn cut(&mut self, order: Order, share: f64) -> Option<Cut> {
+        if self.logits.len() <= SMALL {
+            let max = f64::from(self.max());
+            let weights: Vec<f64> = self.logits.iter().map(|logit| (f64::from(*logit) - max).exp()).collect();
+            let scores: Vec<f32> = self.logits.iter().map(|logit| order.score(*logit)).collect();
+            return prefix::sorted(&scores, &weights, share * weights.iter().sum::<f64>());
         }
-        self.scratch.scores = scores;
-    }
-
-    /// Where the prefix by falling score ends that holds a share of the probability.
-    fn cut(&mut self, scores: &[f32], logits: &[f32], share: f64) -> Option<Cut> {
-        let max = self.max();
-        if logits.len() <= SMALL {
-            let exact = |logit: &f32| (f64::from(*logit) - f64::from(max)).exp();
-            let weights: Vec<f64> = logits.iter().map(exact).collect();
-            return prefix::sorted(scores, &weights, share * weights.iter().sum::<f64>());
-        }
+        self.weigh();
         let Scratch { weights, totals, prefix, .. } = &mut self.scratch;
-        select::exponentials(logits, max, weights, totals);
         let total = totals.last().copied().unwrap_or(0.0);
-        prefix::narrowed(scores, weights, total, share * total, prefix)
+        let set = prefix::Weighted { elements: &self.logits, maxima: &self.maxima, weights, total, order };
+        prefix::narrowed(set, share * total, prefix)
     }
 
-    /// Of gathered places and their scores, leaves the first `ties` of those at `score` and all above, and takes them in.
-    fn drop_ties(&mut self, score: f32, ties: usize) {
+    /// Collects places and logits of the candidates whose score is in an interval; the maxima have to be known.
+    fn gather(&mut self, order: Order, bounds: (f32, f32)) {
         let Scratch { ids, logits, .. } = &mut self.scratch;
-        let mut seen = 0;
-        let mut kept = 0;
-        for at in 0..ids.len() {
-            let tied = logits[at] == score;
-            seen += usize::from(tied);
-            ids[kept] = ids[at];
-            kept += usize::from(!tied || seen <= ties);
-        }
-        ids.truncate(kept);
+        ids.clear();
         logits.clear();
-        logits.extend(ids.iter().map(|at| self.logits[*at as usize]));
+        order::between(&self.logits, &self.maxima, order, bounds, ids, logits);
+    }
+
+    /// Keeps what has a higher score than a cut, and the first of its ties.
+    fn keep_until(&mut self, order: Order, cut: Cut) {
+        self.find_maxima();
+        self.gather(order, (cut.score, f32::INFINITY));
+        let Scratch { ids, logits, .. } = &mut self.scratch;
+        if order::count(logits, order, (cut.score, cut.score.next_up())) > cut.ties {
+            let (mut seen, mut kept) = (0, 0);
+            for at in 0..ids.len() {
+                let tied = order.score(logits[at]) == cut.score;
+                seen += usize::from(tied);
+                (ids[kept], logits[kept]) = (ids[at], logits[at]);
+                kept += usize::from(!tied || seen <= cut.ties);
+            }
+            ids.truncate(kept);
+            logits.truncate(kept);
+        }
         self.take_kept();
     }
 
     /// Draws a token: the first whose cumulative probability, by rising id, exceeds `uniform`.
     pub fn draw(&mut self, uniform: f64) -> Drawn {
-        let max = self.max();
-        let Scratch { weights, totals, .. } = &mut self.scratch;
-        select::exponentials(&self.logits, max, weights, totals);
+        self.weigh();
+        let Scratch { weights, totals, .. } = &self.scratch;
         let total = totals.last().copied().unwrap_or(0.0);
         let target = uniform * total;
         let block = totals.partition_point(|total| *total <= target).min(totals.len() - 1);
@@ -461,6 +441,8 @@ impl Candidates {
 
     fn forget(&mut self) {
         self.maxima_known = false;
+        self.largest = None;
+        self.weighed = false;
         self.moments = None;
     }
 
@@ -469,6 +451,20 @@ impl Candidates {
             select::block_maxima(&self.logits, &mut self.maxima);
             self.maxima_known = true;
         }
+    }
+
+    /// Finds the weights `e^(z − max)` and, in the same pass, what [`Self::entropy`] needs: for a stage that takes both.
+    pub fn weigh(&mut self) {
+        if self.weighed {
+            return;
+        }
+        let max = self.max();
+        let Scratch { weights, totals, .. } = &mut self.scratch;
+        let moment = select::exponentials(&self.logits, max, weights, totals);
+        if self.logits.len() > SMALL && self.moments.is_none() {
+            self.moments = Some(moments(max, totals.last().copied().unwrap_or(0.0), moment));
+        }
+        self.weighed = true;
     }
 
     fn measure(&mut self) -> (f64, f64) {
@@ -488,9 +484,15 @@ impl Candidates {
         } else {
             select::moments(&self.logits, max)
         };
-        let log = weight.ln();
-        let found = (f64::from(max) + log, (log - moment / weight).max(0.0));
+        let found = moments(max, weight, moment);
         self.moments = Some(found);
         found
     }
+}
+
+/// Logarithm of the sum of exponentials and entropy, of the sum of weights `e^(z − max)` and that of their products with
+/// `z − max`.
+fn moments(max: f32, weight: f64, moment: f64) -> (f64, f64) {
+    let log = weight.ln();
+    (f64::from(max) + log, (log - moment / weight).max(0.0))
 }

@@ -9,11 +9,11 @@ use harness_core::ParameterError;
 use basis::Basis;
 
 pub mod basis;
+pub(crate) mod bends;
 mod candidates;
 mod chain;
 mod history;
 mod prefix;
-mod radix;
 
 #[cfg(test)]
 mod golden_tests;

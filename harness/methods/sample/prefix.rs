@@ -1,6 +1,7 @@
 //! The shortest prefix of a weighted set that holds a share of its weight, without sorting the set.
 
-use harness_kernels::select::{BOUNDS, between, block_maxima, extremes, masses_above};
+use harness_kernels::order::{BOUNDS, Order, masses_above, split};
+use harness_kernels::select::{block_maxima, extremes};
 
 /// Weight below the wanted one that still counts as reached, against the whole: that of rounding in f32 logits.
 const ROUNDING: f64 = 1e-7;
@@ -10,6 +11,9 @@ const FEW: usize = 512;
 
 /// Elements of which a guess looks at one.
 const STRIDE: usize = 61;
+
+/// How often a guess cuts its interval.
+const ROUNDS: usize = 3;
 
 /// Scores this far below the highest have no weight that f32 can tell from zero, however much nearer than the most
 /// probable token the first one is.
@@ -24,13 +28,27 @@ pub struct Cut {
     pub ties: usize,
 }
 
+/// A set whose prefix is looked for.
+#[derive(Clone, Copy)]
+pub struct Weighted<'a> {
+    /// What the scores are of.
+    pub elements: &'a [f32],
+    /// Their [`block_maxima`].
+    pub maxima: &'a [f32],
+    /// Their weights.
+    pub weights: &'a [f32],
+    /// The sum of all weights.
+    pub total: f64,
+    /// What the elements are ordered by.
+    pub order: Order,
+}
+
 /// Buffers that outlive a call.
 #[derive(Debug, Clone, Default)]
 pub struct Buffers {
     /// Scores and weights of what is left, and those of the step before.
     left: (Vec<f32>, Vec<f32>),
     spare: (Vec<f32>, Vec<f32>),
-    places: Vec<u32>,
     maxima: Vec<f32>,
 }
 
@@ -40,86 +58,97 @@ pub fn sorted(scores: &[f32], weights: &[f64], wanted: f64) -> Option<Cut> {
     let mut order: Vec<(f32, f64)> = scores.iter().copied().zip(weights.iter().copied()).collect();
     // Equal scores keep the order of their places.
     order.sort_by(|a, b| b.0.total_cmp(&a.0));
-    end(&order, 0.0, wanted - ROUNDING * total, order.len())
+    end(&order, 0.0, wanted - ROUNDING * total, true)
 }
 
-/// By narrowing the interval of the last score: each pass cuts it into nine and gathers the part that holds it; `None`
-/// when nothing is outside. `total` is the sum of all weights.
-pub fn narrowed(scores: &[f32], weights: &[f32], total: f64, wanted: f64, buffers: &mut Buffers) -> Option<Cut> {
-    let (lowest, highest) = extremes(scores);
-    let (mut low, mut high) = (lowest.max(highest - REACH), f32::INFINITY);
-    let wanted = wanted - ROUNDING * total;
+/// By narrowing the interval of the last score: a guess from a sample, then cuts into nine parts of which the one that
+/// holds it is gathered; `None` when nothing is outside.
+pub fn narrowed(set: Weighted, wanted: f64, buffers: &mut Buffers) -> Option<Cut> {
+    let wanted = wanted - ROUNDING * set.total;
+    let (mut low, mut high) = guess(set, wanted, buffers).unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
     // Weight at or above `high`.
-    let mut above = 0.0;
-    let mut gathered = false;
-    let guess = guess(scores, weights, low, highest, wanted / total, buffers);
-    let Buffers { left, spare, places, maxima } = buffers;
-    loop {
-        let (scores, weights) = if gathered { (left.0.as_slice(), left.1.as_slice()) } else { (scores, weights) };
-        let bounds = match guess {
-            Some((from, to)) if !gathered => cuts(from, to),
-            _ if gathered && scores.len() <= FEW => None,
-            _ => cuts(low, high.min(highest)),
-        };
-        if let Some(bounds) = bounds {
-            let masses = masses_above(scores, weights, &bounds);
-            let base = above;
-            let at = masses.iter().position(|mass| base + mass >= wanted).unwrap_or(BOUNDS);
-            if at > 0 {
-                (high, above) = (bounds[at - 1], base + masses[at - 1]);
-            }
-            if at < BOUNDS {
-                low = bounds[at];
-            }
-        } else if gathered {
+    let mut above = gather(set, (low, high), buffers);
+    if above >= wanted {
+        (low, high) = (high, f32::INFINITY);
+        above = gather(set, (low, high), buffers);
+    } else if low > f32::NEG_INFINITY && above + sum(&buffers.left) < wanted {
+        (low, high) = (f32::NEG_INFINITY, low);
+        above = gather(set, (low, high), buffers);
+    }
+    if buffers.left.0.is_empty() {
+        // Sums in another order differ by a hair: all at once.
+        (low, high) = (f32::NEG_INFINITY, f32::INFINITY);
+        above = gather(set, (low, high), buffers);
+    }
+    let Buffers { left, spare, maxima } = buffers;
+    let (lowest, highest) = extremes(&left.0);
+    // Whether nothing lies below what is gathered.
+    let mut whole = low == f32::NEG_INFINITY;
+    (low, high) = (lowest.max(highest - REACH), f32::INFINITY);
+    while left.0.len() > FEW {
+        let Some(bounds) = cuts(low, high.min(highest)) else { break };
+        let masses = masses_above(&left.0, &left.1, &bounds);
+        let base = above;
+        let at = masses.iter().position(|mass| base + mass >= wanted).unwrap_or(BOUNDS);
+        if at > 0 {
+            (high, above) = (bounds[at - 1], base + masses[at - 1]);
+        }
+        if at < BOUNDS {
+            low = bounds[at];
+        }
+        spare.0.clear();
+        spare.1.clear();
+        block_maxima(&left.0, maxima);
+        split(&left.0, maxima, &left.1, Order::Largest, (low, high), (&mut spare.0, &mut spare.1));
+        if spare.0.is_empty() {
             break;
         }
-        places.clear();
-        spare.0.clear();
-        block_maxima(scores, maxima);
-        between(scores, maxima, low, high, places, &mut spare.0);
-        spare.1.clear();
-        spare.1.extend(places.iter().map(|at| weights[*at as usize]));
+        whole &= lowest >= low;
         std::mem::swap(left, spare);
-        gathered = true;
     }
     let pairs = left.0.iter().copied().zip(left.1.iter().map(|weight| f64::from(*weight)));
     let mut order: Vec<(f32, f64)> = pairs.collect();
     order.sort_by(|a, b| b.0.total_cmp(&a.0));
-    end(&order, above, wanted, if lowest >= low { order.len() } else { usize::MAX })
+    end(&order, above, wanted, whole)
+}
+
+/// Gathers what is in an interval; returns the weight above it.
+fn gather(set: Weighted, bounds: (f32, f32), buffers: &mut Buffers) -> f64 {
+    let (scores, weights) = &mut buffers.left;
+    scores.clear();
+    weights.clear();
+    split(set.elements, set.maxima, set.weights, set.order, bounds, (scores, weights))
+}
+
+/// All weight of gathered elements.
+fn sum((scores, weights): &(Vec<f32>, Vec<f32>)) -> f64 {
+    masses_above(scores, weights, &[f32::NEG_INFINITY; BOUNDS])[0]
 }
 
 /// About where the prefix ends, from every [`STRIDE`]th element: a guess that only saves work.
-fn guess(
-    scores: &[f32],
-    weights: &[f32],
-    low: f32,
-    high: f32,
-    share: f64,
-    buffers: &mut Buffers,
-) -> Option<(f32, f32)> {
-    if scores.len() < 128 * STRIDE {
+fn guess(set: Weighted, wanted: f64, buffers: &mut Buffers) -> Option<(f32, f32)> {
+    if set.elements.len() < 128 * STRIDE {
         return None;
     }
-    let (few, some) = &mut buffers.spare;
-    few.clear();
-    few.extend(scores.iter().step_by(STRIDE));
-    some.clear();
-    some.extend(weights.iter().step_by(STRIDE));
-    let wanted = share * masses_above(few, some, &[f32::NEG_INFINITY; BOUNDS])[0];
-    let (mut from, mut to) = (low, high);
-    for _ in 0..2 {
+    let sample = &mut buffers.spare;
+    sample.0.clear();
+    sample.0.extend(set.elements.iter().step_by(STRIDE).map(|element| set.order.score(*element)));
+    sample.1.clear();
+    sample.1.extend(set.weights.iter().step_by(STRIDE));
+    // A sample misses the few heavy elements, so the part with more of the many light ones is estimated.
+    let beyond = (set.total - wanted) / STRIDE as f64;
+    let sought = if 2.0 * wanted > set.total { sum(sample) - beyond } else { wanted / STRIDE as f64 };
+    let (lowest, highest) = extremes(&sample.0);
+    let (mut from, mut to) = (lowest.max(highest - REACH), highest);
+    for _ in 0..ROUNDS {
         let bounds = cuts(from, to)?;
-        let at = masses_above(few, some, &bounds).iter().position(|mass| *mass >= wanted).unwrap_or(BOUNDS);
+        let at = masses_above(&sample.0, &sample.1, &bounds).iter().position(|mass| *mass >= sought).unwrap_or(BOUNDS);
         // One part more on either side, for a sample errs.
-        let step = bounds[0] - bounds[1];
         to = if at < 2 { to } else { bounds[at - 2] };
         from = if at + 1 < BOUNDS { bounds[at + 1] } else { from };
-        if to - from > 4.0 * step {
-            return None;
-        }
     }
-    Some((from, to))
+    // What no element of the sample reaches may well be reached by others.
+    Some((if from > lowest { from } else { f32::NEG_INFINITY }, if to < highest { to } else { f32::INFINITY }))
 }
 
 /// Bounds that cut an interval, falling; `None` when it is too short for them.
@@ -130,17 +159,18 @@ fn cuts(low: f32, high: f32) -> Option<[f32; BOUNDS]> {
     falling.then_some(bounds)
 }
 
-/// Walks sorted elements from a weight on; `last` is the number of elements after which nothing is left outside.
-fn end(order: &[(f32, f64)], above: f64, wanted: f64, last: usize) -> Option<Cut> {
+/// Walks sorted elements from a weight on; `whole` when no other elements follow them.
+fn end(order: &[(f32, f64)], above: f64, wanted: f64, whole: bool) -> Option<Cut> {
     let mut sum = above;
-    for (at, (score, weight)) in order.iter().enumerate() {
+    // Where rounding keeps the sum below the wanted one, the last element of several ends the prefix.
+    let reached = order.iter().position(|(_, weight)| {
         sum += weight;
-        if sum >= wanted {
-            let ties = order[..=at].iter().rev().take_while(|(other, _)| other == score).count();
-            return (at + 1 < last).then_some(Cut { score: *score, ties });
-        }
-    }
-    None
+        sum >= wanted
+    });
+    let at = reached.or((!whole).then_some(order.len().checked_sub(1)?))?;
+    let score = order[at].0;
+    let ties = order[..=at].iter().rev().take_while(|(other, _)| *other == score).count();
+    (at + 1 < order.len() || !whole).then_some(Cut { score, ties })
 }
 
 #[cfg(test)]
@@ -158,17 +188,24 @@ mod tests {
         })
     }
 
+    fn of_largest(elements: &[f32], weights: &[f32], total: f64, wanted: f64) -> Option<Cut> {
+        let mut maxima = Vec::new();
+        block_maxima(elements, &mut maxima);
+        let set = Weighted { elements, maxima: &maxima, weights, total, order: Order::Largest };
+        narrowed(set, wanted, &mut Buffers::default())
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn narrowing_finds_what_sorting_finds(
-            (scores, weights) in (1usize..3000, prop_oneof![Just(1u32), Just(7), Just(1 << 20)], prop_oneof![Just(0.5f32), Just(30.0)])
+            (scores, weights) in (prop_oneof![1usize..3000, 8000usize..20_000], prop_oneof![Just(1u32), Just(7), Just(1 << 20)], prop_oneof![Just(0.5f32), Just(30.0)])
                 .prop_flat_map(|(count, levels, spread)| set(count, levels, spread)),
             share in 0.001f64..1.0,
         ) {
             let exact: Vec<f64> = weights.iter().map(|weight| f64::from(*weight)).collect();
             let total: f64 = exact.iter().sum();
-            let found = narrowed(&scores, &weights, total, share * total, &mut Buffers::default());
+            let found = of_largest(&scores, &weights, total, share * total);
             let wanted = sorted(&scores, &exact, share * total);
             if found != wanted {
                 // Sums in another order may end one element apart where an element's end meets the share.
@@ -192,7 +229,7 @@ mod tests {
         let scores = [1.0, 1.0, 1.0, 1.0];
         assert_eq!(sorted(&scores, &[1.0; 4], 2.0), Some(Cut { score: 1.0, ties: 2 }));
         assert_eq!(
-            narrowed(&vec![1.0; 5000], &vec![1.0; 5000], 5000.0, 2500.0, &mut Buffers::default()),
+            of_largest(&vec![1.0; 5000], &vec![1.0; 5000], 5000.0, 2500.0),
             Some(Cut { score: 1.0, ties: 2500 })
         );
         assert_eq!(sorted(&scores, &[1.0; 4], 4.0), None);

@@ -7,6 +7,7 @@
 //! more. Sums are f64: over 150,000 tokens an f32 sum is off by 1e-4.
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
+use harness_kernels::order::Order;
 
 use crate::registry::Method;
 use crate::sample::{Candidates, Role, SampleError, Sampler, Step};
@@ -51,7 +52,7 @@ impl Sampler for TopP {
 
     fn apply(&mut self, candidates: &mut Candidates, _: &mut Step) -> Result<(), SampleError> {
         if self.0.p < 1.0 {
-            candidates.keep_mass(self.0.p);
+            candidates.keep_share(Order::Largest, self.0.p);
         }
         Ok(())
     }

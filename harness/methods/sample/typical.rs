@@ -7,6 +7,7 @@
 //! transformers keeps every token tied with the last one; llama.cpp takes one more where the sum meets tau exactly.
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
+use harness_kernels::order::Order;
 
 use crate::registry::Method;
 use crate::sample::{Candidates, Role, SampleError, Sampler, Step};
@@ -51,8 +52,10 @@ impl Sampler for Typical {
 
     fn apply(&mut self, candidates: &mut Candidates, _: &mut Step) -> Result<(), SampleError> {
         if self.0.tau < 1.0 {
+            // One pass for the entropy and for the weights that the share is summed from.
+            candidates.weigh();
             let expected = (candidates.log_sum_exp() - candidates.entropy()) as f32;
-            candidates.keep_near(expected, self.0.tau);
+            candidates.keep_share(Order::Nearest(expected), self.0.tau);
         }
         Ok(())
     }
