@@ -131,7 +131,7 @@ fn ask_all(
                     |name: &str| Chain::build(&[Arm::new("greedy")], 0, name).map_err(|error| error.to_string());
                 let answered =
                     questions.answer(&arm.decoder, tokenizer, &greedy, &mut Read::default(), &mut |done| {
-                        progress(done, total)
+                        progress(done, total);
                     })?;
                 seen.answered = (answered, questions.protocol.clone());
                 Ok(())

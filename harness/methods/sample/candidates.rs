@@ -11,6 +11,7 @@ const SMALL: usize = 1024;
 
 /// Candidates in the order of their ids. The buffers are kept from step to step.
 #[derive(Debug, Clone, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each says whether one thing is known of the logits as they are")]
 pub struct Candidates {
     /// Ids, ascending; unused while every token is a candidate.
     ids: Vec<u32>,
