@@ -210,6 +210,7 @@ mod tests {
         let firsts: Vec<f32> = (0..3).flat_map(|row| gathered.layers[0].keys[row * stride..][..2].to_vec()).collect();
         assert_eq!(firsts, [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
         assert!(KvCache::gather(&[(&cache, 2)], 1).is_err() && KvCache::gather(&[(&cache, 0)], 2).is_err());
+        cache.advance(100);
         let mut joined = KvCache::gather(&[(&cache, 1)], 2).unwrap();
         joined.extend(&KvCache::gather(&[(&cache, 1)], 9).unwrap().rest(2).unwrap()).unwrap();
         let whole = KvCache::gather(&[(&cache, 1)], 9).unwrap();
