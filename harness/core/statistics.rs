@@ -28,6 +28,7 @@ mod trimmed;
 mod units;
 mod unpaired;
 
+pub use beta::binomial_at_least;
 pub use bootstrap::{Bootstrap, Estimate, Flavour};
 pub use clopper_pearson::clopper_pearson;
 pub use detectable::{POWER, Power};

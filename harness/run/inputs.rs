@@ -132,7 +132,7 @@ impl LoadedModel {
             hash,
             chat_template: checkpoint.chat_template,
             tokenizer: checkpoint.tokenizer,
-            tokenizer_hash: hash_text(description.as_slice()),
+            tokenizer_hash: hash_texts(description.iter().map(String::as_str)),
         })
     }
 
@@ -307,15 +307,19 @@ impl Inputs {
             CorpusChoice::Path(path) => Corpus::read_path(&path)?,
         };
         let documents: Vec<String> = corpus.documents.iter().map(|document| document.text.clone()).collect();
-        Ok(TextSource::Documents { name: format!("{}@{}", corpus.label(), &hash_text(&documents)[..12]), documents })
+        Ok(TextSource::Documents {
+            name: format!("{}@{}", corpus.label(), &hash_texts(documents.iter().map(String::as_str))[..12]),
+            documents,
+        })
     }
 }
 
-fn hash_text(documents: &[String]) -> String {
+/// SHA-256 of texts and their lengths, in hexadecimal.
+pub(crate) fn hash_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hasher = Sha256::new();
-    for document in documents {
-        hasher.update((document.len() as u64).to_le_bytes());
-        hasher.update(document.as_bytes());
+    for text in texts {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
     }
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -71,7 +71,7 @@ pub fn log_likelihoods(
     Ok(found)
 }
 
-/// The states of each text, none of which is empty.
+/// The states of each text.
 ///
 /// # Errors
 /// The decoder's reason.
@@ -127,7 +127,7 @@ fn sums(decoder: &Decoder, batch: &[&Passage]) -> Result<Vec<f64>, ModelError> {
     with_values(&hidden, |values| {
         for (passage, states) in batch.iter().zip(values.chunks(positions.len() * width)) {
             rows.extend_from_slice(&states[(passage.first - first) * width..][..passage.counted() * width]);
-            targets.extend_from_slice(&passage.tokens[passage.first..]);
+            targets.extend(passage.tokens.iter().skip(passage.first));
         }
     })
     .map_err(compute)?;
@@ -161,8 +161,9 @@ fn text_states(decoder: &Decoder, texts: &[&[u32]]) -> Result<Vec<States>, Model
             for state in states.chunks(width) {
                 mean.iter_mut().zip(state).for_each(|(sum, value)| *sum += f64::from(*value));
             }
-            let mean = mean.into_iter().map(|sum| (sum / text.len() as f64) as f32).collect();
-            States { mean, last: states[(text.len() - 1) * width..].to_vec() }
+            let mean = mean.into_iter().map(|sum| (sum / text.len().max(1) as f64) as f32).collect();
+            // A text without tokens is a row of zeros, which metrics refuse by name.
+            States { mean, last: states.rchunks(width).next().map_or_else(|| vec![0.0; width], <[f32]>::to_vec) }
         };
         texts.iter().zip(values.chunks(length * width)).map(of).collect()
     };

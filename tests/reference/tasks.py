@@ -14,7 +14,7 @@ import hashlib
 import json
 
 import torch
-from score import load_model, place
+from score import greedy, load_model, place
 from transformers import AutoTokenizer
 
 CHOICES, QUESTIONS, SHOTS, TOKENS = 12, 3, 2, 24
@@ -61,13 +61,7 @@ def questions(model, tokenizer, folder):
         turns.append({"role": "user", "content": f"Question: {blocks[-1]}"})
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         ids = tokenizer(text, add_special_tokens=False).input_ids
-        step, past, continuation = torch.tensor([ids]), None, []
-        for _ in range(TOKENS):
-            out = model(step, past_key_values=past, use_cache=True)
-            past = out.past_key_values
-            best = int(out.logits[0, -1].argmax())
-            continuation.append(best)
-            step = torch.tensor([[best]])
+        continuation = greedy(model, [ids], TOKENS)["prompts"][0]["continuation"]
         digest = hashlib.sha256(text.encode()).hexdigest()
         yield {"question": request["doc_id"], "prompt": digest, "tokens": len(ids), "continuation": continuation}
 

@@ -66,7 +66,7 @@ pub(super) fn beta_quantile(p: f64, a: f64, b: f64) -> f64 {
 }
 
 /// `P(X >= successes)` of a binomial variable.
-pub(super) fn binomial_at_least(successes: u64, trials: u64, p: f64) -> f64 {
+pub fn binomial_at_least(successes: u64, trials: u64, p: f64) -> f64 {
     if successes == 0 {
         return 1.0;
     }
@@ -102,6 +102,22 @@ mod tests {
             assert!((incomplete_beta(0.5, 0.5, x, 1.0 - x) - arc).abs() <= 1e-12 * arc, "{x}");
         }
         assert_eq!((incomplete_beta(2.0, 3.0, 0.0, 1.0), incomplete_beta(2.0, 3.0, 1.0, 0.0)), (0.0, 1.0));
+    }
+
+    #[test]
+    fn binomial_tails_are_those_of_scipy() {
+        // scipy.stats.binom.sf(successes − 1, trials, p)
+        for (successes, trials, p, wanted) in [
+            (60, 200, 0.25, 0.062_472_2),
+            (10, 200, 0.02, 0.007_479_3),
+            (3, 10, 0.5, 0.945_312_5),
+            (1, 5, 0.1, 0.409_51),
+            (0, 9, 0.3, 1.0),
+            (1, 9, 0.0, 0.0),
+        ] {
+            let found = binomial_at_least(successes, trials, p);
+            assert!((found - wanted).abs() < 1e-6, "{successes} of {trials} at {p}: {found} for {wanted}");
+        }
     }
 
     #[test]

@@ -7,12 +7,16 @@
 
 #![allow(clippy::print_stdout)]
 
+#[path = "../benches/rows/mod.rs"]
+mod rows;
+
 use std::time::Instant;
 
-use harness_core::{Arm, seed};
+use harness_core::Arm;
 use harness_kernels::logits;
 use harness_methods::sample::{Chain, Past};
-use rand_chacha::rand_core::Rng;
+
+use rows::rows;
 
 const CHAINS: [&str; 17] = [
     "draw",
@@ -56,21 +60,6 @@ fn main() {
             println!("{shape}\t{vocabulary}\t{name}\t{with:.1}\t{without:.1}");
         }
     }
-}
-
-/// Sixteen rows, so that none stays in a branch predictor.
-fn rows(vocabulary: usize, flat: bool) -> Vec<Vec<f32>> {
-    let mut random = seed::stream(1, &["rows"]);
-    let mut uniform = || (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-    let mut number = || {
-        if flat {
-            return (2.0 * uniform() - 1.0) as f32;
-        }
-        // Box and Muller.
-        let (radius, angle) = ((-2.0 * (1.0 - uniform()).ln()).sqrt(), std::f64::consts::TAU * uniform());
-        (3.0 * radius * angle.cos()) as f32
-    };
-    (0..16).map(|_| (0..vocabulary).map(|_| number()).collect()).collect()
 }
 
 fn subjects() -> Vec<Subject> {

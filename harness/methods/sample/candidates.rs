@@ -11,7 +11,6 @@ const SMALL: usize = 1024;
 
 /// Candidates in the order of their ids. The buffers are kept from step to step.
 #[derive(Debug, Clone, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "each says whether one thing is known of the logits as they are")]
 pub struct Candidates {
     /// Ids, ascending; unused while every token is a candidate.
     ids: Vec<u32>,
@@ -21,9 +20,8 @@ pub struct Candidates {
     threshold: Option<f64>,
     /// Whether thresholds on logits are also told as probabilities, which takes another pass.
     explained: bool,
-    /// Largest logits of blocks, while they are known.
+    /// Largest logits of blocks; empty while they are not known.
     maxima: Vec<f32>,
-    maxima_known: bool,
     /// The largest logit, while it is known.
     largest: Option<f32>,
     /// Whether the weights and totals are those of the logits.
@@ -58,9 +56,9 @@ impl Candidates {
         self.threshold = None;
         self.ids.clear();
         self.forget();
-        self.maxima_known = select::copy(row, &mut self.logits, &mut self.maxima);
-        if !self.maxima_known {
+        if !select::copy(row, &mut self.logits, &mut self.maxima) {
             self.logits.clear();
+            self.maxima.clear();
             if let Some(index) = row.iter().position(|logit| logit.is_nan()) {
                 return Err(SampleError::NanLogit { index });
             }
@@ -228,15 +226,8 @@ impl Candidates {
 
     /// Appends the logits from `low` up to but not `high`, in falling order.
     pub fn falling(&mut self, (low, high): (f32, f32), falling: &mut Vec<f32>) {
-        // Places are not needed, and writing those of a flat row costs more than the test.
-        let all = high == f32::INFINITY && self.logits.iter().step_by(64).all(|logit| *logit >= low);
-        if all && select::extremes(&self.logits).0 >= low {
-            self.scratch.logits.clear();
-            self.scratch.logits.extend_from_slice(&self.logits);
-        } else {
-            self.find_maxima();
-            self.gather(Order::Largest, (low, high));
-        }
+        self.find_maxima();
+        self.gather(Order::Largest, (low, high));
         let Scratch { logits, scores, .. } = &mut self.scratch;
         sort::sort_falling(logits, scores);
         if falling.is_empty() {
@@ -441,16 +432,15 @@ impl Candidates {
     }
 
     fn forget(&mut self) {
-        self.maxima_known = false;
+        self.maxima.clear();
         self.largest = None;
         self.weighed = false;
         self.moments = None;
     }
 
     fn find_maxima(&mut self) {
-        if !self.maxima_known {
+        if self.maxima.is_empty() {
             select::block_maxima(&self.logits, &mut self.maxima);
-            self.maxima_known = true;
         }
     }
 

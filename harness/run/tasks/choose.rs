@@ -6,8 +6,8 @@ use harness_judge::multiple_choice::{Item, Normalisation};
 use harness_model::decoder::Decoder;
 
 use super::requests::read;
-use super::{ChoiceSelection, TaskError, hash, spread};
-use crate::inputs::LoadedModel;
+use super::{ChoiceSelection, TaskError, spread};
+use crate::inputs::{LoadedModel, hash_texts};
 use crate::reading::{Passage, log_likelihoods};
 
 /// An answer behind its question.
@@ -58,9 +58,7 @@ impl Choices {
         if wanted > found {
             return Err(TaskError::TooFew { path: path.to_owned(), found, wanted });
         }
-        let tokenizer = model
-            .tokenizer()
-            .map_err(|error| TaskError::Template { model: model.name.clone(), reason: error.to_string() })?;
+        let tokenizer = model.tokenizer()?;
         let context = model.decoder.config().max_positions;
         let mut asked = Vec::with_capacity(wanted);
         let mut facts: Vec<String> = Vec::new();
@@ -96,7 +94,7 @@ impl Choices {
             facts.push(gold.to_string());
             asked.push(Asked { choices, gold });
         }
-        let hash = hash(facts.iter().map(String::as_str));
+        let hash = hash_texts(facts.iter().map(String::as_str));
         let protocol = format!(
             "task={name}@{} items={wanted} of {found} select=spread tokenizer={}",
             &hash[..12],

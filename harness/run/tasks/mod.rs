@@ -12,12 +12,12 @@ mod requests;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use harness_core::statistics::binomial_at_least;
 use harness_core::{Domain, Observation, Parameters, Probe};
 use harness_model::tokenizer::TokenizerError;
 use harness_suite::Bench;
-use sha2::{Digest, Sha256};
 
-use crate::inputs::{Inputs, LoadedModel};
+use crate::inputs::{InputError, Inputs, LoadedModel};
 use crate::setup::{SetupError, arm_from};
 
 pub use answer::Answered;
@@ -100,6 +100,9 @@ pub enum TaskError {
         /// Questions asked for.
         wanted: usize,
     },
+    /// The model has no tokenizer.
+    #[error(transparent)]
+    Model(#[from] InputError),
     /// The tokenizer refused a question.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -181,8 +184,8 @@ impl Tasks {
             .chain(questions)
             .filter_map(|(id, chance, what, protocol)| {
                 let found = observations.iter().find(|found| found.metric == id)?;
-                let (right, items) = (found.samples.iter().sum::<f64>() as usize, found.samples.len());
-                let p = above_chance(right, items, chance);
+                let (right, items) = (found.samples.iter().sum::<f64>() as u64, found.samples.len());
+                let p = binomial_at_least(right, items as u64, chance);
                 let task = protocol.strip_prefix("task=")?.split('@').next()?;
                 (items > 0 && p > ABOVE).then(|| {
                     format!(
@@ -203,53 +206,9 @@ fn spread(found: usize, wanted: usize) -> impl Iterator<Item = usize> {
     (0..wanted).map(move |at| at * found / wanted)
 }
 
-/// SHA-256 of some texts, in hexadecimal.
-fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
-    let mut hasher = Sha256::new();
-    for text in texts {
-        hasher.update((text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
-    }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The probability of at least `right` of `items` when each is right with probability `chance`.
-pub(crate) fn above_chance(right: usize, items: usize, chance: f64) -> f64 {
-    if right == 0 || chance >= 1.0 {
-        return 1.0;
-    }
-    if chance <= 0.0 {
-        return 0.0;
-    }
-    // Terms by their ratio from the first on, in logarithms.
-    let (n, p) = (items as f64, chance);
-    let mut log_term = n * (-p).ln_1p();
-    let mut below = 0.0;
-    for k in 0..right {
-        below += log_term.exp();
-        log_term += ((n - k as f64) / (k as f64 + 1.0)).ln() + p.ln() - (-p).ln_1p();
-    }
-    (1.0 - below).max(0.0)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{above_chance, spread};
-
-    #[test]
-    fn chance_is_the_upper_tail_of_the_binomial() {
-        // scipy.stats.binom.sf(right − 1, items, chance)
-        for (right, items, chance, p) in [
-            (60, 200, 0.25, 0.062_472_2),
-            (10, 200, 0.02, 0.007_479_3),
-            (3, 10, 0.5, 0.945_312_5),
-            (1, 5, 0.1, 0.409_51),
-        ] {
-            let found = above_chance(right, items, chance);
-            assert!((found - p).abs() < 1e-6, "{right} of {items} at {chance}: {found} for {p}");
-        }
-        assert_eq!((above_chance(0, 9, 0.3), above_chance(1, 9, 0.0)), (1.0, 0.0));
-    }
+    use super::spread;
 
     #[test]
     fn items_are_taken_at_even_distances() {

@@ -1,13 +1,14 @@
 //! Questions whose answer a model generates, with worked examples before them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use harness_judge::exact_match::STOPS;
 
 use super::chat::{Turn, render};
 use super::requests::{Request, read};
-use super::{QuestionSelection, TaskError, hash, spread};
-use crate::inputs::LoadedModel;
+use super::{QuestionSelection, TaskError, spread};
+use crate::inputs::{LoadedModel, hash_texts};
 
 const QUESTION: &str = "Question: ";
 const ANSWER: &str = "\nAnswer:";
@@ -81,9 +82,7 @@ impl Questions {
             return Err(TaskError::TooFew { path: path.to_owned(), found, wanted });
         }
         let template = template(model, selection.chat)?;
-        let tokenizer = model
-            .tokenizer()
-            .map_err(|error| TaskError::Template { model: model.name.clone(), reason: error.to_string() })?;
+        let tokenizer = model.tokenizer()?;
         let context = model.decoder.config().max_positions;
         let mut questions = Vec::with_capacity(wanted);
         for request in spread(found, wanted).map(|at| &requests[at]) {
@@ -116,12 +115,12 @@ impl Questions {
         stops.sort();
         stops.dedup();
         let golds = questions.iter().map(|question| question.gold.as_str());
-        let hash = hash(questions.iter().map(|question| question.text.as_str()).chain(golds));
+        let hash = hash_texts(questions.iter().map(|question| question.text.as_str()).chain(golds));
         let protocol = format!(
             "task={name}@{} items={wanted} of {found} select=spread shots={} chat={} tokens={} stops={stops:?} tokenizer={}",
             &hash[..12],
             selection.shots,
-            template.map_or_else(|| "none".to_owned(), |text| self::hash([text])[..12].to_owned()),
+            template.map_or_else(|| "none".to_owned(), |text| hash_texts([text])[..12].to_owned()),
             selection.tokens,
             &model.tokenizer_hash()[..12],
         );
@@ -132,8 +131,11 @@ impl Questions {
 
 /// How many questions the commonest right answer is right for.
 fn commonest(questions: &[Question]) -> usize {
-    let count = |gold: &str| questions.iter().filter(|question| question.gold == gold).count();
-    questions.iter().map(|question| count(&question.gold)).max().unwrap_or(0)
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for question in questions {
+        *counts.entry(&question.gold).or_default() += 1;
+    }
+    counts.into_values().max().unwrap_or(0)
 }
 
 fn plain(examples: &[(&str, &str)], question: &str) -> String {
