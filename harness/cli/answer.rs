@@ -30,7 +30,9 @@ pub fn answers(run: &Run, tables: &[TableRequest]) -> Vec<Answer> {
 }
 
 fn answer(run: &Run, request: &TableRequest) -> Option<Answer> {
-    let found = findings(run, request, MOST_ROWS);
+    let mut found = findings(run, request, MOST_ROWS);
+    // An arm that has none of the table's coordinates is a row of the table, but no answer to what is best among them.
+    found.retain(|finding| finding.best.iter().any(|name| !name.is_empty()));
     let metric = leading_metric(run, request)?;
     let compared = found.iter().any(|finding| finding.compared > 1);
     compared.then(|| Answer { table: table(run, request, metric, &found), lines: sentences(metric, &found) })

@@ -6,7 +6,7 @@ mod samples;
 
 use harness_core::chart::{Chart, ChartAxis, Facet, FailedPoint, Place, Point, Reference, Series};
 use harness_core::front::dominated;
-use harness_core::{Direction, Value};
+use harness_core::{Axis, Direction, Value};
 use harness_suite::{Column, Condition, Figure, FigureKind};
 
 use crate::error::QueryError;
@@ -274,10 +274,13 @@ fn by_place(a: &Point, b: &Point) -> std::cmp::Ordering {
     }
 }
 
-/// The arm of a point: labels of the axes that hold methods.
+/// The arm of a point: the labels of its methods, those that change nothing left out beside others.
 fn short_label(record: &Record) -> String {
-    let arms = record.cell.cell.coordinates.values().filter(|at| !at.parameters.is_empty() || at.id == "none");
-    arms.map(|at| at.label.as_str()).collect::<Vec<_>>().join(" ")
+    let coordinates = record.cell.cell.coordinates.iter();
+    let methods = coordinates.filter(|(axis, _)| !matches!(axis, Axis::Model | Axis::Data | Axis::Seed));
+    let labels: Vec<&str> = methods.map(|(_, at)| at.label.as_str()).collect();
+    let changing: Vec<&str> = labels.iter().copied().filter(|label| *label != "none").collect();
+    if changing.is_empty() { labels.first().copied().unwrap_or_default().to_owned() } else { changing.join(" ") }
 }
 
 fn reference_label(reference: Option<&harness_suite::Reference>) -> String {

@@ -13,7 +13,8 @@ const JUDGED: MetricSpec = MetricSpec {
     needs: Some("judge"),
     ..BASE
 };
-const ONE: MetricSpec = MetricSpec { noise: Noise::Exact, reduction: Reduction::Single, ..JUDGED };
+/// One number of all texts together: other texts would give another, and nothing tells how far off.
+const ONE: MetricSpec = MetricSpec { reduction: Reduction::Single, ..JUDGED };
 
 pub(super) fn registry() -> Vec<Metric> {
     use Direction::{Lower, Neutral};
