@@ -43,17 +43,23 @@ pub fn sign_flip(differences: &[f64]) -> (f64, Distribution) {
 }
 
 /// All signs, one turned at a time (Gray's order); the first keeps its sign, which halves the work and loses nothing.
+///
+/// Sums are kept in whole steps of `2^-60` of the largest, which add up without rounding: half a million steps of
+/// floating point would drift by more than sums of the same numbers in another order differ.
 fn all_signs(sizes: &[f64], observed: f64, whole: f64) -> f64 {
+    const STEPS: f64 = (1_u64 << 60) as f64;
+    let steps = |value: f64| (value / whole * STEPS) as i64;
     // Sums of the same numbers in another order are equal up to rounding.
-    let reach = observed - 1e-12 * whole;
+    let reach = steps(observed - 1e-12 * whole);
+    let sizes: Vec<i64> = sizes.iter().map(|&size| steps(size)).collect();
     let free = sizes.len() - 1;
-    let mut signs = vec![1.0; free];
-    let mut sum = whole;
-    let mut hits = u64::from(sum.abs() >= reach);
+    let mut signs = vec![1; free];
+    let mut sum: i64 = sizes.iter().sum();
+    let mut hits = u64::from(sum >= reach);
     for step in 1..1_u64 << free {
         let turned = step.trailing_zeros() as usize;
         signs[turned] = -signs[turned];
-        sum += 2.0 * signs[turned] * sizes[turned + 1];
+        sum += 2 * signs[turned] * sizes[turned + 1];
         hits += u64::from(sum.abs() >= reach);
     }
     hits as f64 / (1_u64 << free) as f64
@@ -136,6 +142,35 @@ mod tests {
         assert_eq!(sign_flip(&[-1.0, 2.0, 3.0, 4.0]).0, 0.25);
         assert_eq!(sign_flip(&[-1.5, 3.0, 4.5, 6.0]).0, 0.25);
         assert!(sign_flip(&[f64::NAN, 1.0]).0.is_nan());
+    }
+
+    /// Two sums of the signs lie 2e-12 apart at the observed one: found where floating point drifted past one of them.
+    #[test]
+    fn sums_that_nearly_tie_count_alike_at_every_scale() {
+        let differences = [
+            -2.991_198_576_612_628,
+            4.736_745_709_971_918,
+            -3.511_722_949_572_503_5,
+            -1.079_988_512_580_460_5,
+            -1.232_243_467_044_624_3,
+            -4.734_384_114_048_286,
+            2.252_579_802_042_57,
+            4.701_495_902_091_86,
+            -0.429_077_482_207_500_9,
+            2.972_072_030_445_246,
+            3.819_026_808_078_328_7,
+            1.552_890_266_105_456_4,
+            0.798_249_118_132_667,
+            -2.365_405_264_819_590_7,
+            0.195_721_689_107_091,
+            1.595_367_191_814_428_5,
+            -2.887_304_775_106_986_5,
+            1.756_354_618_524_555,
+            2.529_940_404_614_099,
+            3.936_603_031_487_992,
+        ];
+        let scaled = differences.map(|d| d * 0.01);
+        assert_eq!(sign_flip(&differences), sign_flip(&scaled));
     }
 
     #[test]
