@@ -8,6 +8,7 @@
 
 pub mod decode;
 pub mod prune;
+pub mod quant;
 pub mod registry;
 pub mod sample;
 pub mod select_context;

@@ -8,6 +8,7 @@ use harness_core::{Arm, Axis, MethodSpec, ParameterError};
 
 use crate::decode::Decode;
 use crate::prune::Pruner;
+use crate::quant::Quantizer;
 use crate::sample::Sampler;
 
 register! {
@@ -17,6 +18,7 @@ register! {
     "prune/wanda.rs" wanda;
     "prune/sparsegpt.rs" sparsegpt;
     "prune/shuffled_mask.rs" shuffled_mask;
+    "quant/none.rs" no_quantization;
     "sample/greedy.rs" greedy;
     "sample/temperature.rs" temperature;
     "sample/dynamic_temperature.rs" dynamic_temperature;
@@ -68,6 +70,8 @@ pub struct Entry {
 pub enum Method {
     /// Prunes linear maps.
     Pruner(Box<dyn Pruner>),
+    /// Quantizes linear maps.
+    Quantizer(Box<dyn Quantizer>),
     /// Changes or removes candidates for the next token.
     Sampler(Box<dyn Sampler>),
     /// A chain whose strength has yet to be found on calibration text.
@@ -136,9 +140,18 @@ pub fn build(axis: Axis, arm: &Arm) -> Result<Method, BuildError> {
 pub fn pruner(arm: &Arm) -> Result<Box<dyn Pruner>, BuildError> {
     match build(Axis::Prune, arm)? {
         Method::Pruner(pruner) => Ok(pruner),
-        Method::Sampler(_) | Method::Matched(_) | Method::Decoder(_) => {
-            Err(BuildError::Unknown { axis: Axis::Prune, id: arm.id.clone(), nearest: None })
-        }
+        _ => Err(BuildError::Unknown { axis: Axis::Prune, id: arm.id.clone(), nearest: None }),
+    }
+}
+
+/// The quantization method an arm names.
+///
+/// # Errors
+/// As [`build`].
+pub fn quantizer(arm: &Arm) -> Result<Box<dyn Quantizer>, BuildError> {
+    match build(Axis::Quant, arm)? {
+        Method::Quantizer(quantizer) => Ok(quantizer),
+        _ => Err(BuildError::Unknown { axis: Axis::Quant, id: arm.id.clone(), nearest: None }),
     }
 }
 
@@ -151,7 +164,9 @@ pub fn sampler(arm: &Arm) -> Result<Box<dyn Sampler>, BuildError> {
         Method::Sampler(sampler) => Ok(sampler),
         Method::Matched(_) => Err(BuildError::NoStage { arm: arm.to_string() }),
         Method::Decoder(_) => Err(BuildError::Decoder { arm: arm.to_string() }),
-        Method::Pruner(_) => Err(BuildError::Unknown { axis: Axis::Sampler, id: arm.id.clone(), nearest: None }),
+        Method::Pruner(_) | Method::Quantizer(_) => {
+            Err(BuildError::Unknown { axis: Axis::Sampler, id: arm.id.clone(), nearest: None })
+        }
     }
 }
 
@@ -212,6 +227,7 @@ mod tests {
         for spec in methods() {
             let needs = match build(spec.axis, &Arm::new(spec.id)).unwrap() {
                 Method::Pruner(pruner) => pruner.needs().any(),
+                Method::Quantizer(quantizer) => quantizer.needs().any(),
                 Method::Sampler(_) | Method::Decoder(_) => false,
                 Method::Matched(_) => true,
             };

@@ -1,0 +1,138 @@
+//! What quantizers of weights share: the trait, what a quantized matrix is, what it takes, and errors.
+
+use crate::prune::{Needs, PruneError, Site, check_statistics, check_weight};
+use crate::statistics::LinearStatistics;
+
+/// Bits that a quantized matrix takes, by what they are for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Bits {
+    /// Codes of the weights.
+    pub codes: u64,
+    /// Scales, those of scales included.
+    pub scales: u64,
+    /// Zero points, offsets and means.
+    pub zeros: u64,
+    /// Codebooks that are not fixed by the format.
+    pub codebooks: u64,
+    /// Places: permutations and which weights are stored apart.
+    pub indices: u64,
+}
+
+impl Bits {
+    /// All of them.
+    pub fn total(self) -> u64 {
+        self.codes + self.scales + self.zeros + self.codebooks + self.indices
+    }
+
+    /// With those of another matrix.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            codes: self.codes + other.codes,
+            scales: self.scales + other.scales,
+            zeros: self.zeros + other.zeros,
+            codebooks: self.codebooks + other.codebooks,
+            indices: self.indices + other.indices,
+        }
+    }
+}
+
+/// A quantized matrix, taken apart.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Quantized {
+    /// What its codes stand for, rows × cols, row-major.
+    pub values: Vec<f32>,
+    /// The code of each weight as the format numbers them: signed where it is symmetric, else from 0.
+    pub codes: Vec<i16>,
+    /// Scales in the order of the groups: row by row, or block by block of the flattened matrix.
+    pub scales: Vec<f32>,
+    /// Zero points in the same order; empty where the format has none.
+    pub zeros: Vec<f32>,
+    /// What it takes.
+    pub bits: Bits,
+}
+
+/// Why a matrix was not quantized.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum QuantError {
+    /// The weights or their statistics are not what they should be.
+    #[error(transparent)]
+    Input(#[from] PruneError),
+    /// Groups that do not tile a row, or blocks that do not tile the matrix.
+    #[error("{site}: groups of {group} do not divide {columns} columns; {advice}")]
+    Group {
+        /// Tensor.
+        site: String,
+        /// Weights of a group.
+        group: usize,
+        /// Inputs of the matrix.
+        columns: usize,
+        /// What to do.
+        advice: String,
+    },
+    /// Too few weights for what is estimated from them.
+    #[error("{site}: {found} weights are too few; {what} needs {least}")]
+    TooFew {
+        /// Tensor.
+        site: String,
+        /// Weights there are.
+        found: usize,
+        /// What needs more.
+        what: &'static str,
+        /// How many it needs.
+        least: usize,
+    },
+}
+
+/// A method that gives every weight of a linear map one of a few values.
+pub trait Quantizer: Send + Sync {
+    /// Which sums over the inputs it reads.
+    fn needs(&self) -> Needs {
+        Needs::NOTHING
+    }
+
+    /// Quantizes a matrix (rows × cols, row-major).
+    ///
+    /// # Errors
+    /// A [`QuantError`].
+    fn quantize(
+        &self,
+        site: &Site,
+        weight: &[f32],
+        statistics: Option<&LinearStatistics>,
+    ) -> Result<Quantized, QuantError>;
+
+    /// Whether it leaves every weight of every model as it is.
+    fn is_identity(&self) -> bool {
+        false
+    }
+}
+
+/// Checks that a matrix is whole and finite, and that groups divide its rows.
+///
+/// # Errors
+/// [`QuantError::Input`], [`QuantError::Group`].
+pub fn check_groups(site: &Site, weight: &[f32], group: usize) -> Result<(), QuantError> {
+    check_weight(site, weight)?;
+    if group == 0 || !site.cols.is_multiple_of(group) {
+        let divisors = (2..=site.cols).rev().filter(|g| site.cols.is_multiple_of(*g) && *g <= 256 && *g >= 16);
+        let divisors: Vec<String> = divisors.take(4).map(|group| group.to_string()).collect();
+        let advice = match divisors.as_slice() {
+            [] => "take one group a row (group = -1)".to_owned(),
+            some => format!("{} do", some.join(", ")),
+        };
+        return Err(QuantError::Group { site: site.name.to_owned(), group, columns: site.cols, advice });
+    }
+    Ok(())
+}
+
+/// The statistics of a site, which must be there and of its width.
+///
+/// # Errors
+/// [`QuantError::Input`].
+pub fn statistics_of<'a>(
+    site: &Site,
+    statistics: Option<&'a LinearStatistics>,
+) -> Result<&'a LinearStatistics, QuantError> {
+    Ok(check_statistics(site, statistics)?)
+}
