@@ -273,6 +273,6 @@ pub fn first(arms: &[Arm]) -> Result<Option<(Box<dyn Decode>, &[Arm])>, BuildErr
     let Some((first, rest)) = arms.split_first() else { return Ok(None) };
     Ok(match registry::build(Axis::Sampler, first)? {
         Method::Decoder(decoder) => Some((decoder, rest)),
-        Method::Sampler(_) | Method::Matched(_) | Method::Pruner(_) => None,
+        _ => None,
     })
 }
