@@ -130,7 +130,7 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let mut pruned: BTreeSet<String> = BTreeSet::new();
     let walked = prune_streaming(
         &model.decoder,
-        &PruneArm { pruner: &*pruner, seed: arguments.seed },
+        &PruneArm { pruner: &*pruner, seed: arguments.seed, dtype: None },
         calibration.as_deref(),
         arguments.calibration_order.into(),
         &mut |name, weight| {

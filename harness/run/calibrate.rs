@@ -12,7 +12,7 @@ use harness_methods::statistics::{LinearStatistics, StatisticsError};
 use harness_model::config::Projection;
 use harness_model::decoder::{Decoder, Tap};
 use harness_model::tensor::Tensor;
-use harness_model::weight::Weight;
+use harness_model::weight::{DType, Weight};
 
 use crate::panics::caught;
 
@@ -51,6 +51,8 @@ pub struct PruneArm<'a> {
     pub pruner: &'a dyn Pruner,
     /// Seed of its random numbers; the streams are keyed by tensor name, never by the method.
     pub seed: u64,
+    /// The element type that changed matrices are held in; theirs when absent.
+    pub dtype: Option<DType>,
 }
 
 /// A prepared arm.
@@ -318,7 +320,8 @@ impl<'a> Walk<'a> {
                 .pruner
                 .prune(&site, &mut values, statistics, allotted, &mut random)
                 .map_err(PrepareError::Prune)?;
-            let pruned = Weight::rounded(stored.rows(), stored.cols(), &values, stored.dtype());
+            let dtype = self.arm.dtype.unwrap_or(stored.dtype());
+            let pruned = Weight::rounded(stored.rows(), stored.cols(), &values, dtype);
             self.decoder = self.decoder.with_weight(layer, projection, pruned);
         }
         Ok(())

@@ -133,17 +133,21 @@ pub fn estimates(
                 return sampling::estimate::estimate(bench, model, &cells, catalog, size, machine);
             }
             let settings = Settings::resolve(&set(&bench.settings)).ok()?;
-            let mut arms: Vec<(&str, &str)> = cells
+            let mut arms: Vec<(&str, &str, &str)> = cells
                 .iter()
-                .map(|cell| (cell.label(Axis::Prune).unwrap_or("none"), cell.label(Axis::Seed).unwrap_or("")))
+                .map(|cell| {
+                    let label = |axis, otherwise| cell.label(axis).unwrap_or(otherwise);
+                    (label(Axis::Prune, "none"), label(Axis::Quant, "none"), label(Axis::Seed, ""))
+                })
                 .collect();
             arms.sort_unstable();
             arms.dedup();
             let calibrated = cells
                 .iter()
-                .filter_map(|cell| cell.coordinates.get(&Axis::Prune))
-                .filter(|at| catalog.method(Axis::Prune, &at.id).is_some_and(|method| method.calibrated))
-                .map(|at| at.label.as_str())
+                .flat_map(|cell| [Axis::Prune, Axis::Quant].map(|axis| (axis, cell.coordinates.get(&axis))))
+                .filter_map(|(axis, at)| Some((axis, at?)))
+                .filter(|(axis, at)| catalog.method(*axis, &at.id).is_some_and(|method| method.calibrated))
+                .map(|(_, at)| at.label.as_str())
                 .collect::<std::collections::BTreeSet<_>>()
                 .len();
             let group = ((settings.group_mib as u64 * (1 << 20)) / size.prunable_bytes.max(1))

@@ -5,6 +5,8 @@ use harness_model::decoder::Decoder;
 use harness_model::weight::Weight;
 use rayon::prelude::*;
 
+use crate::quantize::Taken;
+
 /// Counts over the prunable maps of one layer.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct LayerFootprint {
@@ -31,8 +33,12 @@ pub struct Footprint {
     pub zeros: u64,
     /// Bytes of all weights as held.
     pub bytes: u64,
-    /// Bytes when each prunable matrix takes the smaller of dense and bitmap-plus-values.
-    pub bytes_stored: u64,
+    /// Bytes of the prunable matrices when each takes the smaller of dense and bitmap-plus-values.
+    pub prunable_stored: u64,
+    /// Bytes of all other weights.
+    pub others: u64,
+    /// Bits of the prunable matrices as they are held.
+    pub prunable_bits: u64,
     /// Counts of each layer. Their changes are counted only where a dense model was given.
     pub layers: Vec<LayerFootprint>,
 }
@@ -61,7 +67,9 @@ impl Footprint {
                     parameters: count,
                     zeros,
                     bytes: dense,
-                    bytes_stored: dense.min(sparse),
+                    prunable_stored: dense.min(sparse),
+                    prunable_bits: 8 * dense,
+                    others: 0,
                     layers: Vec::new(),
                 };
                 Some((layer, whole, LayerFootprint { weights: count, zeros, change, norm }))
@@ -77,17 +85,42 @@ impl Footprint {
             sum.prunable += part.prunable;
             sum.prunable_zeros += part.prunable_zeros;
             sum.zeros += part.zeros;
-            sum.bytes_stored += part.bytes_stored;
+            sum.prunable_stored += part.prunable_stored;
+            sum.prunable_bits += part.prunable_bits;
             sum.bytes += part.bytes;
         }
         for weight in decoder.other_weights() {
             sum.zeros += weight.zeros() as u64;
             sum.bytes += weight.stored_bytes() as u64;
-            sum.bytes_stored += weight.stored_bytes() as u64;
+            sum.others += weight.stored_bytes() as u64;
             sum.parameters += (weight.rows() * weight.cols()) as u64;
         }
         sum.parameters += sum.prunable;
         sum
+    }
+
+    /// Bytes of all weights: those of quantized matrices by their codes, the rest as it is stored best.
+    pub fn bytes_stored(&self, taken: Option<&Taken>) -> f64 {
+        let prunable = match taken {
+            Some(taken) => {
+                let left = (self.prunable - taken.weights) as f64 / self.prunable.max(1) as f64;
+                taken.bits.total() as f64 / 8.0 + left * self.prunable_bits as f64 / 8.0
+            }
+            None => self.prunable_stored as f64,
+        };
+        prunable + self.others as f64
+    }
+
+    /// Bits a weight of the quantized matrices (of all prunable ones where none is), and of the whole model with 16 bits for
+    /// every weight that is not quantized.
+    pub fn bits_per_weight(&self, taken: Option<&Taken>) -> (f64, f64) {
+        let (bits, weights) = taken.map_or((0, 0), |taken| (taken.bits.total(), taken.weights));
+        let linear = match weights {
+            0 => self.prunable_bits as f64 / self.prunable.max(1) as f64,
+            _ => bits as f64 / weights as f64,
+        };
+        let others = 16.0 * (self.parameters - weights) as f64;
+        (linear, (bits as f64 + others) / self.parameters.max(1) as f64)
     }
 
     /// Zero share of the prunable weights.

@@ -13,6 +13,7 @@ use crate::inputs::LoadedModel;
 use crate::memory;
 use crate::metrics::{Metric, Seen, registry};
 use crate::panics::caught;
+use crate::quantize::Taken;
 use crate::score::{ScoreError, WindowScore, score_group};
 use crate::setup::{Data, Setup};
 use crate::tasks::Tasks;
@@ -27,6 +28,8 @@ pub struct Prepared {
     pub apply_seconds: f64,
     /// The arm changes nothing: its scores are the dense pass itself.
     pub identity: bool,
+    /// What the quantized matrices take; `None` where nothing is quantized.
+    pub taken: Option<Taken>,
 }
 
 /// Measures arms beside the dense model.
@@ -47,6 +50,7 @@ pub(crate) fn measure_group(
         .map(|arm| {
             Ok(Seen {
                 apply_seconds: arm.apply_seconds,
+                taken: arm.taken.clone(),
                 documents: data.windows.documents.clone(),
                 protocol: data.windows.protocol.clone(),
                 ..Seen::default()
@@ -155,6 +159,10 @@ fn time_all(dense: &Decoder, arms: &[&Prepared], settings: &Settings, seen: &mut
     for round in 0..=clock.rounds {
         for ((arm, own), slot) in arms.iter().zip(&own).zip(seen.iter_mut()) {
             let Ok(seen) = slot else { continue };
+            if arm.taken.is_some() {
+                // Codes that were written back as f32 have no speed of their own.
+                continue;
+            }
             memory::reset_peak();
             let outcome = caught(|| match round {
                 0 => clock::warm_up(&arm.decoder, &clock),

@@ -4,6 +4,7 @@ use harness_core::{Along, Direction, MetricSpec, Noise, Observation, Probe, Prof
 
 use crate::clock::Throughput;
 use crate::footprint::{Footprint, LayerFootprint};
+use crate::quantize::Taken;
 use crate::sampling::{self, Sampled};
 use crate::score::{StretchScore, WindowScore};
 use crate::tasks::{self, Answered, Chosen};
@@ -25,6 +26,8 @@ pub struct Seen {
     pub footprint: Option<Footprint>,
     /// Seconds that applying the method took.
     pub apply_seconds: f64,
+    /// What quantized matrices take.
+    pub taken: Option<Taken>,
     /// What a sampler did.
     pub sampling: Sampled,
     /// What was chosen for each question, and how they were asked.
@@ -165,17 +168,52 @@ fn of_language_models() -> Vec<Metric> {
                 direction: Lower,
                 ..BASE
             },
-            observe: |spec, seen| counted(spec, seen, |footprint| footprint.bytes as f64),
+            observe: |spec, seen| held(spec, seen, counted(spec, seen, |footprint| footprint.bytes as f64)),
         },
         Metric {
             spec: MetricSpec {
                 id: "bytes_stored",
-                about: "bytes of all weights when each matrix takes the smaller of dense and bitmap-plus-values",
+                about: "bytes of all weights when each matrix takes its codes and scales, or else the smaller of dense and bitmap-plus-values",
                 unit: "bytes",
+                direction: Lower,
+                version: 2,
+                ..BASE
+            },
+            observe: |spec, seen| stored(spec, seen, Footprint::bytes_stored),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "bpw_linear",
+                about: "bits a weight of the quantized matrices, scales, zeros, codebooks and places included; of all linear maps where none is quantized",
+                unit: "bits",
                 direction: Lower,
                 ..BASE
             },
-            observe: |spec, seen| counted(spec, seen, |footprint| footprint.bytes_stored as f64),
+            observe: |spec, seen| stored(spec, seen, |footprint, taken| footprint.bits_per_weight(taken).0),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "bpw_model",
+                about: "bits a weight of the whole model, 16 for every weight that is not quantized",
+                unit: "bits",
+                direction: Lower,
+                ..BASE
+            },
+            observe: |spec, seen| stored(spec, seen, |footprint, taken| footprint.bits_per_weight(taken).1),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "quantized_share",
+                about: "share of the weights of linear maps that are quantized",
+                ..BASE
+            },
+            observe: |spec, seen| match &seen.footprint {
+                Some(footprint) => {
+                    let weights = seen.taken.as_ref().map_or(0, |taken| taken.weights);
+                    Observation::single(spec.id, weights as f64 / footprint.prunable.max(1) as f64)
+                }
+                None => absent(spec, "not counted"),
+            },
         },
         Metric {
             spec: MetricSpec {
@@ -185,7 +223,7 @@ fn of_language_models() -> Vec<Metric> {
                 direction: Higher,
                 ..TIMED
             },
-            observe: |spec, seen| timed(spec, &seen.throughput.prefill, &seen.throughput.rounds),
+            observe: |spec, seen| timed(spec, seen, &seen.throughput.prefill),
         },
         Metric {
             spec: MetricSpec {
@@ -195,7 +233,7 @@ fn of_language_models() -> Vec<Metric> {
                 direction: Higher,
                 ..TIMED
             },
-            observe: |spec, seen| timed(spec, &seen.throughput.decode, &seen.throughput.rounds),
+            observe: |spec, seen| timed(spec, seen, &seen.throughput.decode),
         },
         Metric {
             spec: MetricSpec {
@@ -219,6 +257,7 @@ fn of_language_models() -> Vec<Metric> {
                 ..TIMED
             },
             observe: |spec, seen| match seen.peak {
+                _ if seen.taken.is_some() => absent(spec, FAKE),
                 Some(peak) => Observation::single(spec.id, peak as f64),
                 None => absent(spec, "this system does not tell resident memory"),
             },
@@ -270,14 +309,34 @@ fn by_layer(seen: &Seen, whole: Observation, pair: fn(&LayerFootprint) -> (f64, 
     Observation { profile: Some(profile), ..whole }
 }
 
-fn timed(spec: &MetricSpec, samples: &[f64], rounds: &[u32]) -> Observation {
+/// Why quantized arms have neither speed nor memory.
+const FAKE: &str = "the codes are written back as f32 (fake quantization), which has no speed or memory of its own";
+
+/// What is read off the weights as they are held, which says nothing of codes that are written back as f32.
+fn held(spec: &MetricSpec, seen: &Seen, found: Observation) -> Observation {
+    if seen.taken.is_some() { absent(spec, FAKE) } else { found }
+}
+
+fn timed(spec: &MetricSpec, seen: &Seen, samples: &[f64]) -> Observation {
+    if seen.taken.is_some() {
+        return absent(spec, FAKE);
+    }
     if samples.is_empty() {
         return absent(spec, "no round was timed");
     }
+    let rounds = &seen.throughput.rounds;
     Observation {
         samples: samples.to_vec(),
         clusters: rounds.to_vec(),
         ..Observation::absent(spec.id, spec.reduction, None)
+    }
+}
+
+/// What is counted of the codes where there are some.
+fn stored(spec: &MetricSpec, seen: &Seen, value: fn(&Footprint, Option<&Taken>) -> f64) -> Observation {
+    match &seen.footprint {
+        Some(footprint) => Observation::single(spec.id, value(footprint, seen.taken.as_ref())),
+        None => absent(spec, "not counted"),
     }
 }
 

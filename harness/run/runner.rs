@@ -5,15 +5,11 @@ use std::time::Instant;
 
 use harness_core::journal::{Journal, JournalError};
 use harness_core::{Arm, Axis, Catalog, Cell, CellId, CellRecord, Failure, ParameterValue, Probe};
-use harness_methods::prune::Pruner;
-use harness_methods::registry;
 use harness_suite::{Bench, Plan, Suite};
 
-use crate::calibrate::{PruneArm, prune_all};
 use crate::identity;
 use crate::inputs::{Inputs, LoadedModel};
 use crate::measure::{Prepared, measure_group};
-use crate::provoke::provoked;
 use crate::setup::{Setup, arm_of, data_key, seed_of};
 
 /// What happens during a run, for whoever shows it.
@@ -138,10 +134,13 @@ pub(crate) struct Session<'a> {
 }
 
 /// Cells of a bench that share one prepared arm.
-struct ArmWork<'a> {
-    arm: Arm,
-    seed: u64,
-    cells: Vec<(CellId, &'a Cell)>,
+pub(crate) struct ArmWork<'a> {
+    pub prune: Arm,
+    pub quant: Arm,
+    pub seed: u64,
+    /// Its place among the arms of the bench.
+    pub place: usize,
+    pub cells: Vec<(CellId, &'a Cell)>,
 }
 
 impl Session<'_> {
@@ -154,7 +153,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn write_failed(
+    pub(crate) fn write_failed(
         &mut self,
         id: CellId,
         cell: &Cell,
@@ -207,7 +206,7 @@ impl Session<'_> {
         let mut ids = Vec::new();
         let mut works: Vec<ArmWork> = Vec::new();
         for &cell in cells {
-            let arm = arm_of(cell, Axis::Prune);
+            let (prune, quant) = (arm_of(cell, Axis::Prune), arm_of(cell, Axis::Quant));
             let seed = suite_seed.wrapping_add(seed_of(cell));
             let id = identity::cell_id(&identity::Facts {
                 cell,
@@ -227,9 +226,9 @@ impl Session<'_> {
                 self.outcome.failed += usize::from(*failed);
                 continue;
             }
-            match works.iter_mut().find(|work| work.arm == arm && work.seed == seed) {
+            match works.iter_mut().find(|work| work.prune == prune && work.quant == quant && work.seed == seed) {
                 Some(work) => work.cells.push((id, cell)),
-                None => works.push(ArmWork { arm, seed, cells: vec![(id, cell)] }),
+                None => works.push(ArmWork { prune, quant, seed, place: works.len(), cells: vec![(id, cell)] }),
             }
         }
         self.announce();
@@ -260,51 +259,7 @@ impl Session<'_> {
         setup: &Setup,
         works: Vec<ArmWork>,
     ) -> Result<(), RunError> {
-        let started = Instant::now();
-        let mut built: Vec<(ArmWork, Box<dyn Pruner>)> = Vec::new();
-        for work in works {
-            match registry::pruner(&work.arm) {
-                Ok(pruner) => {
-                    let pruner = provoked(&work.arm, pruner);
-                    built.push((work, pruner));
-                }
-                Err(error) => {
-                    for (id, cell) in &work.cells {
-                        self.write_failed(id.clone(), cell, "build", &error.to_string(), 0.0)?;
-                    }
-                }
-            }
-        }
-        let arms: Vec<PruneArm> =
-            built.iter().map(|(work, pruner)| PruneArm { pruner: &**pruner, seed: work.seed }).collect();
-        let calibration = setup.calibration.as_ref().map(|windows| windows.tokens.as_slice());
-        let step = format!("{}: apply {} arms to {}", bench.name, arms.len(), model.name);
-        let events = &mut *self.events;
-        let results =
-            prune_all(&model.decoder, &arms, calibration, setup.settings.calibration_order, &mut |done, total| {
-                events(Event::Progress { step: &step, done, total });
-            });
-        drop(arms);
-        let mut ready: Vec<(ArmWork, Prepared)> = Vec::new();
-        for ((work, pruner), result) in built.into_iter().zip(results) {
-            match result {
-                Ok(pruned) => {
-                    let identity = pruner.is_identity();
-                    ready.push((work, Prepared { decoder: pruned.decoder, apply_seconds: pruned.seconds, identity }));
-                }
-                Err(error) => {
-                    for (id, cell) in &work.cells {
-                        self.write_failed(
-                            id.clone(),
-                            cell,
-                            "apply",
-                            &error.to_string(),
-                            started.elapsed().as_secs_f64(),
-                        )?;
-                    }
-                }
-            }
-        }
+        let ready = self.prepare(bench, model, setup, works)?;
         for (key, data) in &setup.data {
             let members: Vec<(&CellId, &Cell, &Prepared)> = ready
                 .iter()

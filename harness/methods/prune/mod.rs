@@ -198,6 +198,9 @@ pub enum PruneError {
         /// Columns of the statistics.
         found: usize,
     },
+    /// A method of another kind, applied in the same walk, refused the matrix.
+    #[error("{0}")]
+    Refused(String),
     /// The Hessian could not be factored.
     #[error("{site}: {source}; calibrate on more tokens or raise `damp`")]
     Factor {

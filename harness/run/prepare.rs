@@ -1,0 +1,136 @@
+//! Preparing the arms of a bench: the model is pruned, and each pruned model quantized.
+
+use harness_core::Arm;
+use harness_methods::prune::Pruner;
+use harness_methods::quant::Quantizer;
+use harness_methods::registry;
+use harness_model::decoder::Decoder;
+use harness_suite::Bench;
+
+use crate::calibrate::{PrepareError, PruneArm, Pruned, prune_all};
+use crate::inputs::LoadedModel;
+use crate::measure::Prepared;
+use crate::provoke::provoked;
+use crate::quantize::quantize_all;
+use crate::runner::{ArmWork, Event, RunError, Session};
+use crate::setup::Setup;
+
+/// An arm whose methods are built.
+struct Built<'a> {
+    work: ArmWork<'a>,
+    pruner: usize,
+    quantizer: Box<dyn Quantizer>,
+}
+
+/// A pruning method with its seed, shared by all arms that begin with it.
+struct First {
+    arm: Arm,
+    seed: u64,
+    pruner: Box<dyn Pruner>,
+}
+
+impl<'a> Session<'_> {
+    /// Prepares arms that are held in memory together; what fails is written down, the rest is given back.
+    pub(crate) fn prepare(
+        &mut self,
+        bench: &Bench,
+        model: &LoadedModel,
+        setup: &Setup,
+        works: Vec<ArmWork<'a>>,
+    ) -> Result<Vec<(ArmWork<'a>, Prepared)>, RunError> {
+        let mut firsts: Vec<First> = Vec::new();
+        let mut built: Vec<Built> = Vec::new();
+        for work in works {
+            let pruner = firsts.iter().position(|first| first.arm == work.prune && first.seed == work.seed);
+            let made = match pruner {
+                Some(at) => Ok(at),
+                None => registry::pruner(&work.prune).map(|pruner| {
+                    let pruner = provoked(&work.prune, pruner);
+                    firsts.push(First { arm: work.prune.clone(), seed: work.seed, pruner });
+                    firsts.len() - 1
+                }),
+            };
+            match made.and_then(|at| Ok((at, registry::quantizer(&work.quant)?))) {
+                Ok((pruner, quantizer)) => built.push(Built { work, pruner, quantizer }),
+                Err(error) => self.failed(&work, "build", &error.to_string(), 0.0)?,
+            }
+        }
+        let calibration = setup.calibration.as_ref().map(|windows| windows.tokens.as_slice());
+        let order = setup.settings.calibration_order;
+        let arms: Vec<PruneArm> =
+            firsts.iter().map(|first| PruneArm { pruner: &*first.pruner, seed: first.seed, dtype: None }).collect();
+        let step = format!("{}: apply {} arms to {}", bench.name, built.len(), model.name);
+        let events = &mut *self.events;
+        let mut tell = |done, total| events(Event::Progress { step: &step, done, total });
+        let pruned = prune_all(&model.decoder, &arms, calibration, order, &mut tell);
+        drop(arms);
+        let mut ready = Vec::new();
+        let mut failures = Vec::new();
+        for (at, (first, pruned)) in firsts.iter().zip(pruned).enumerate() {
+            let (own, others): (Vec<Built>, Vec<Built>) = built.into_iter().partition(|built| built.pruner == at);
+            built = others;
+            match pruned {
+                Ok(pruned) => {
+                    let identity = first.pruner.is_identity();
+                    for (work, outcome) in quantized(own, &pruned, identity, |model, quantizers| {
+                        quantize_all(model, quantizers, calibration, order, &mut tell)
+                    }) {
+                        match outcome {
+                            Ok(prepared) => ready.push((work, prepared)),
+                            Err(error) => failures.push((work, error.to_string())),
+                        }
+                    }
+                }
+                Err(error) => failures.extend(own.into_iter().map(|built| (built.work, error.to_string()))),
+            }
+        }
+        for (work, reason) in failures {
+            self.failed(&work, "apply", &reason, 0.0)?;
+        }
+        // In the order of the plan, which partitioning by pruning method has lost.
+        ready.sort_by_key(|(work, _): &(ArmWork, Prepared)| work.place);
+        Ok(ready)
+    }
+
+    fn failed(&mut self, work: &ArmWork, stage: &str, reason: &str, seconds: f64) -> Result<(), RunError> {
+        for (id, cell) in &work.cells {
+            self.write_failed(id.clone(), cell, stage, reason, seconds)?;
+        }
+        Ok(())
+    }
+}
+
+/// The arms that begin with one pruned model, each with its quantizer applied to that.
+fn quantized<'a>(
+    built: Vec<Built<'a>>,
+    pruned: &Pruned,
+    identity: bool,
+    apply: impl FnOnce(&Decoder, &[(&dyn Quantizer, u64)]) -> Vec<Result<crate::quantize::Quantized, PrepareError>>,
+) -> Vec<(ArmWork<'a>, Result<Prepared, PrepareError>)> {
+    let (plain, quantizing): (Vec<Built>, Vec<Built>) =
+        built.into_iter().partition(|built| built.quantizer.is_identity());
+    let mut ready: Vec<(ArmWork, Result<Prepared, PrepareError>)> = plain
+        .into_iter()
+        .map(|built| {
+            let (decoder, apply_seconds) = (pruned.decoder.clone(), pruned.seconds);
+            (built.work, Ok(Prepared { decoder, apply_seconds, identity, taken: None }))
+        })
+        .collect();
+    if quantizing.is_empty() {
+        return ready;
+    }
+    let quantizers: Vec<(&dyn Quantizer, u64)> =
+        quantizing.iter().map(|built| (&*built.quantizer, built.work.seed)).collect();
+    let models = apply(&pruned.decoder, &quantizers);
+    drop(quantizers);
+    ready.extend(quantizing.into_iter().zip(models).map(|(built, model)| {
+        let prepared = model.map(|(model, taken)| Prepared {
+            decoder: model.decoder,
+            apply_seconds: pruned.seconds + model.seconds,
+            identity: false,
+            taken: Some(taken),
+        });
+        (built.work, prepared)
+    }));
+    ready
+}
