@@ -20,6 +20,7 @@ mod export;
 mod fetch;
 mod generate;
 mod import;
+mod inspect;
 mod interrupt;
 mod list;
 mod model;
@@ -83,6 +84,7 @@ enum Verb {
     Generate(generate::Arguments),
     Sample(sample::Arguments),
     Apply(apply::Arguments),
+    Inspect(inspect::Arguments),
     Train(train::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -139,6 +141,7 @@ fn act(verb: &Verb) -> exit::Outcome {
         Verb::Generate(arguments) => generate::main(arguments),
         Verb::Sample(arguments) => sample::main(arguments),
         Verb::Apply(arguments) => apply::main(arguments),
+        Verb::Inspect(arguments) => inspect::main(arguments),
         Verb::Train(arguments) => train::main(arguments),
         Verb::Schema(arguments) => schema::main(arguments),
         Verb::Completions(arguments) => completions::main(arguments),

@@ -1,6 +1,7 @@
-//! Reading rows of numbers from NumPy's `.npy` files (format versions 1 to 3, little-endian floats, C order).
+//! NumPy's files: rows of numbers from `.npy` (format versions 1 to 3, little-endian floats, C order), arrays to `.npz`.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::Path;
 
 /// Rows read at most, as bytes of the file; a row of logits has at most a few megabytes.
@@ -11,7 +12,7 @@ const MOST_BYTES: u64 = 4 << 30;
 /// # Errors
 /// What the file is instead, in words.
 pub fn rows(path: &Path) -> Result<Vec<Vec<f32>>, String> {
-    let mut file = std::fs::File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let mut file = File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let size = file.metadata().map_or(0, |metadata| metadata.len());
     if size > MOST_BYTES {
         return Err(format!("{} has {size} bytes; at most {MOST_BYTES} are read", path.display()));
@@ -88,6 +89,35 @@ fn shape(header: &str) -> Result<(usize, usize), String> {
     }
 }
 
+/// A `.npy` file of an array: `kind` as NumPy writes it (`<f4`), the bytes little-endian in C order.
+pub fn encode(kind: &str, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
+    let sizes: String = shape.iter().map(|size| format!("{size},")).collect();
+    let mut header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({sizes}), }}");
+    // The data begins at a multiple of 64 bytes, the header ends with a line feed.
+    let padding = 63 - (10 + header.len()) % 64;
+    header.push_str(&" ".repeat(padding));
+    header.push('\n');
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend((header.len() as u16).to_le_bytes());
+    file.extend(header.as_bytes());
+    file.extend(bytes);
+    file
+}
+
+/// Writes `.npy` files into a `.npz`.
+///
+/// # Errors
+/// What the system said.
+pub fn archive(path: &Path, arrays: &[(&str, Vec<u8>)]) -> std::io::Result<()> {
+    let mut archive = zip::ZipWriter::new(File::create_new(path)?);
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, bytes) in arrays {
+        archive.start_file(format!("{name}.npy"), options)?;
+        archive.write_all(bytes)?;
+    }
+    archive.finish()?.sync_all()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -119,6 +149,14 @@ mod tests {
         assert_eq!(parse(&file(2, &header("<f4", "(2,)"), &single)).unwrap(), [vec![0.5, 7.0]]);
         let half: Vec<u8> = half::f16::from_f32(1.5).to_le_bytes().to_vec();
         assert_eq!(parse(&file(3, &header("<f2", "(1, 1)"), &half)).unwrap(), [vec![1.5]]);
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let bytes: Vec<u8> = [1.5f32, -2.0, 0.25, 8.0, 0.0, 3.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let file = encode("<f4", &[2, 3], &bytes);
+        assert_eq!((file.len() - bytes.len()) % 64, 0);
+        assert_eq!(parse(&file).unwrap(), [vec![1.5, -2.0, 0.25], vec![8.0, 0.0, 3.0]]);
     }
 
     #[test]

@@ -1,0 +1,172 @@
+//! `harness inspect`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use harness_core::Arm;
+use harness_methods::prune::Site;
+use harness_methods::quant::Quantized;
+use harness_methods::registry;
+use harness_methods::statistics::LinearStatistics;
+use serde_json::json;
+
+use crate::exit::{BAD_INPUT, DONE, INPUT_MISSING, INTERNAL, NOT_WRITTEN, OrExit, Outcome, Refusal, refuse};
+use crate::npy;
+
+/// Apply a method to one matrix and show what it makes of it, for comparison with another implementation.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  harness inspect quant 'nf4(block=64)' --matrix w.npy --json
+  harness inspect quant 'gptq(bits=4, group=32)' --matrix w.npy --activations x.npy --out r.npz")]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Codes, scales, zeros and values of a quantized matrix, what they take, and how far the values are.
+    Quant(QuantArguments),
+}
+
+#[derive(Args)]
+struct QuantArguments {
+    /// The method as suites write it; `harness list methods` has them.
+    spec: String,
+    /// A .npy file of the matrix, one row an output.
+    #[arg(long)]
+    matrix: PathBuf,
+    /// A .npy file of inputs of the map, one row a token, for methods that look at them and for the error of outputs.
+    #[arg(long)]
+    activations: Option<PathBuf>,
+    /// Print JSON, arrays included.
+    #[arg(long)]
+    json: bool,
+    /// Write the arrays to this .npz file, which must not exist.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+pub fn main(arguments: &Arguments) -> Outcome {
+    match &arguments.what {
+        What::Quant(arguments) => quant(arguments),
+    }
+}
+
+/// A matrix of a file, row-major, with its columns.
+struct Matrix {
+    values: Vec<f32>,
+    columns: usize,
+}
+
+fn matrix(path: &Path) -> Result<Matrix, Refusal> {
+    if !path.exists() {
+        return refuse(INPUT_MISSING, format!("{} does not exist", path.display()));
+    }
+    let rows = npy::rows(path).or_exit(BAD_INPUT)?;
+    let columns = rows.first().map_or(0, Vec::len);
+    if columns == 0 {
+        return refuse(BAD_INPUT, format!("{} holds no numbers", path.display()));
+    }
+    Ok(Matrix { values: rows.concat(), columns })
+}
+
+fn quant(arguments: &QuantArguments) -> Outcome {
+    let arm: Arm = arguments.spec.parse().or_exit(BAD_INPUT)?;
+    let quantizer = registry::quantizer(&arm).or_exit(BAD_INPUT)?;
+    let weight = matrix(&arguments.matrix)?;
+    let activations = arguments.activations.as_deref().map(matrix).transpose()?;
+    if let Some(inputs) = activations.as_ref().filter(|inputs| inputs.columns != weight.columns) {
+        return refuse(
+            BAD_INPUT,
+            format!(
+                "the matrix has {} columns and the activations have {}; a token's inputs are as many as the columns",
+                weight.columns, inputs.columns
+            ),
+        );
+    }
+    if quantizer.needs().any() && activations.is_none() {
+        return refuse(BAD_INPUT, format!("`{arm}` looks at the inputs of the map; give them with --activations x.npy"));
+    }
+    let statistics = match &activations {
+        Some(inputs) => {
+            let mut statistics = LinearStatistics::new(inputs.columns, quantizer.needs());
+            statistics.add(&inputs.values).or_exit(BAD_INPUT)?;
+            Some(statistics)
+        }
+        None => None,
+    };
+    let name = arguments.matrix.display().to_string();
+    let site = Site { name: &name, layer: 0, rows: weight.values.len() / weight.columns, cols: weight.columns };
+    let found = quantizer.quantize(&site, &weight.values, statistics.as_ref()).or_exit(BAD_INPUT)?;
+    if let Some(out) = &arguments.out {
+        write(out, &found, &site)?;
+    }
+    let bits = found.bits;
+    let count = weight.values.len() as f64;
+    let summary = json!({
+        "method": arm.to_string(), "rows": site.rows, "columns": site.cols,
+        "bits_per_weight": bits.total() as f64 / count,
+        "bits": {"codes": bits.codes, "scales": bits.scales, "zeros": bits.zeros, "codebooks": bits.codebooks,
+            "indices": bits.indices},
+        "error": errors(&weight.values, &found.values, activations.as_ref()),
+    });
+    if arguments.json {
+        let mut all = summary;
+        all["codes"] = json!(rows_of(&found.codes, site.cols));
+        all["scales"] = json!(found.scales);
+        all["zeros"] = json!(found.zeros);
+        all["dequantized"] = json!(rows_of(&found.values, site.cols));
+        println!("{}", serde_json::to_string_pretty(&all).or_exit(INTERNAL)?);
+    } else {
+        println!("{}", serde_json::to_string_pretty(&summary).or_exit(INTERNAL)?);
+    }
+    Ok(DONE)
+}
+
+fn rows_of<T: Copy>(values: &[T], columns: usize) -> Vec<Vec<T>> {
+    values.chunks(columns).map(<[T]>::to_vec).collect()
+}
+
+/// Root mean squared and largest error of the weights, their signal-to-noise ratio, and the relative error of outputs.
+fn errors(weight: &[f32], found: &[f32], activations: Option<&Matrix>) -> serde_json::Value {
+    let difference: Vec<f32> = weight.iter().zip(found).map(|(a, b)| a - b).collect();
+    let squares = |values: &[f32]| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+    let (noise, signal) = (squares(&difference), squares(weight));
+    let output = activations.map(|inputs| {
+        let energy = |matrix: &[f32]| -> f64 {
+            let outputs = inputs.values.chunks(inputs.columns).flat_map(|x| {
+                matrix.chunks(inputs.columns).map(move |row| {
+                    let dot: f64 = row.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                    dot * dot
+                })
+            });
+            outputs.sum()
+        };
+        (energy(&difference) / energy(weight)).sqrt()
+    });
+    json!({
+        "rmse": (noise / weight.len() as f64).sqrt(),
+        "largest": difference.iter().fold(0.0_f32, |most, value| most.max(value.abs())),
+        "sqnr_db": if noise > 0.0 { Some(10.0 * (signal / noise).log10()) } else { None },
+        "relative_output_error": output,
+    })
+}
+
+fn write(out: &Path, found: &Quantized, site: &Site) -> Result<(), Refusal> {
+    if out.exists() {
+        return refuse(BAD_INPUT, format!("{} is there already; choose another --out", out.display()));
+    }
+    let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let codes: Vec<u8> = found.codes.iter().flat_map(|code| code.to_le_bytes()).collect();
+    let matrix = [site.rows, site.cols];
+    let coded: &[usize] = if found.codes.is_empty() { &[0] } else { &matrix };
+    let arrays = [
+        ("codes", npy::encode("<i2", coded, &codes)),
+        ("scales", npy::encode("<f4", &[found.scales.len()], &floats(&found.scales))),
+        ("zeros", npy::encode("<f4", &[found.zeros.len()], &floats(&found.zeros))),
+        ("dequantized", npy::encode("<f4", &matrix, &floats(&found.values))),
+    ];
+    npy::archive(out, &arrays).map_err(|error| format!("cannot write {}: {error}", out.display())).or_exit(NOT_WRITTEN)
+}
