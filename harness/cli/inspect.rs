@@ -87,7 +87,10 @@ fn quant(arguments: &QuantArguments) -> Outcome {
         );
     }
     if quantizer.needs().any() && activations.is_none() {
-        return refuse(BAD_INPUT, format!("`{arm}` looks at the inputs of the map; give them with --activations x.npy"));
+        return refuse(
+            BAD_INPUT,
+            format!("`{arm}` looks at the inputs of the map; give them with --activations x.npy"),
+        );
     }
     let statistics = match &activations {
         Some(inputs) => {

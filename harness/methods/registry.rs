@@ -19,6 +19,13 @@ register! {
     "prune/sparsegpt.rs" sparsegpt;
     "prune/shuffled_mask.rs" shuffled_mask;
     "quant/none.rs" no_quantization;
+    "quant/rtn.rs" rtn;
+    "quant/nf4.rs" nf4;
+    "quant/fp4.rs" fp4;
+    "quant/af4.rs" af4;
+    "quant/kbit.rs" kbit;
+    "quant/gptq.rs" gptq;
+    "quant/hqq.rs" hqq;
     "sample/greedy.rs" greedy;
     "sample/temperature.rs" temperature;
     "sample/dynamic_temperature.rs" dynamic_temperature;

@@ -50,8 +50,11 @@ pub struct LinearStatistics {
     /// `Σ x xᵀ`, row-major, symmetric.
     second_moment: Option<Vec<f64>>,
     /// Factors by damping, so that maps that share an input, and arms that share a calibration, share them.
-    factors: Mutex<Vec<(f64, Arc<Factor>)>>,
+    factors: Mutex<Vec<(Key, Arc<Factor>)>>,
 }
+
+/// The damping, and whether inputs go by falling diagonal.
+type Key = (f64, bool);
 
 impl LinearStatistics {
     /// Empty sums of a map with that many inputs.
@@ -136,14 +139,37 @@ impl LinearStatistics {
     /// # Errors
     /// [`FactorError`] when there is no Hessian or it cannot be factored.
     pub fn inverse_factor(&self, damp: f64) -> Result<Arc<Factor>, FactorError> {
+        self.factor(damp, false, || (0..self.columns).collect())
+    }
+
+    /// The inputs by falling diagonal of the [`hessian`](Self::hessian), equal ones in their own order, and the factor of
+    /// the Hessian in that order.
+    ///
+    /// # Errors
+    /// As [`inverse_factor`](Self::inverse_factor).
+    pub fn ordered_factor(&self, damp: f64) -> Result<(Vec<usize>, Arc<Factor>), FactorError> {
+        let moment = self.second_moment.as_ref().ok_or(FactorError::NoHessian)?;
+        let diagonal = |j: usize| moment[j * (self.columns + 1)];
+        let mut order: Vec<usize> = (0..self.columns).collect();
+        order.sort_by(|&a, &b| diagonal(b).total_cmp(&diagonal(a)));
+        let factor = self.factor(damp, true, || order.clone())?;
+        Ok((order, factor))
+    }
+
+    fn factor(&self, damp: f64, ordered: bool, order: impl FnOnce() -> Vec<usize>) -> Result<Arc<Factor>, FactorError> {
         // Held while factoring, so that no other thread factors the same.
         let mut factors = self.factors.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, factor)) = factors.iter().find(|(known, _)| *known == damp) {
+        if let Some((_, factor)) = factors.iter().find(|(known, _)| *known == (damp, ordered)) {
             return Ok(Arc::clone(factor));
         }
-        let hessian = self.hessian().ok_or(FactorError::NoHessian)?;
+        let mut hessian = self.hessian().ok_or(FactorError::NoHessian)?;
+        if ordered {
+            let order = order();
+            let row = |&i: &usize| order.iter().map(move |&j| (i, j)).collect::<Vec<_>>();
+            hessian = order.iter().flat_map(row).map(|(i, j)| hessian[i * self.columns + j]).collect();
+        }
         let factor = Arc::new(hinv_upper(hessian, self.columns, damp)?);
-        factors.push((damp, Arc::clone(&factor)));
+        factors.push(((damp, ordered), Arc::clone(&factor)));
         Ok(factor)
     }
 }

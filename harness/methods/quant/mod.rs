@@ -1,5 +1,18 @@
 //! What quantizers of weights share: the trait, what a quantized matrix is, what it takes, and errors.
 
+pub mod blockwise;
+pub mod codebook;
+pub mod feedback;
+pub mod grid;
+pub mod lookup;
+
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod invariant_tests;
+
+use harness_core::ParameterError;
+
 use crate::prune::{Needs, PruneError, Site, check_statistics, check_weight};
 use crate::statistics::LinearStatistics;
 
@@ -70,6 +83,14 @@ pub enum QuantError {
         /// What to do.
         advice: String,
     },
+    /// A scale that its type does not hold.
+    #[error("{site}: a group with a weight of {largest} needs a scale beyond half precision; set `scales = f32`")]
+    Scale {
+        /// Tensor.
+        site: String,
+        /// Its largest magnitude.
+        largest: f32,
+    },
     /// Too few weights for what is estimated from them.
     #[error("{site}: {found} weights are too few; {what} needs {least}")]
     TooFew {
@@ -105,6 +126,18 @@ pub trait Quantizer: Send + Sync {
     /// Whether it leaves every weight of every model as it is.
     fn is_identity(&self) -> bool {
         false
+    }
+}
+
+/// Weights of a group; `None` for whole rows.
+///
+/// # Errors
+/// [`ParameterError::Together`] for 0.
+pub fn group_of(group: i64) -> Result<Option<usize>, ParameterError> {
+    match usize::try_from(group) {
+        Ok(0) => Err(ParameterError::Together("`group = 0` holds no weight; write -1 for whole rows".to_owned())),
+        Ok(group) => Ok(Some(group)),
+        Err(_) => Ok(None),
     }
 }
 
