@@ -206,7 +206,8 @@ mod tests {
         let mut seen = BTreeSet::new();
         for spec in methods() {
             assert!(seen.insert((spec.axis, spec.id)), "{} is registered twice", spec.id);
-            assert!(spec.id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'), "{}", spec.id);
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+            assert!(spec.id.chars().all(fits), "{}", spec.id);
         }
     }
 
