@@ -127,7 +127,8 @@ impl Reader<'_> {
     }
 
     fn arm(&mut self) -> Result<Arm, GrammarError> {
-        let id = self.word(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'), "a method id")?;
+        let id =
+            self.word(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'), "a method id")?;
         let mut arm = Arm::new(id);
         if !self.eat('(') || self.eat(')') {
             return Ok(arm);

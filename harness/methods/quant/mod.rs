@@ -3,8 +3,10 @@
 pub mod blockwise;
 pub mod codebook;
 pub mod feedback;
+pub mod ggml;
 pub mod grid;
 pub mod lookup;
+pub mod small_float;
 
 #[cfg(test)]
 mod golden_tests;
@@ -63,6 +65,8 @@ pub struct Quantized {
     pub zeros: Vec<f32>,
     /// What it takes.
     pub bits: Bits,
+    /// The format it has instead of the one asked for, whose blocks do not tile its rows.
+    pub fallback: Option<&'static str>,
 }
 
 /// Why a matrix was not quantized.
@@ -90,6 +94,18 @@ pub enum QuantError {
         site: String,
         /// Its largest magnitude.
         largest: f32,
+    },
+    /// A block that a format cannot hold.
+    #[error("{site}, row {row}, column {column}: {source}")]
+    Block {
+        /// Tensor.
+        site: String,
+        /// Row from 0.
+        row: usize,
+        /// Where in it the block begins, from 0.
+        column: usize,
+        /// What is wrong with it.
+        source: ggml::BlockError,
     },
     /// Too few weights for what is estimated from them.
     #[error("{site}: {found} weights are too few; {what} needs {least}")]

@@ -1,0 +1,97 @@
+//! Quantizers that are a block format: a matrix is encoded row by row and decoded again.
+
+use harness_core::{Arm, ParameterError, Parameters};
+
+use super::{BlockError, Decoded, Format};
+use crate::prune::{Site, check_weight};
+use crate::quant::{Bits, QuantError, Quantized, Quantizer};
+use crate::registry::Method;
+use crate::statistics::LinearStatistics;
+
+harness_core::parameters! {
+    /// Nothing to set.
+    pub struct Fixed {}
+}
+
+harness_core::parameters! {
+    /// What a format with blocks of 256 is set to.
+    pub struct Super {
+        /// Whether a matrix whose rows are no multiple of 256 takes the format that llama.cpp gives it instead; else it
+        /// is refused.
+        fallback: bool = true;
+    }
+}
+
+/// The quantizer of a format with blocks of 32.
+///
+/// # Errors
+/// A parameter that does not fit.
+pub fn fixed(format: Format, arm: &Arm) -> Result<Method, ParameterError> {
+    Fixed::resolve(arm)?;
+    Ok(Method::Quantizer(Box::new(Blocks { format, fallback: None })))
+}
+
+/// The quantizer of a format with blocks of 256.
+///
+/// # Errors
+/// A parameter that does not fit.
+pub fn with_fallback(format: Format, arm: &Arm) -> Result<Method, ParameterError> {
+    let Super { fallback } = Super::resolve(arm)?;
+    Ok(Method::Quantizer(Box::new(Blocks { format, fallback: format.fallback().filter(|_| fallback) })))
+}
+
+struct Blocks {
+    format: Format,
+    fallback: Option<Format>,
+}
+
+impl Quantizer for Blocks {
+    fn quantize(&self, site: &Site, weight: &[f32], _: Option<&LinearStatistics>) -> Result<Quantized, QuantError> {
+        check_weight(site, weight)?;
+        let format = match self.fallback {
+            Some(fallback) if !site.cols.is_multiple_of(self.format.block_values()) => fallback,
+            _ => self.format,
+        };
+        check_blocks(site, format)?;
+        let mut quantized = taken_apart(site, format, format.encode(weight))?;
+        quantized.fallback = (format != self.format).then_some(format.name());
+        Ok(quantized)
+    }
+}
+
+/// Checks that rows are of whole blocks.
+///
+/// # Errors
+/// [`QuantError::Group`].
+pub fn check_blocks(site: &Site, format: Format) -> Result<(), QuantError> {
+    let group = format.block_values();
+    if site.cols.is_multiple_of(group) {
+        return Ok(());
+    }
+    let advice = match format.fallback().filter(|other| site.cols.is_multiple_of(other.block_values())) {
+        Some(other) => format!("`fallback = true` takes {} instead, as llama.cpp does", other.name()),
+        None => format!("the blocks of {} are what they are; fp8 has none", format.name()),
+    };
+    Err(QuantError::Group { site: site.name.to_owned(), group, columns: site.cols, advice })
+}
+
+/// A matrix as its bytes say.
+///
+/// # Errors
+/// [`QuantError::Block`] when it could not be encoded.
+pub fn taken_apart(site: &Site, format: Format, bytes: Result<Vec<u8>, BlockError>) -> Result<Quantized, QuantError> {
+    let decoded = bytes.and_then(|bytes| Ok((format.decode(&bytes)?, bytes.len() / format.block_bytes())));
+    let (Decoded { values, codes, scales, zeros }, blocks) = decoded.map_err(|source| {
+        let at = match source {
+            BlockError::Scale { block, .. } | BlockError::Stored { block, .. } => block * format.block_values(),
+            BlockError::Value { index, .. } => index,
+            BlockError::Values { .. } | BlockError::Bytes { .. } => 0,
+        };
+        let (row, column) = (at / site.cols.max(1), at % site.cols.max(1));
+        QuantError::Block { site: site.name.to_owned(), row, column, source }
+    })?;
+    let of = format.block_bits();
+    let times = |bits: u64| bits * blocks as u64;
+    let bits = Bits { codes: times(of.codes), scales: times(of.scales), zeros: times(of.zeros), ..Bits::default() };
+    Ok(Quantized { values, codes, scales, zeros, bits, fallback: None })
+}
