@@ -9,6 +9,8 @@ pub mod lookup;
 pub mod small_float;
 
 #[cfg(test)]
+mod block_tests;
+#[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
 mod invariant_tests;

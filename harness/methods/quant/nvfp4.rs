@@ -8,7 +8,7 @@
 //! # Difference from the reference
 //! None with `scale_round = rne`. cuDNN rounds the scale of a block up, so that nothing lies beyond 6 (`up`). ggml has
 //! blocks of 64 without `g` and takes halves up; its bytes are those of `ggml::Format::Nvfp4`. A block whose scale is
-//! rounded to zero, its weights being under 2⁻¹⁹ of the largest, becomes zero.
+//! rounded to zero, its weights being under two millionths of the largest, becomes zero.
 
 use harness_core::{Arm, Axis, MethodSpec, ParameterError, Parameters, choice};
 
@@ -83,7 +83,7 @@ impl Quantizer for Nvfp4 {
         let mut quantized = Quantized::default();
         for block in weight.chunks(BLOCK) {
             let wanted = largest(block) / SmallFloat::E2M1.largest() / whole;
-            // Where even the scale of the matrix is zero, so is the quotient to be: NaN is encoded as zero.
+            // Where the scale of the matrix is zero, this is NaN or infinite, and the scale zero all the same.
             let scale = SmallFloat::E4M3.decode(SmallFloat::E4M3.encode(wanted, self.rounding)) * whole;
             quantized.scales.push(scale);
             for x in block {
