@@ -207,12 +207,22 @@ fn of_language_models() -> Vec<Metric> {
                 about: "share of the weights of linear maps that are quantized",
                 ..BASE
             },
-            observe: |spec, seen| match &seen.footprint {
-                Some(footprint) => {
-                    let weights = seen.taken.as_ref().map_or(0, |taken| taken.weights);
-                    Observation::single(spec.id, weights as f64 / footprint.prunable.max(1) as f64)
-                }
-                None => absent(spec, "not counted"),
+            observe: |spec, seen| {
+                let share = |footprint: &Footprint, taken: Option<&Taken>| {
+                    taken.map_or(0, |taken| taken.weights) as f64 / footprint.prunable.max(1) as f64
+                };
+                stored(spec, seen, share)
+            },
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "fallback_share",
+                about: "share of the quantized weights whose rows are no whole blocks of the format asked for, so that they have another",
+                ..BASE
+            },
+            observe: |spec, seen| match &seen.taken {
+                Some(taken) => Observation::single(spec.id, taken.fallback as f64 / taken.weights.max(1) as f64),
+                None => absent(spec, "nothing is quantized"),
             },
         },
         Metric {

@@ -21,6 +21,8 @@ pub struct Taken {
     pub bits: Bits,
     /// Their weights.
     pub weights: u64,
+    /// Weights that have another format than the one asked for.
+    pub fallback: u64,
     /// Matrices that stayed as they are, by name.
     pub kept: Vec<String>,
 }
@@ -56,6 +58,7 @@ impl Pruner for Quantizing<'_> {
         weight.copy_from_slice(&quantized.values);
         taken.bits = taken.bits.plus(quantized.bits);
         taken.weights += weight.len() as u64;
+        taken.fallback += if quantized.fallback.is_some() { weight.len() as u64 } else { 0 };
         Ok(())
     }
 

@@ -117,7 +117,7 @@ impl Blockwise {
             codebooks: codebook_bits,
             indices: 0,
         };
-        Ok(Quantized { values, codes, scales, zeros: means, bits })
+        Ok(Quantized { values, codes, scales, zeros: means, bits, fallback: None })
     }
 
     /// The means that are taken away, as they are stored.

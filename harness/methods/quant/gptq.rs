@@ -155,6 +155,7 @@ impl Quantizer for Gptq {
             scales: found.grids.iter().map(|grid| grid.scale).collect(),
             zeros: if self.rule.has_zeros() { found.grids.iter().map(|grid| grid.zero).collect() } else { Vec::new() },
             bits,
+            fallback: None,
         })
     }
 }

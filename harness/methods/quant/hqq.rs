@@ -203,6 +203,7 @@ impl Quantizer for Hqq {
                 zeros: 16 * groups,
                 ..Bits::default()
             },
+            fallback: None,
         })
     }
 }

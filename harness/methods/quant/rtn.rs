@@ -86,6 +86,7 @@ impl Quantizer for Rtn {
             scales: grids.iter().map(|grid| grid.scale).collect(),
             zeros: if self.rule.has_zeros() { grids.iter().map(|grid| grid.zero).collect() } else { Vec::new() },
             bits: self.rule.bits(weight.len(), grids.len()),
+            fallback: None,
         })
     }
 }

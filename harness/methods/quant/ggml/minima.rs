@@ -112,7 +112,7 @@ pub fn encode<const BITS: u32>(x: &[f32], bytes: &mut [u8]) -> Result<(), Refuse
     let (scales, minima) = (six(&fitted.scales, fitted.largest_scale), six(&fitted.minima, fitted.largest_minimum));
     let scale = put_half(fitted.largest_scale / 63.0, "the scale", &mut bytes[0..2])?;
     let minimum = put_half(fitted.largest_minimum / 63.0, "the minimum", &mut bytes[2..4])?;
-    put_scales(&scales, &minima, &mut bytes[4..16]);
+    put_scales(scales, minima, &mut bytes[4..16]);
     for (at, (x, codes)) in x.chunks(32).zip(codes.chunks_mut(32)).enumerate() {
         requantize(x, scale * f32::from(scales[at]), minimum * f32::from(minima[at]), top, codes);
     }

@@ -57,7 +57,7 @@ pub fn take_plane(bytes: &[u8], shift: u32, codes: &mut [u8]) {
 }
 
 /// Eight scales and eight minima of six bits in twelve bytes, as Q4_K and Q5_K have them.
-pub fn put_scales(scales: &[u8; 8], minima: &[u8; 8], bytes: &mut [u8]) {
+pub fn put_scales(scales: [u8; 8], minima: [u8; 8], bytes: &mut [u8]) {
     for at in 0..4 {
         let (scale, minimum) = (scales[at + 4], minima[at + 4]);
         bytes[at] = scales[at] & 63 | (scale >> 4) << 6;
@@ -102,7 +102,7 @@ mod tests {
         let scales = [3, 17, 33, 63, 10, 20, 40, 63];
         let minima = [0, 5, 31, 63, 1, 2, 48, 63];
         let mut bytes = [0; 12];
-        put_scales(&scales, &minima, &mut bytes);
+        put_scales(scales, minima, &mut bytes);
         assert_eq!(bytes, [0x03, 0x51, 0xA1, 0xFF, 0x00, 0x05, 0xDF, 0xFF, 0x1A, 0x24, 0x08, 0xFF]);
         assert_eq!(take_scales(&bytes), (scales, minima));
     }
@@ -139,7 +139,7 @@ mod tests {
             put_sixteen_scales(&sixteen, &mut bytes);
             prop_assert_eq!(take_sixteen_scales(&bytes), sixteen);
             let (scales, minima) = (std::array::from_fn(|at| six[at]), std::array::from_fn(|at| six[at + 8]));
-            put_scales(&scales, &minima, &mut bytes);
+            put_scales(scales, minima, &mut bytes);
             prop_assert_eq!(take_scales(&bytes), (scales, minima));
         }
 
@@ -147,7 +147,7 @@ mod tests {
         fn every_byte_of_packed_scales_is_used(bytes in prop::collection::vec(any::<u8>(), 12)) {
             let mut again = [0; 12];
             let (scales, minima) = take_scales(&bytes);
-            put_scales(&scales, &minima, &mut again);
+            put_scales(scales, minima, &mut again);
             prop_assert_eq!(&again[..], &bytes[..]);
             put_sixteen_scales(&take_sixteen_scales(&bytes), &mut again);
             prop_assert_eq!(&again[..], &bytes[..]);
