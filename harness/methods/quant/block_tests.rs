@@ -174,5 +174,5 @@ fn parameters_that_do_not_fit_are_refused() {
     assert_eq!(refused("nvfp4(scale_round=down)"), expected);
     assert_eq!(refused("fp8(format=e3m4)"), "fp8(format=e3m4): `format` must be one of e4m3, e5m2, not e3m4");
     assert_eq!(refused("fp8(scale=block)"), "fp8(scale=block): `scale` must be one of tensor, row, not block");
-    assert_eq!(refused("q4_9"), "`q4_9` is not a quant method; did you mean `q4_0`?");
+    assert_eq!(refused("mxfp"), "`mxfp` is not a quant method; did you mean `mxfp4`?");
 }
