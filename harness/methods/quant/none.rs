@@ -1,4 +1,7 @@
 //! No quantization: the weights as they are stored.
+//!
+//! # Difference from the reference
+//! None; there is nothing to differ in.
 
 use harness_core::{Arm, Axis, MethodSpec, ParameterError};
 
