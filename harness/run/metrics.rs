@@ -337,7 +337,7 @@ fn timed(spec: &MetricSpec, seen: &Seen, samples: &[f64]) -> Observation {
     let rounds = &seen.throughput.rounds;
     Observation {
         samples: samples.to_vec(),
-        clusters: rounds.to_vec(),
+        clusters: rounds.clone(),
         ..Observation::absent(spec.id, spec.reduction, None)
     }
 }
