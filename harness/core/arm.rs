@@ -13,7 +13,7 @@ use crate::value::{Value, parse_bare};
 /// A method's id and the parameters that were set, in the order they were written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Arm {
-    /// The method's id: lower case, words joined by hyphens.
+    /// The method's id: lower case, words joined by hyphens or underscores.
     pub id: String,
     /// Parameter names and values.
     pub parameters: Vec<(String, Value)>,

@@ -68,7 +68,7 @@ pub fn findings(run: &Run, request: &TableRequest, most: usize) -> Vec<Finding> 
             .iter()
             .enumerate()
             .filter(|(at, _)| *at != best && ranking.standings[*at] == Standing::Tied)
-            .filter_map(|(_, (_, record))| Some((record.value(&metric.id)?, key(&own, record).join(" "))))
+            .filter_map(|(_, (_, record))| Some((record.value(&metric.id)?, named(&key(&own, record)))))
             .collect();
         tied.sort_by(|a, b| a.0.total_cmp(&b.0));
         if metric.direction == Direction::Higher {
@@ -77,7 +77,7 @@ pub fn findings(run: &Run, request: &TableRequest, most: usize) -> Vec<Finding> 
         let values = grid.groups[set.group].iter().chain(&set.common);
         Some(Finding {
             place: headings.iter().cloned().zip(values.cloned()).filter(|(_, value)| !value.is_empty()).collect(),
-            best: std::iter::once(key(&own, record).join(" ")).chain(tied.into_iter().map(|(_, name)| name)).collect(),
+            best: std::iter::once(named(&key(&own, record))).chain(tied.into_iter().map(|(_, name)| name)).collect(),
             sure: ranking.standings[best] == Standing::Best,
             compared: set.members.len(),
             value: estimate.value,
@@ -150,6 +150,11 @@ pub fn default_request(run: &Run, bench: &str) -> Option<TableRequest> {
         reference: Some(Reference::Dense),
         intervals: IntervalStyle::PlusMinus,
     })
+}
+
+/// What tells an arm from the others; columns that it does not have say nothing.
+fn named(key: &[String]) -> String {
+    key.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
