@@ -5,6 +5,7 @@ pub mod codebook;
 pub mod feedback;
 pub mod ggml;
 pub mod grid;
+pub mod half_quadratic;
 pub mod lookup;
 pub mod small_float;
 
