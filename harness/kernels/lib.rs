@@ -23,6 +23,7 @@ pub mod logits;
 mod matrix;
 pub mod normalise;
 pub mod order;
+pub mod packed;
 mod prefetch;
 mod product;
 pub mod rotary;

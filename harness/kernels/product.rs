@@ -11,10 +11,10 @@ use crate::matrix::MatrixRef;
 use crate::{gemv, instruction_set};
 
 /// Below this many rows the product streams the weights instead of blocking them.
-const FEW_ROWS: usize = 8;
+pub(crate) const FEW_ROWS: usize = 8;
 
 /// Products with fewer multiplications than this run on the calling thread.
-const SMALL_PRODUCT: usize = 1 << 18;
+pub(crate) const SMALL_PRODUCT: usize = 1 << 18;
 
 /// A dense linear map: weight `(rows, cols)` and a bias of `rows` values.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ fn tile_shape(m: usize, n: usize) -> (usize, usize) {
 }
 
 /// Computes `out (m, n)` tile by tile; `compute` is given the rows, the columns and the target of each.
-fn tiled(
+pub(crate) fn tiled(
     out: &mut [f32],
     (m, k, n): (usize, usize, usize),
     compute: impl Fn(Range<usize>, Range<usize>, MatMut<'_, f32>) + Sync,

@@ -140,7 +140,7 @@ pub(crate) unsafe fn exp<V: Vector>(x: V) -> V {
 
 /// Portable lanes.
 #[derive(Clone, Copy)]
-pub(crate) struct Scalar([f32; WIDTH]);
+pub(crate) struct Scalar(pub(crate) [f32; WIDTH]);
 
 impl Scalar {
     #[inline(always)]
@@ -245,13 +245,13 @@ pub(crate) use x86::{Avx2, Avx512};
 ///
 /// The body is an always-inlined function, so its intrinsics end up inside a function that enables their features.
 macro_rules! vectorised {
-    ($(#[$attribute:meta])* $visibility:vis fn $name:ident<$vector:ident>($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident<$vector:ident $(: $bound:ident)?>($($argument:ident: $kind:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$attribute])*
         #[allow(clippy::too_many_arguments)]
         $visibility fn $name(set: $crate::vector::InstructionSet, $($argument: $kind),*) $(-> $result)? {
             #[allow(clippy::too_many_arguments)]
             #[inline(always)]
-            unsafe fn generic<$vector: $crate::vector::Vector>($($argument: $kind),*) $(-> $result)? {
+            unsafe fn generic<$vector: $crate::vector::Vector $(+ $bound)?>($($argument: $kind),*) $(-> $result)? {
                 #[allow(unused_unsafe)]
                 unsafe { $body }
             }

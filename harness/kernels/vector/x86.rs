@@ -20,7 +20,7 @@ use super::{Vector, WIDTH, compress_lanes};
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(__m512);
+pub(crate) struct Avx512(pub(crate) __m512);
 
 #[inline(always)]
 fn mask(count: usize) -> __mmask16 {
@@ -125,7 +125,7 @@ impl Vector for Avx512 {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2([__m256; 2]);
+pub(crate) struct Avx2(pub(crate) [__m256; 2]);
 
 impl Avx2 {
     #[inline(always)]

@@ -1,0 +1,133 @@
+//! Activations as the integer kernels take them: signed bytes with a scale for each row and group of columns.
+
+use rayon::prelude::*;
+
+use super::lanes::Codes;
+use crate::buffer::filled;
+use crate::vector::{InstructionSet, WIDTH, instruction_set, vectorised};
+
+/// Rows are filled up with zeros to a multiple of this many, so that tile loads stay inside the buffer.
+pub(crate) const ROW_PADDING: usize = 32;
+
+/// Rows `(m, cols)` as bytes: a value is `code · scale` of its row and group.
+pub(crate) struct Bytes {
+    /// `(m rounded up to ROW_PADDING, cols)`, in -127..=127.
+    pub codes: Vec<i8>,
+    /// `(m, cols / group)`.
+    pub scales: Vec<f32>,
+    /// Sum of the codes, `(m, cols / group)`.
+    pub sums: Vec<i32>,
+    pub cols: usize,
+    pub group: usize,
+}
+
+impl Bytes {
+    /// Rounds `x (m, cols)`: in each group the scale is the largest magnitude over 127, and halves go to even.
+    ///
+    /// A group that holds an infinity or a NaN gets a NaN for its scale, so that the outputs show it.
+    pub fn new(x: &[f32], m: usize, cols: usize, group: usize) -> Self {
+        assert!(x.len() == m * cols && cols.is_multiple_of(group) && group.is_multiple_of(WIDTH), "{m}x{cols}/{group}");
+        let groups = cols / group;
+        let mut bytes = Self {
+            codes: vec![0; m.next_multiple_of(ROW_PADDING) * cols],
+            scales: vec![0.0; m * groups],
+            sums: vec![0; m * groups],
+            cols,
+            group,
+        };
+        let set = instruction_set();
+        // Several rows a task: one is a few microseconds at most.
+        let rows = if m < ROW_PADDING { m } else { 16 };
+        let parts = (bytes.codes.chunks_mut(rows * cols))
+            .zip(x.chunks(rows * cols))
+            .zip(bytes.scales.chunks_mut(rows * groups).zip(bytes.sums.chunks_mut(rows * groups)));
+        if m < ROW_PADDING {
+            parts.for_each(|((codes, x), (scales, sums))| round(set, x, group, codes, scales, sums));
+        } else {
+            let parts: Vec<_> = parts.collect();
+            parts.into_par_iter().for_each(|((codes, x), (scales, sums))| round(set, x, group, codes, scales, sums));
+        }
+        bytes
+    }
+
+    pub fn groups(&self) -> usize {
+        self.cols / self.group
+    }
+}
+
+vectorised! {
+    fn round<V: Codes>(x: &[f32], group: usize, codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+        let count = x.len() / group;
+        assert!(codes.len() >= x.len() && scales.len() == count && sums.len() == count && group.is_multiple_of(WIDTH));
+        let zero = V::splat(0.0);
+        for g in 0..count {
+            let values = x.as_ptr().add(g * group);
+            let (mut largest, mut poison) = (zero, zero);
+            for at in (0..group).step_by(WIDTH) {
+                let value = V::load(values.add(at));
+                largest = largest.max(value.max(zero.sub(value)));
+                poison = value.fma(zero, poison);
+            }
+            let scale = largest.maximum() / 127.0 + poison.sum();
+            // A scale that is no normal number would round coarsely and let codes exceed 127.
+            let scale = if scale < f32::MIN_POSITIVE { 0.0 } else { scale };
+            let divisor = V::splat(if scale > 0.0 { scale } else { 1.0 });
+            let mut sum = zero;
+            for at in (0..group).step_by(WIDTH) {
+                let code = V::load(values.add(at)).div(divisor).round();
+                sum = sum.add(code);
+                code.store_bytes(codes.as_mut_ptr().add(g * group + at));
+            }
+            scales[g] = scale;
+            // Sums of whole numbers below 2^24 are exact in f32.
+            sums[g] = sum.sum() as i32;
+        }
+    }
+}
+
+/// `x (m, cols)` rounded to bytes as the integer kernels round it, and back to f32: the activations that a dense
+/// product with the dequantised weights must see to give what [`super::Activations::Int8`] gives.
+///
+/// # Panics
+/// When `x` is not whole rows or `group` is no multiple of 32 that divides `cols`.
+pub fn rounded_activations(x: &[f32], cols: usize, group: usize) -> Vec<f32> {
+    assert!(cols > 0 && group > 0 && group.is_multiple_of(32), "groups of {group} in {cols} columns");
+    let m = x.len() / cols;
+    let bytes = Bytes::new(x, m, cols, group);
+    filled(x.len(), |out| {
+        for (g, out) in out.chunks_exact_mut(group).enumerate() {
+            for (value, code) in out.iter_mut().zip(&bytes.codes[g * group..]) {
+                *value = f32::from(*code) * bytes.scales[g];
+            }
+        }
+    })
+}
+
+/// Sums of each row and group, `(m, cols / group)`, in a fixed order.
+pub(crate) fn group_sums(x: &[f32], group: usize) -> Vec<f32> {
+    let mut sums = vec![0.0; x.len() / group];
+    add_groups(instruction_set(), x, group, &mut sums);
+    sums
+}
+
+vectorised! {
+    fn add_groups<V>(x: &[f32], group: usize, sums: &mut [f32]) {
+        assert!(sums.len() * group == x.len() && group.is_multiple_of(WIDTH));
+        for (g, out) in sums.iter_mut().enumerate() {
+            let mut sum = V::splat(0.0);
+            for at in (0..group).step_by(WIDTH) {
+                sum = sum.add(V::load(x.as_ptr().add(g * group + at)));
+            }
+            *out = sum.sum();
+        }
+    }
+}
+
+/// The bytes on a chosen instruction set, for comparing them in tests.
+#[cfg(test)]
+pub(crate) fn round_on(set: InstructionSet, x: &[f32], group: usize) -> (Vec<i8>, Vec<f32>, Vec<i32>) {
+    let count = x.len() / group;
+    let (mut codes, mut scales, mut sums) = (vec![0; x.len()], vec![0.0; count], vec![0; count]);
+    round(set, x, group, &mut codes, &mut scales, &mut sums);
+    (codes, scales, sums)
+}

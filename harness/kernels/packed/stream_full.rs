@@ -1,0 +1,152 @@
+//! Few rows of f32 activations: every code is read once and becomes an f32 lane on the way.
+
+use std::ops::Range;
+
+use super::lanes::Codes;
+use super::matrix::{Bits, PackedMatrix};
+use super::scaling::Scaling;
+use crate::buffer::Shared;
+use crate::prefetch::prefetch;
+use crate::vector::{InstructionSet, WIDTH, vectorised};
+
+/// How far ahead of their use codes are asked for, in bytes.
+const AHEAD: usize = 4096;
+
+/// Multiplies some blocks of sixteen weight rows with all `m` rows of `x (m, cols)` and writes their columns of `out
+/// (m, rows)`. `sums (m, groups)` are those of [`super::activations::group_sums`], or empty where no zero point needs
+/// them.
+pub(crate) fn blocks(
+    set: InstructionSet,
+    matrix: &PackedMatrix,
+    x: &[f32],
+    sums: &[f32],
+    m: usize,
+    bias: Option<&[f32]>,
+    span: Range<usize>,
+    out: Shared,
+) {
+    match matrix.bits() {
+        Bits::Four => blocks_of_nibbles(set, set, matrix, x, sums, m, bias, span, out),
+        Bits::Eight => blocks_of_bytes(set, set, matrix, x, sums, m, bias, span, out),
+    }
+}
+
+vectorised! {
+    fn blocks_of_nibbles<V: Codes>(
+        set: InstructionSet, matrix: &PackedMatrix, x: &[f32], sums: &[f32], m: usize, bias: Option<&[f32]>, span: Range<usize>, out: Shared,
+    ) {
+        generic_blocks::<V, true>(set, matrix, x, sums, m, bias, span, out);
+    }
+}
+vectorised! {
+    fn blocks_of_bytes<V: Codes>(
+        set: InstructionSet, matrix: &PackedMatrix, x: &[f32], sums: &[f32], m: usize, bias: Option<&[f32]>, span: Range<usize>, out: Shared,
+    ) {
+        generic_blocks::<V, false>(set, matrix, x, sums, m, bias, span, out);
+    }
+}
+
+#[inline(always)]
+unsafe fn generic_blocks<V: Codes, const NIBBLES: bool>(
+    set: InstructionSet,
+    matrix: &PackedMatrix,
+    x: &[f32],
+    sums: &[f32],
+    m: usize,
+    bias: Option<&[f32]>,
+    span: Range<usize>,
+    out: Shared,
+) {
+    let (rows, cols, groups) = (matrix.rows(), matrix.cols(), matrix.groups());
+    let (table, base) = if NIBBLES { matrix.table() } else { ([0.0; 16], 128.0) };
+    assert!(x.len() == m * cols && span.end <= matrix.blocks() && bias.is_none_or(|bias| bias.len() == rows));
+    assert!(!matrix.has_offsets(base) || sums.len() == m * groups);
+    let mut scaling = Scaling::with_capacity(matrix, 1);
+    unsafe {
+        for block in span {
+            scaling.read(set, matrix, block, 1, base);
+            let lanes = WIDTH.min(rows - block * WIDTH);
+            let add = bias.map_or(V::splat(0.0), |bias| V::load_partial(bias.as_ptr().add(block * WIDTH), lanes, 0.0));
+            let mut i = 0;
+            while i < m {
+                let wide = (m - i).min(4);
+                let (x, sums) = (&x[i * cols..], sums.get(i * groups..).unwrap_or(&[]));
+                let products = match wide {
+                    1 => products::<V, NIBBLES, 1>(matrix, block, &table, &scaling, x, sums),
+                    2 => products::<V, NIBBLES, 2>(matrix, block, &table, &scaling, x, sums),
+                    3 => products::<V, NIBBLES, 3>(matrix, block, &table, &scaling, x, sums),
+                    _ => products::<V, NIBBLES, 4>(matrix, block, &table, &scaling, x, sums),
+                };
+                for c in 0..wide {
+                    let to = out.slice((i + c) * rows + block * WIDTH, lanes);
+                    products[c].add(add).store_partial(to.as_mut_ptr(), lanes);
+                }
+                i += wide;
+            }
+        }
+    }
+}
+
+/// Products of one block with `C` rows of `x`, one weight row a lane; `C` does not change the order of additions.
+#[inline(always)]
+unsafe fn products<V: Codes, const NIBBLES: bool, const C: usize>(
+    matrix: &PackedMatrix,
+    block: usize,
+    table: &[f32; 16],
+    scaling: &Scaling,
+    x: &[f32],
+    sums: &[f32],
+) -> [V; 4] {
+    let (cols, group, groups) = (matrix.cols(), matrix.group(), matrix.groups());
+    let lines = matrix.block(block);
+    let per_group = group / matrix.per_line();
+    unsafe {
+        let table = V::table(table.as_ptr());
+        let x = x.as_ptr();
+        let mut out = [V::splat(0.0); 4];
+        for g in 0..groups {
+            let mut partial = [[V::splat(0.0); C]; 2];
+            for l in 0..per_group {
+                let line = lines.as_ptr().add(g * per_group + l).cast::<u8>();
+                prefetch(line, AHEAD);
+                let words = V::words(line);
+                let x = x.add(g * group + l * (if NIBBLES { 8 } else { 4 }));
+                macro_rules! column {
+                    ($column:literal, $weights:expr) => {
+                        let weights: V = $weights;
+                        for c in 0..C {
+                            let activation = V::splat(*x.add(c * cols + $column));
+                            partial[$column % 2][c] = weights.fma(activation, partial[$column % 2][c]);
+                        }
+                    };
+                }
+                if NIBBLES {
+                    column!(0, V::look_up::<0>(words, table));
+                    column!(1, V::look_up::<8>(words, table));
+                    column!(2, V::look_up::<16>(words, table));
+                    column!(3, V::look_up::<24>(words, table));
+                    column!(4, V::look_up::<4>(words, table));
+                    column!(5, V::look_up::<12>(words, table));
+                    column!(6, V::look_up::<20>(words, table));
+                    column!(7, V::look_up::<28>(words, table));
+                } else {
+                    column!(0, V::centred_byte::<0>(words));
+                    column!(1, V::centred_byte::<8>(words));
+                    column!(2, V::centred_byte::<16>(words));
+                    column!(3, V::centred_byte::<24>(words));
+                }
+            }
+            let scale = V::load(scaling.scales.as_ptr().add(g * WIDTH));
+            for c in 0..C {
+                out[c] = partial[0][c].add(partial[1][c]).fma(scale, out[c]);
+            }
+            if !scaling.offsets.is_empty() {
+                let offset = V::load(scaling.offsets.as_ptr().add(g * WIDTH));
+                for c in 0..C {
+                    out[c] = offset.fma(V::splat(sums[c * groups + g]), out[c]);
+                }
+            }
+        }
+        out
+    }
+}
