@@ -14,6 +14,20 @@ pub fn filled(length: usize, write: impl FnOnce(&mut [f32])) -> Vec<f32> {
     values
 }
 
+/// Several vectors filled by one call of `write`, under the terms of [`filled`].
+pub fn filled_each<const N: usize>(lengths: [usize; N], write: impl FnOnce([&mut [f32]; N])) -> [Vec<f32>; N] {
+    let mut all: [Vec<f32>; N] = lengths.map(Vec::with_capacity);
+    let starts: [*mut f32; N] = std::array::from_fn(|i| all[i].as_mut_ptr());
+    // SAFETY: as in `filled`; the vectors are distinct allocations.
+    unsafe {
+        write(std::array::from_fn(|i| std::slice::from_raw_parts_mut(starts[i], lengths[i])));
+        for (values, length) in all.iter_mut().zip(lengths) {
+            values.set_len(length);
+        }
+    }
+    all
+}
+
 /// Keeps freed memory in the process (up to a gigabyte) instead of handing it back to the system after each use.
 ///
 /// A training step allocates and frees hundreds of megabytes of activations; returning their pages costs a third of
@@ -73,5 +87,14 @@ mod tests {
             }
         });
         assert_eq!(values, [0.0, 1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn filled_buffers_hold_what_was_written() {
+        let [a, b] = super::filled_each([2, 3], |[a, b]| {
+            a.fill(1.0);
+            b.fill(2.0);
+        });
+        assert_eq!((a, b), (vec![1.0; 2], vec![2.0; 3]));
     }
 }

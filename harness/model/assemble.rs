@@ -76,7 +76,7 @@ impl Decoder {
     }
 
     /// Weights outside the blocks' linear maps: embedding, learned positions, norms, biases, and the head when it is
-    /// not tied.
+    /// neither tied nor replaced.
     pub fn other_weights(&self) -> Vec<Weight> {
         let mut weights = vec![self.embedding.weight()];
         weights.extend(self.positions.as_ref().map(Parameter::weight));
@@ -86,7 +86,7 @@ impl Decoder {
             weights.extend(block.biases.iter().map(Parameter::weight));
         }
         weights.extend(self.final_norm.weights());
-        if !self.config.tied_head {
+        if !self.config.tied_head && !self.own_head {
             weights.push(self.head.weight());
         }
         weights
@@ -99,13 +99,15 @@ impl Decoder {
     /// Number of parameters; a tied head counts once.
     pub fn parameters(&self) -> usize {
         let others: usize = self.other_weights().iter().map(|weight| weight.rows() * weight.cols()).sum();
-        others + self.maps().map(|map| map.rows() * map.cols()).sum::<usize>()
+        let head = if self.own_head && !self.config.tied_head { self.head.rows() * self.head.cols() } else { 0 };
+        others + head + self.maps().map(|map| map.rows() * map.cols()).sum::<usize>()
     }
 
-    /// Bytes of all parameters as stored; a tied head counts once.
+    /// Bytes of all parameters as stored; a tied head counts once, unless it was replaced.
     pub fn stored_bytes(&self) -> usize {
         let others: usize = self.other_weights().iter().map(Weight::stored_bytes).sum();
-        others + self.maps().map(|map| map.stored_bytes()).sum::<usize>()
+        let head = if self.own_head { self.head.stored_bytes() } else { 0 };
+        others + head + self.maps().map(|map| map.stored_bytes()).sum::<usize>()
     }
 
     /// Bytes of the blocks' linear maps as stored: what pruning a copy of this decoder costs at most.
@@ -148,6 +150,7 @@ fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError>
         blocks,
         final_norm: norm(config, source, "model.norm")?,
         head: map("lm_head", head_weight, None)?,
+        own_head: false,
         rope,
         attention: AttentionShape {
             heads: config.heads,

@@ -8,16 +8,16 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use harness_kernels::attention as kernel;
+use harness_kernels::packed::packed_linear;
 
 use crate::cache::{KvCache, Past};
 use crate::config::{Config, Projection};
 use crate::error::{Context, ModelError};
-use crate::linear::{Dense, LinearOp, forward_together};
+use crate::linear::{LinearOp, forward_together};
 use crate::ops::{self, AttentionShape};
 use crate::parameter::{Norm, Parameter};
 use crate::rope::Rope;
 use crate::tensor::{from_values, with_values};
-use crate::weight::Weight;
 
 /// Tokens of a prompt that go through the blocks at a time.
 const PREFILL_CHUNK: usize = 512;
@@ -57,6 +57,8 @@ pub struct Decoder {
     pub(crate) blocks: Vec<Arc<Block>>,
     pub(crate) final_norm: Norm,
     pub(crate) head: Arc<dyn LinearOp>,
+    /// Whether the head was replaced, and so no longer shares the embedding's memory.
+    pub(crate) own_head: bool,
     pub(crate) rope: Option<Arc<Rope>>,
     pub(crate) attention: AttentionShape,
 }
@@ -76,48 +78,6 @@ impl Decoder {
     /// The map from final hidden states to logits.
     pub fn head(&self) -> &Arc<dyn LinearOp> {
         &self.head
-    }
-
-    /// This decoder with one linear map replaced; all else is shared.
-    ///
-    /// # Errors
-    /// [`ModelError::Replacement`] when the shapes differ, [`ModelError::Range`] when there is no such map.
-    pub fn with_linear(
-        &self,
-        layer: usize,
-        projection: Projection,
-        map: Arc<dyn LinearOp>,
-    ) -> Result<Self, ModelError> {
-        let Some(old) = self.linear(layer, projection) else {
-            let available = self.blocks.len();
-            return Err(ModelError::Range { what: "block", start: layer, end: layer + 1, available });
-        };
-        let (found, expected) = ((map.rows(), map.cols()), (old.rows(), old.cols()));
-        if found != expected {
-            return Err(ModelError::Replacement { layer, projection, found, expected });
-        }
-        let mut changed = self.clone();
-        Arc::make_mut(&mut changed.blocks[layer]).projections[projection as usize] = Some(map);
-        Ok(changed)
-    }
-
-    /// This decoder with one matrix replaced; the map's bias stays.
-    ///
-    /// # Panics
-    /// When there is no such map or the shape differs.
-    #[must_use]
-    pub fn with_weight(&self, layer: usize, projection: Projection, weight: Weight) -> Self {
-        let bias = self.linear(layer, projection).and_then(|map| map.bias());
-        match self.with_linear(layer, projection, Arc::new(Dense::new(weight, bias))) {
-            Ok(changed) => changed,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// This decoder with other rotary frequencies.
-    #[must_use]
-    pub fn with_rope(&self, rope: Rope) -> Self {
-        Self { rope: Some(Arc::new(rope)), ..self.clone() }
     }
 
     /// An empty cache for this decoder.
@@ -311,14 +271,18 @@ impl Decoder {
         if rows.start > rows.end || rows.end > available {
             return Err(ModelError::Range { what: "rows", start: rows.start, end: rows.end, available });
         }
-        match self.head.dense() {
-            Some(head) if head.bias.is_none() && head.cols == cols => {
+        let range = rows.start * cols..rows.end * cols;
+        match (self.head.dense(), self.head.packed()) {
+            (Some(head), _) if head.bias.is_none() && head.cols == cols => {
                 out.resize(rows.len() * head.rows, 0.0);
-                let range = rows.start * cols..rows.end * cols;
                 with_values(hidden, |x| {
                     harness_kernels::matmul_nt(&x[range], head.weight, out, rows.len(), cols, head.rows);
                 })
                 .doing(doing)
+            }
+            (_, Some(head)) if head.cols() == cols => {
+                out.resize(rows.len() * head.rows(), 0.0);
+                with_values(hidden, |x| packed_linear(&x[range], rows.len(), &[head], &mut [out])).doing(doing)
             }
             _ => {
                 let part = hidden.narrow(0, rows.start, rows.len()).doing(doing)?;

@@ -6,8 +6,9 @@ use candle_core::{Device, Var};
 
 use super::*;
 use crate::config::{Activation, NormKind, PositionScheme, RopeStyle};
+use crate::linear::Dense;
 use crate::load::expected_tensors;
-use crate::weight::DType;
+use crate::weight::{DType, Weight};
 
 /// One case of `tests/reference/decoder.json`, written by the script beside it.
 #[derive(serde::Deserialize)]

@@ -4,7 +4,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor, Var, bail};
-use harness_kernels::{Linear, add_bias, buffer::filled, linear_few, matmul_nt};
+use harness_kernels::buffer::{filled, filled_each};
+use harness_kernels::packed::{PackedLinear, packed_linear};
+use harness_kernels::{Linear, add_bias, linear_few, matmul_nt};
 
 use crate::ops;
 use crate::tensor::{from_values, with_values};
@@ -40,6 +42,11 @@ pub trait LinearOp: Debug + Send + Sync {
     fn dense(&self) -> Option<Linear<'_>> {
         None
     }
+
+    /// The map as packed codes, when it is one: maps of one input share a parallel region and round it once.
+    fn packed(&self) -> Option<PackedLinear<'_>> {
+        None
+    }
 }
 
 /// A stored matrix, multiplied in f32.
@@ -69,7 +76,7 @@ impl Dense {
     }
 }
 
-fn output_dims(x: &Tensor, rows: usize, cols: usize) -> Result<Vec<usize>> {
+pub(crate) fn output_dims(x: &Tensor, rows: usize, cols: usize) -> Result<Vec<usize>> {
     let mut dims = x.dims().to_vec();
     if dims.pop() != Some(cols) {
         bail!("a {rows}x{cols} map cannot take {:?}", x.dims());
@@ -168,26 +175,35 @@ impl LinearOp for Trainable {
 }
 
 /// Applies several maps to one input `(…, cols)`; few rows of plain matrices share one parallel region, so that a
-/// single token waits once for all of them.
+/// single token waits once for all of them. Packed maps share one whatever the rows.
 ///
 /// # Errors
 /// Those of [`LinearOp::forward`].
 pub fn forward_together<const N: usize>(maps: [&dyn LinearOp; N], x: &Tensor) -> Result<[Tensor; N]> {
     let cols = maps.first().map_or(1, |map| map.cols());
     let m = x.elem_count() / cols.max(1);
+    let lengths = maps.map(|map| m * map.rows());
     let dense: Vec<Linear<'_>> = maps.iter().filter_map(|map| map.dense()).collect();
-    if m >= FEW_ROWS || dense.len() < N || dense.iter().any(|map| map.cols != cols) {
-        let outputs: Vec<Tensor> = maps.iter().map(|map| map.forward(x)).collect::<Result<_>>()?;
-        return outputs.try_into().map_err(|_| candle_core::Error::Msg("one output a map".into()));
-    }
-    output_dims(x, dense.first().map_or(0, |map| map.rows), cols)?;
-    let mut outputs: [Vec<f32>; N] = std::array::from_fn(|i| vec![0.0; m * dense[i].rows]);
-    let mut slices: Vec<&mut [f32]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-    with_values(x, |x| linear_few(x, m, &dense, &mut slices))?;
-    let mut tensors = Vec::with_capacity(N);
-    for (values, map) in outputs.into_iter().zip(&dense) {
-        tensors.push(from_values(values, output_dims(x, map.rows, cols)?)?);
-    }
+    let packed: Vec<PackedLinear<'_>> = maps.iter().filter_map(|map| map.packed()).collect();
+    let outputs = if maps.iter().any(|map| map.cols() != cols) {
+        None
+    } else if packed.len() == N {
+        output_dims(x, maps.first().map_or(0, |map| map.rows()), cols)?;
+        Some(with_values(x, |x| filled_each(lengths, |mut outs| packed_linear(x, m, &packed, &mut outs)))?)
+    } else if dense.len() == N && m < FEW_ROWS {
+        output_dims(x, maps.first().map_or(0, |map| map.rows()), cols)?;
+        Some(with_values(x, |x| filled_each(lengths, |mut outs| linear_few(x, m, &dense, &mut outs)))?)
+    } else {
+        None
+    };
+    let tensors: Vec<Tensor> = match outputs {
+        Some(outputs) => outputs
+            .into_iter()
+            .zip(maps)
+            .map(|(values, map)| from_values(values, output_dims(x, map.rows(), cols)?))
+            .collect::<Result<_>>()?,
+        None => maps.iter().map(|map| map.forward(x)).collect::<Result<_>>()?,
+    };
     tensors.try_into().map_err(|_| candle_core::Error::Msg("one output a map".into()))
 }
 

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::lanes::Codes;
 use crate::buffer::filled;
-use crate::vector::{InstructionSet, WIDTH, instruction_set, vectorised};
+use crate::vector::{WIDTH, instruction_set, vectorised};
 
 /// Rows are filled up with zeros to a multiple of this many, so that tile loads stay inside the buffer.
 pub(crate) const ROW_PADDING: usize = 32;
@@ -125,7 +125,7 @@ vectorised! {
 
 /// The bytes on a chosen instruction set, for comparing them in tests.
 #[cfg(test)]
-pub(crate) fn round_on(set: InstructionSet, x: &[f32], group: usize) -> (Vec<i8>, Vec<f32>, Vec<i32>) {
+pub(crate) fn round_on(set: crate::vector::InstructionSet, x: &[f32], group: usize) -> (Vec<i8>, Vec<f32>, Vec<i32>) {
     let count = x.len() / group;
     let (mut codes, mut scales, mut sums) = (vec![0; x.len()], vec![0.0; count], vec![0; count]);
     round(set, x, group, &mut codes, &mut scales, &mut sums);

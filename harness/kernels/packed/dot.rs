@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use crate::vector::{InstructionSet, Scalar, Vector, WIDTH, instruction_set};
 
-/// The instructions the integer kernels run on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The instructions the integer kernels run on, the best last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IntegerSet {
     /// Portable code, the oracle of the others.
     Scalar,

@@ -30,4 +30,4 @@ pub use activations::rounded_activations;
 pub use dot::{IntegerSet, integer_set};
 pub use error::PackError;
 pub use matrix::{Bits, Meaning, PackedMatrix, Quantized, Unpacked};
-pub use product::{Activations, PackedLinear, packed_linear};
+pub use product::{Activations, PackedLinear, packed_linear, packed_linear_on};

@@ -88,7 +88,23 @@ impl<'a> PackedLinear<'a> {
 /// # Panics
 /// When a slice does not have the length its shape needs.
 pub fn packed_linear(x: &[f32], m: usize, parts: &[PackedLinear<'_>], outs: &mut [&mut [f32]]) {
-    packed_linear_on(integer_set(), instruction_set(), x, m, parts, outs);
+    run(integer_set(), instruction_set(), x, m, parts, outs);
+}
+
+/// [`packed_linear`] with integer instructions that are not the best ones, for comparing them. The results are the same
+/// bits.
+///
+/// # Panics
+/// When this processor does not have the instructions, or a slice does not have the length its shape needs.
+pub fn packed_linear_on(
+    integers: IntegerSet,
+    x: &[f32],
+    m: usize,
+    parts: &[PackedLinear<'_>],
+    outs: &mut [&mut [f32]],
+) {
+    assert!(integers <= integer_set(), "this processor has {:?}, not {integers:?}", integer_set());
+    run(integers, instruction_set(), x, m, parts, outs);
 }
 
 /// Activations in the forms that kernels need, each made once.
@@ -137,7 +153,7 @@ fn share_out<T: Send>(products: usize, tasks: Vec<T>, run: impl Fn(T) + Send + S
     }
 }
 
-pub(crate) fn packed_linear_on(
+pub(crate) fn run(
     integers: IntegerSet,
     set: InstructionSet,
     x: &[f32],

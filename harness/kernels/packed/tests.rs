@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::activations::{round_on, rounded_activations};
 use super::block_full::expand;
 use super::dot;
-use super::product::packed_linear_on;
+use super::product::run as run_on;
 use super::*;
 use crate::vector::{self, InstructionSet, instruction_set};
 
@@ -100,7 +100,7 @@ fn multiply(
     let m = x.len() / matrix.cols();
     let mut out = vec![f32::NAN; m * matrix.rows()];
     let part = PackedLinear::new(matrix, bias, activations).unwrap();
-    packed_linear_on(integers, set, x, m, &[part], &mut [&mut out]);
+    run_on(integers, set, x, m, &[part], &mut [&mut out]);
     out
 }
 
