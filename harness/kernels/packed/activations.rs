@@ -1,5 +1,7 @@
 //! Activations as the integer kernels take them: signed bytes with a scale for each row and group of columns.
 
+use std::mem::MaybeUninit;
+
 use rayon::prelude::*;
 
 use super::lanes::Codes;
@@ -9,9 +11,10 @@ use crate::vector::{WIDTH, instruction_set, vectorised};
 /// Rows are filled up with zeros to a multiple of this many, so that tile loads stay inside the buffer.
 pub(crate) const ROW_PADDING: usize = 32;
 
-/// Rows `(m, cols)` as bytes: a value is `code · scale` of its row and group.
+/// Rows `(m, cols)` as bytes: a value is `code · scale` of its row and group. Every part is filled up with zeros to a
+/// multiple of [`ROW_PADDING`] rows when there are that many.
 pub(crate) struct Bytes {
-    /// `(m rounded up to ROW_PADDING, cols)`, in -127..=127.
+    /// `(m, cols)`, in -127..=127.
     pub codes: Vec<i8>,
     /// `(m, cols / group)`.
     pub scales: Vec<f32>,
@@ -22,32 +25,34 @@ pub(crate) struct Bytes {
 }
 
 impl Bytes {
-    /// Rounds `x (m, cols)`: in each group the scale is the largest magnitude over 127, and halves go to even.
+    /// Rounds `x (m, cols)`: in each group the scale is the largest magnitude over 127; a code is a value times the
+    /// reciprocal of the scale, halves to even.
     ///
     /// A group that holds an infinity or a NaN gets a NaN for its scale, so that the outputs show it.
     pub fn new(x: &[f32], m: usize, cols: usize, group: usize) -> Self {
         assert!(x.len() == m * cols && cols.is_multiple_of(group) && group.is_multiple_of(WIDTH), "{m}x{cols}/{group}");
         let groups = cols / group;
-        let mut bytes = Self {
-            codes: vec![0; m.next_multiple_of(ROW_PADDING) * cols],
-            scales: vec![0.0; m * groups],
-            sums: vec![0; m * groups],
-            cols,
-            group,
-        };
+        let rows = m.next_multiple_of(ROW_PADDING);
+        let mut codes = Vec::with_capacity(rows * cols);
+        let mut scales = vec![0.0; rows * groups];
+        let mut sums = vec![0; rows * groups];
         let set = instruction_set();
         // Several rows a task: one is a few microseconds at most.
-        let rows = if m < ROW_PADDING { m } else { 16 };
-        let parts = (bytes.codes.chunks_mut(rows * cols))
-            .zip(x.chunks(rows * cols))
-            .zip(bytes.scales.chunks_mut(rows * groups).zip(bytes.sums.chunks_mut(rows * groups)));
-        if m < ROW_PADDING {
+        let tall = ROW_PADDING / 2;
+        let unset = &mut codes.spare_capacity_mut()[..m * cols];
+        let parts = (unset.chunks_mut(tall * cols))
+            .zip(x.chunks(tall * cols))
+            .zip(scales.chunks_mut(tall * groups).zip(sums.chunks_mut(tall * groups)));
+        if m <= tall {
             parts.for_each(|((codes, x), (scales, sums))| round(set, x, group, codes, scales, sums));
         } else {
             let parts: Vec<_> = parts.collect();
             parts.into_par_iter().for_each(|((codes, x), (scales, sums))| round(set, x, group, codes, scales, sums));
         }
-        bytes
+        // SAFETY: every one of these codes was just written.
+        unsafe { codes.set_len(m * cols) };
+        codes.resize(rows * cols, 0);
+        Self { codes, scales, sums, cols, group }
     }
 
     pub fn groups(&self) -> usize {
@@ -56,31 +61,19 @@ impl Bytes {
 }
 
 vectorised! {
-    fn round<V: Codes>(x: &[f32], group: usize, codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    fn round<V: Codes>(x: &[f32], group: usize, codes: &mut [MaybeUninit<i8>], scales: &mut [f32], sums: &mut [i32]) {
         let count = x.len() / group;
-        assert!(codes.len() >= x.len() && scales.len() == count && sums.len() == count && group.is_multiple_of(WIDTH));
-        let zero = V::splat(0.0);
+        assert!(codes.len() == x.len() && scales.len() >= count && sums.len() >= count && group.is_multiple_of(WIDTH));
         for g in 0..count {
             let values = x.as_ptr().add(g * group);
-            let (mut largest, mut poison) = (zero, zero);
-            for at in (0..group).step_by(WIDTH) {
-                let value = V::load(values.add(at));
-                largest = largest.max(value.max(zero.sub(value)));
-                poison = value.fma(zero, poison);
-            }
-            let scale = largest.maximum() / 127.0 + poison.sum();
-            // A scale that is no normal number would round coarsely and let codes exceed 127.
+            let largest = f32::from_bits(V::largest_magnitude(values, group / WIDTH));
+            // Zero times an infinity is no number. A scale that is no normal number would round coarsely and let codes
+            // exceed 127.
+            let scale = largest / 127.0 + largest * 0.0;
             let scale = if scale < f32::MIN_POSITIVE { 0.0 } else { scale };
-            let divisor = V::splat(if scale > 0.0 { scale } else { 1.0 });
-            let mut sum = zero;
-            for at in (0..group).step_by(WIDTH) {
-                let code = V::load(values.add(at)).div(divisor).round();
-                sum = sum.add(code);
-                code.store_bytes(codes.as_mut_ptr().add(g * group + at));
-            }
+            let factor = if scale > 0.0 { 1.0 / scale } else { 0.0 };
             scales[g] = scale;
-            // Sums of whole numbers below 2^24 are exact in f32.
-            sums[g] = sum.sum() as i32;
+            sums[g] = V::round_bytes(values, group / WIDTH, factor, codes.as_mut_ptr().add(g * group).cast());
         }
     }
 }
@@ -127,7 +120,9 @@ vectorised! {
 #[cfg(test)]
 pub(crate) fn round_on(set: crate::vector::InstructionSet, x: &[f32], group: usize) -> (Vec<i8>, Vec<f32>, Vec<i32>) {
     let count = x.len() / group;
-    let (mut codes, mut scales, mut sums) = (vec![0; x.len()], vec![0.0; count], vec![0; count]);
-    round(set, x, group, &mut codes, &mut scales, &mut sums);
+    let (mut codes, mut scales, mut sums) = (Vec::with_capacity(x.len()), vec![0.0; count], vec![0; count]);
+    round(set, x, group, &mut codes.spare_capacity_mut()[..x.len()], &mut scales, &mut sums);
+    // SAFETY: every code was just written.
+    unsafe { codes.set_len(x.len()) };
     (codes, scales, sums)
 }

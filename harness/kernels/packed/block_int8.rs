@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::activations::Bytes;
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use super::dot::{Dot, IntegerSet, integers};
 use super::matrix::{Bits, PackedMatrix};
 use super::scaling::Scaling;
@@ -12,10 +14,10 @@ use crate::vector::{InstructionSet, Vector, WIDTH};
 
 /// Some blocks of sixteen weight rows, ready to be multiplied: codes as bytes, scales in f32.
 pub(crate) struct Panel<'a> {
-    /// Four columns of sixteen rows a line, `cols / 4` lines a block.
+    /// Four columns of sixteen rows a line, `cols / 4` lines a block. Tiles take them less the base, as signed bytes.
     pub lines: &'a [Line],
     pub scaling: &'a Scaling,
-    /// Taken off every code.
+    /// Taken off every code, or to be.
     pub base: i32,
     /// Weight rows of the whole matrix.
     pub rows: usize,
@@ -80,21 +82,23 @@ pub(crate) fn product(
     let base = matrix.integer_base();
     let mut scaling = Scaling::with_capacity(matrix, blocks.len());
     scaling.read(set, matrix, blocks.start, blocks.len(), base as f32);
+    let packed = matrix.blocks_of(blocks.clone());
+    #[cfg(target_arch = "x86_64")]
+    if integers == IntegerSet::Amx {
+        let lines = &amx::spread(packed, matrix.bits(), base);
+        let panel = Panel { lines, scaling: &scaling, base, rows: matrix.rows(), blocks, bias };
+        amx::multiply(&panel, x, span, out);
+        return;
+    }
     let spread: Vec<Line>;
     let lines = match matrix.bits() {
-        Bits::Eight => matrix.blocks_of(blocks.clone()),
+        Bits::Eight => packed,
         Bits::Four => {
-            let packed = matrix.blocks_of(blocks.clone());
             spread = spread_nibbles(integers, packed);
             &spread
         }
     };
     let panel = Panel { lines, scaling: &scaling, base, rows: matrix.rows(), blocks, bias };
-    #[cfg(target_arch = "x86_64")]
-    if integers == IntegerSet::Amx {
-        super::amx::multiply(&panel, x, span, out);
-        return;
-    }
     multiply(integers, matrix.bits() == Bits::Four, &panel, x, span, out);
 }
 
@@ -185,17 +189,21 @@ unsafe fn tile<D: Dot, const M: usize, const N: usize>(panel: &Panel<'_>, x: &By
                     }
                 }
             }
-            for v in 0..N {
-                let place = ((b + v) * groups + g) * WIDTH;
-                let scale = D::Float::load(panel.scaling.scales.as_ptr().add(place));
-                for r in 0..M {
+            let place = (b * groups + g) * WIDTH;
+            let mut scale = [D::Float::load(panel.scaling.scales.as_ptr().add(place)); N];
+            for v in 1..N {
+                scale[v] = D::Float::load(panel.scaling.scales.as_ptr().add(place + v * groups * WIDTH));
+            }
+            for r in 0..M {
+                let factor = D::Float::splat(*x.scales.as_ptr().add(at + r * groups));
+                for v in 0..N {
                     let sum = sums.add((r * N + v) * WIDTH);
-                    let product = whole[r][v].float().mul(scale);
-                    let factor = D::Float::splat(x.scales[at + r * groups]);
-                    product.fma(factor, D::Float::load(sum)).store(sum);
+                    whole[r][v].float().mul(scale[v]).fma(factor, D::Float::load(sum)).store(sum);
                 }
-                if !panel.scaling.offsets.is_empty() {
-                    let offset = D::Float::load(panel.scaling.offsets.as_ptr().add(place));
+            }
+            if !panel.scaling.offsets.is_empty() {
+                for v in 0..N {
+                    let offset = D::Float::load(panel.scaling.offsets.as_ptr().add(place + v * groups * WIDTH));
                     for r in 0..M {
                         let (sum, place) = (sums.add((r * N + v) * WIDTH), at + r * groups);
                         let factor = D::Float::splat(x.scales[place] * x.sums[place] as f32);

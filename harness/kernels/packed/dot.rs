@@ -13,7 +13,7 @@ pub enum IntegerSet {
     Avx2,
     /// Products of bytes in fours (`vpdpbusd`) in 512-bit registers.
     Vnni,
-    /// [`IntegerSet::Vnni`] for a few rows, tile products (`tdpbsud`) for many.
+    /// [`IntegerSet::Vnni`] for a few rows, tile products (`tdpbssd`) for many.
     Amx,
 }
 

@@ -1,6 +1,6 @@
 //! Scales and zero points of a few blocks of rows, in f32.
 
-use super::matrix::{Decoding, PackedMatrix};
+use super::matrix::{Bits, Decoding, PackedMatrix};
 use crate::vector::{InstructionSet, WIDTH};
 
 /// Scales of some blocks, and what their zero points add.
@@ -45,10 +45,11 @@ impl Scaling {
 }
 
 impl PackedMatrix {
-    /// What the integer kernels take off every code: the zero point where it is one whole number, else the centre.
+    /// What the integer kernels take off every code, so that codes less this fit signed bytes: the zero point where it
+    /// is one whole number that does, else the centre.
     pub(crate) fn integer_base(&self) -> i32 {
-        match self.decoding() {
-            Decoding::Zero(zero) if zero.fract() == 0.0 && (0.0..=255.0).contains(zero) => *zero as i32,
+        match (self.decoding(), self.bits()) {
+            (Decoding::Zero(zero), Bits::Four) if zero.fract() == 0.0 && (0.0..=15.0).contains(zero) => *zero as i32,
             _ => self.bits().centre(),
         }
     }

@@ -58,7 +58,7 @@ unsafe fn generic_blocks<D: Dot, const NIBBLES: bool>(
 ) {
     let rows = matrix.rows();
     let base = matrix.integer_base();
-    assert!(x.codes.len() >= m * matrix.cols() && x.scales.len() == m * matrix.groups() && x.group == matrix.group());
+    assert!(x.codes.len() >= m * matrix.cols() && x.scales.len() >= m * matrix.groups() && x.group == matrix.group());
     assert!(span.end <= matrix.blocks() && bias.is_none_or(|bias| bias.len() == rows));
     let mut scaling = Scaling::with_capacity(matrix, 1);
     unsafe {

@@ -1,30 +1,36 @@
 //! Prefill, scoring and decode tokens a second of a 135M-parameter decoder with random weights.
 //!
-//! `cargo run --release -p harness-model --example throughput [f32|f16|bf16] [rounds]`; the best of all rounds counts.
+//! `cargo run --release -p harness-model --example throughput [f32|f16|bf16|w8a8|w4a8|w4a16|lut4] [rounds]`; the best of
+//! all rounds counts. Packed weights have groups of 32 (w8a8: whole rows) and random codes, and an 8-bit head.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use harness_kernels::logits;
-use harness_model::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
+use harness_model::config::{Activation, Config, NormKind, PositionScheme, Projection, RopeStyle};
 use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
+use harness_model::linear::LinearOp;
 use harness_model::load::expected_tensors;
+use harness_model::packed::{Activations, Bits, Meaning, Packed, PackedMatrix, Quantized};
 use harness_model::weight::{DType, Weight};
 
 const PROMPT: usize = 512;
 const DECODED: usize = 64;
 
-fn main() -> Result<(), ModelError> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let dtype = match arguments.next().as_deref() {
-        Some("f16") => DType::F16,
-        Some("bf16") => DType::Bf16,
-        _ => DType::F32,
-    };
+    let format = arguments.next().unwrap_or_else(|| "f32".to_owned());
     let rounds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(5);
-    let decoder = decoder(dtype)?;
+    let decoder = match format.as_str() {
+        "f32" => decoder(DType::F32)?,
+        "f16" => decoder(DType::F16)?,
+        "bf16" => decoder(DType::Bf16)?,
+        packed => quantised(packed)?,
+    };
+    println!("weights                        {format}, {:.1} MB", decoder.stored_bytes() as f64 / 1e6);
     let vocabulary = decoder.config().vocab_size;
     let tokens: Vec<u32> = (0..PROMPT as u64).map(|i| (i * 2_654_435_761 % vocabulary as u64) as u32).collect();
     let [mut prefill, mut decode, mut score] = [f64::INFINITY; 3];
@@ -93,4 +99,35 @@ fn decoder(dtype: DType) -> Result<Decoder, ModelError> {
         })
         .collect();
     Decoder::from_weights(&config, &weights)
+}
+
+/// The decoder with every map packed, and the head in 8 bits.
+fn quantised(format: &str) -> Result<Decoder, Box<dyn std::error::Error>> {
+    let (bits, activations) = match format {
+        "w8a8" => (Bits::Eight, Activations::Int8),
+        "w4a8" => (Bits::Four, Activations::Int8),
+        "w4a16" | "lut4" => (Bits::Four, Activations::Full),
+        other => return Err(format!("no weights are called {other}").into()),
+    };
+    let table: [f32; 16] = std::array::from_fn(|code| (code as f32 - 7.5) / 7.5);
+    let pack = |map: &dyn LinearOp, bits: Bits, activations, table: Option<&[f32; 16]>| {
+        let (rows, cols) = (map.rows(), map.cols());
+        let group = if bits == Bits::Eight && rows != 49_152 { cols } else { 32 };
+        let codes: Vec<u8> = (0..rows * cols).map(|i| (i * 2_654_435_761 >> 11) as u8 & bits.largest()).collect();
+        let scales = vec![0.06 / f32::from(bits.largest() / 2); rows * cols / group];
+        let meaning = table.map_or(Meaning::Zero(f32::from(bits.largest() / 2 + 1)), Meaning::Table);
+        let matrix = PackedMatrix::new(&Quantized { rows, cols, bits, group, codes: &codes, scales: &scales, meaning });
+        matrix.and_then(|matrix| Packed::new(Arc::new(matrix), None, activations)).map(Arc::new)
+    };
+    let mut decoder = decoder(DType::Bf16)?;
+    for layer in 0..decoder.config().layers {
+        for projection in Projection::ALL {
+            if let Some(map) = decoder.linear(layer, projection) {
+                let map = pack(map.as_ref(), bits, activations, (format == "lut4").then_some(&table))?;
+                decoder = decoder.with_linear(layer, projection, map)?;
+            }
+        }
+    }
+    let head = pack(decoder.head().as_ref(), Bits::Eight, Activations::Int8, None)?;
+    Ok(decoder.with_head(head)?)
 }
