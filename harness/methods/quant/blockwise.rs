@@ -6,6 +6,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::codebook::{Codebook, dynamic};
+use super::packing::Packing;
 use super::{Bits, QuantError, Quantized};
 use crate::prune::{Site, check_weight};
 
@@ -58,7 +59,7 @@ impl Blockwise {
         site: &Site,
         weight: &[f32],
         book: &Codebook,
-        bits: u32,
+        code_bits: u32,
         codebook_bits: u64,
     ) -> Result<Quantized, QuantError> {
         check_weight(site, weight)?;
@@ -111,13 +112,17 @@ impl Blockwise {
             Constants::Double => 8 * blocks + 32 * blocks.div_ceil(DOUBLE_BLOCK as u64) + 32,
         };
         let bits = Bits {
-            codes: u64::from(bits) * weight.len() as u64,
+            codes: u64::from(code_bits) * weight.len() as u64,
             scales: scale_bits,
             zeros: 16 * means.len() as u64,
             codebooks: codebook_bits,
             indices: 0,
         };
-        Ok(Quantized { values, codes, scales, zeros: means, bits, fallback: None })
+        let packing = match self.center {
+            Center::Off => Packing::table(book.pairs(), code_bits, self.block),
+            Center::Tensor | Center::Block => None,
+        };
+        Ok(Quantized { values, codes, scales, zeros: means, bits, fallback: None, packing })
     }
 
     /// The means that are taken away, as they are stored.

@@ -51,6 +51,11 @@ impl Codebook {
         }
     }
 
+    /// The format's number of each value, and the value.
+    pub fn pairs(&self) -> impl Iterator<Item = (i16, f32)> {
+        self.codes.iter().copied().zip(self.values.iter().copied())
+    }
+
     /// The format's number of the value at a place.
     pub fn code(&self, place: usize) -> i16 {
         self.codes[place]

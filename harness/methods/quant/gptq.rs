@@ -17,6 +17,7 @@
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
 use crate::quant::feedback::{Grids, feedback_sweep};
+use crate::quant::packing::Packing;
 use crate::quant::grid::{Grid, GridRule, Mode, ScaleType, width};
 use crate::quant::{QuantError, Quantized, Quantizer, check_groups, group_of, statistics_of};
 use crate::prune::{Needs, PruneError, Site};
@@ -156,6 +157,8 @@ impl Quantizer for Gptq {
             zeros: if self.rule.has_zeros() { found.grids.iter().map(|grid| grid.zero).collect() } else { Vec::new() },
             bits,
             fallback: None,
+            // Groups of columns in another order have no kernel.
+            packing: (bits.indices == 0).then(|| Packing::even(self.rule.bits, group)),
         })
     }
 }

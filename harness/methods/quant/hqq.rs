@@ -15,6 +15,7 @@
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 use rayon::prelude::*;
 
+use crate::quant::packing::Packing;
 use crate::quant::half_quadratic::{Affine, Search};
 use crate::quant::{Bits, QuantError, Quantized, Quantizer, check_groups, group_of};
 use crate::prune::Site;
@@ -124,6 +125,7 @@ impl Quantizer for Hqq {
                 ..Bits::default()
             },
             fallback: None,
+            packing: Some(Packing::even(self.search.bits, group)),
         })
     }
 }

@@ -7,6 +7,7 @@ pub mod ggml;
 pub mod grid;
 pub mod half_quadratic;
 pub mod lookup;
+pub mod packing;
 pub mod small_float;
 
 #[cfg(test)]
@@ -70,6 +71,8 @@ pub struct Quantized {
     pub bits: Bits,
     /// The format it has instead of the one asked for, whose blocks do not tile its rows.
     pub fallback: Option<&'static str>,
+    /// How kernels read its codes, where any does.
+    pub packing: Option<packing::Packing>,
 }
 
 /// Why a matrix was not quantized.
@@ -109,6 +112,14 @@ pub enum QuantError {
         column: usize,
         /// What is wrong with it.
         source: ggml::BlockError,
+    },
+    /// Codes that no kernel multiplies.
+    #[error("{site}: {why}; set `exec = \"fake\"` to measure the quality alone")]
+    NoKernel {
+        /// Tensor.
+        site: String,
+        /// What does not fit.
+        why: String,
     },
     /// Too few weights for what is estimated from them.
     #[error("{site}: {found} weights are too few; {what} needs {least}")]

@@ -12,6 +12,7 @@
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 use rayon::prelude::*;
 
+use crate::quant::packing::Packing;
 use crate::quant::grid::{GridRule, Mode, ScaleType, width};
 use crate::quant::{QuantError, Quantized, Quantizer, check_groups, group_of};
 use crate::prune::Site;
@@ -87,6 +88,7 @@ impl Quantizer for Rtn {
             zeros: if self.rule.has_zeros() { grids.iter().map(|grid| grid.zero).collect() } else { Vec::new() },
             bits: self.rule.bits(weight.len(), grids.len()),
             fallback: None,
+            packing: Some(Packing::even(self.rule.bits, group)),
         })
     }
 }

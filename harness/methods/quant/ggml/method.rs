@@ -4,6 +4,8 @@ use harness_core::{Arm, ParameterError, Parameters};
 
 use super::{BlockError, Decoded, Format};
 use crate::prune::{Site, check_weight};
+use crate::quant::packing::{Meaning, Packing};
+use crate::quant::small_float::SmallFloat;
 use crate::quant::{Bits, QuantError, Quantized, Quantizer};
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
@@ -93,5 +95,21 @@ pub fn taken_apart(site: &Site, format: Format, bytes: Result<Vec<u8>, BlockErro
     let of = format.block_bits();
     let times = |bits: u64| bits * blocks as u64;
     let bits = Bits { codes: times(of.codes), scales: times(of.scales), zeros: times(of.zeros), ..Bits::default() };
-    Ok(Quantized { values, codes, scales, zeros, bits, fallback: None })
+    Ok(Quantized { values, codes, scales, zeros, bits, fallback: None, packing: packing(format) })
+}
+
+/// How kernels read the codes of a format, where its groups are long enough for one.
+fn packing(format: Format) -> Option<Packing> {
+    let (bits, level) = match format {
+        Format::Q4_0 => (4, 8.0),
+        Format::Q4_1 | Format::Q4K => (4, 0.0),
+        Format::Q5_0 => (8, 16.0),
+        Format::Q5_1 | Format::Q5K | Format::Q8_0 => (8, 0.0),
+        Format::Mxfp4 => {
+            let value = |code: u8| (i16::from(code), SmallFloat::E2M1.decode(code));
+            return Packing::table((0..16).map(value), 4, format.group());
+        }
+        _ => return None,
+    };
+    Some(Packing { bits, block: format.group(), meaning: Meaning::Added(level) })
 }
