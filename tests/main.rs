@@ -8,6 +8,7 @@ mod docs;
 #[cfg(unix)]
 mod fetching;
 mod inputs;
+mod inspect;
 mod lists;
 mod models;
 mod real;

@@ -8,7 +8,7 @@ use crate::models::SMALL;
 use crate::support::{run, scratch};
 
 /// Writes rows as a `.npy` file of f32.
-fn npy(path: &Path, rows: &[&[f32]]) -> String {
+pub fn npy(path: &Path, rows: &[&[f32]]) -> String {
     let header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}\n", rows.len(), rows[0].len());
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();

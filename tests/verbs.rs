@@ -231,13 +231,18 @@ fn what_apply_writes_scores_as_the_run_measured_it() {
     let place = Place::new();
     let (scored, calibration) = (models::ids(8 * 32, SMALL.vocabulary, 1), models::ids(6 * 32, SMALL.vocabulary, 2));
     let cut = |ids: &[u32]| ids.chunks_exact(32).map(<[u32]>::to_vec).collect::<Vec<_>>();
-    let suite = format!(
-        "[[bench]]\nname = \"small\"\nmodel = \"{}\"\nmetrics = [\"ppl\"]\nprune = [\"wanda(sparsity=0.5)\", \"sparsegpt(pattern=2:4)\"]\n\
+    let texts = format!(
+        "model = \"{}\"\nmetrics = [\"ppl\"]\n\
          data = {{ corpus = \"{}\", window = 32, windows = 8, select = \"consecutive\" }}\n\
          calib = {{ corpus = \"{}\", window = 32, windows = 6, select = \"consecutive\" }}\n",
         place.path("model"),
         place.put("scored.txt", &models::text(&scored)),
         place.put("calibration.txt", &models::text(&calibration))
+    );
+    let suite = format!(
+        "[[bench]]\nname = \"pruned\"\n{texts}prune = [\"wanda(sparsity=0.5)\", \"sparsegpt(pattern=2:4)\"]\n\
+         [[bench]]\nname = \"quantized\"\n{texts}zip = [[\"prune\", \"quant\"]]\n\
+         prune = [\"none\", \"wanda(sparsity=0.5)\"]\nquant = [\"gptq(group=32)\", \"hqq(group=32)\"]\n"
     );
     let suite = place.put("suite.toml", &suite);
     let ran = run(&["run", &suite, "--out", &place.path("run")]);
@@ -245,11 +250,20 @@ fn what_apply_writes_scores_as_the_run_measured_it() {
     let rows = harness_store::Run::open(Path::new(&place.path("run"))).unwrap();
     let ids = place.put_windows("calibration.json", &cut(&calibration));
     let windows = place.put_windows("scored.json", &cut(&scored));
-    for (index, arm) in ["wanda(sparsity=0.5)", "sparsegpt(pattern=2:4)"].into_iter().enumerate() {
-        let out = format!("pruned-{index}");
-        place.apply(&out, &["--prune", arm, "--token-ids", &ids]);
+    let arms = [
+        ("wanda(sparsity=0.5)", "none"),
+        ("sparsegpt(pattern=2:4)", "none"),
+        ("none", "gptq(group=32)"),
+        ("wanda(sparsity=0.5)", "hqq(group=32)"),
+    ];
+    for (index, (prune, quant)) in arms.into_iter().enumerate() {
+        let out = format!("applied-{index}");
+        place.apply(&out, &["--prune", prune, "--quant", quant, "--token-ids", &ids]);
         let measured = rows.records[index].value("ppl").unwrap();
         let value = place.score_of(&out, &["--token-ids", &windows]);
-        assert!((value["ppl"].as_f64().unwrap() / measured - 1.0).abs() < 1e-9, "{arm}: {value} and {measured}");
+        assert!(
+            (value["ppl"].as_f64().unwrap() / measured - 1.0).abs() < 1e-9,
+            "{prune} {quant}: {value} and {measured}"
+        );
     }
 }

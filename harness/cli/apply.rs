@@ -9,8 +9,9 @@ use harness_methods::registry;
 use harness_model::load::{self, TensorSpec, expected_tensors};
 use harness_model::weight::{DType, Weight};
 use harness_model::write::{DEFAULT_SHARD_BYTES, FolderWriter, WriteError};
-use harness_run::calibrate::{CalibrationOrder, PruneArm, prune_streaming};
+use harness_run::calibrate::{CalibrationOrder, PruneArm, prune_all, prune_streaming};
 use harness_run::inputs::{Inputs, LoadedModel};
+use harness_run::quantize::quantize_streaming;
 use harness_run::text::{Select, TextSelection, windows};
 
 use crate::exit::{
@@ -29,6 +30,7 @@ The folder --out appears when it is complete.
 
 Examples:
   harness apply --model smollm2-135m-instruct --prune 'wanda(sparsity=0.5)' --calib enwik8/train --out pruned
+  harness apply --model smollm2-135m-instruct --quant 'gptq(group=64)' --calib enwik8/train --out quantized
   harness apply --model model.gguf --prune none --dtype bf16 --out converted")]
 pub struct Arguments {
     #[command(flatten)]
@@ -36,6 +38,9 @@ pub struct Arguments {
     /// The pruning method, as in suites.
     #[arg(long, default_value = "none")]
     prune: String,
+    /// The quantization method, as in suites; what the codes stand for is written, in f32 unless --dtype says otherwise.
+    #[arg(long, default_value = "none")]
+    quant: String,
     /// The calibration text: a corpus and split, or a text file.
     #[arg(long, conflicts_with = "token_ids")]
     calib: Option<String>,
@@ -99,6 +104,8 @@ impl From<Element> for DType {
 pub fn main(arguments: &Arguments) -> Outcome {
     let arm: Arm = arguments.prune.parse().or_exit(BAD_INPUT)?;
     let pruner = registry::pruner(&arm).or_exit(BAD_INPUT)?;
+    let quant: Arm = arguments.quant.parse().or_exit(BAD_INPUT)?;
+    let quantizer = registry::quantizer(&quant).or_exit(BAD_INPUT)?;
     let inputs = crate::fetch::inputs()?;
     let corpora: Vec<&str> = arguments.calib.as_deref().into_iter().collect();
     arguments.model.ensure(&inputs, &corpora)?;
@@ -106,11 +113,13 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let checkpoint = load::load(&path).or_exit(INPUT_MISSING)?;
     let model = LoadedModel::of(&arguments.model.model, checkpoint.clone()).or_exit(INPUT_MISSING)?;
     let calibration = calibration(arguments, &inputs, &model)?;
-    if pruner.needs().any() && calibration.is_none() {
+    let needy = [(&arm, pruner.needs()), (&quant, quantizer.needs())].into_iter().find(|(_, needs)| needs.any());
+    if let (Some((arm, _)), None) = (needy, &calibration) {
         return refuse(BAD_INPUT, format!("`{arm}` needs calibration text; give --calib CORPUS or --token-ids FILE"));
     }
     let specs: Vec<TensorSpec> = expected_tensors(&checkpoint.config).collect();
     let stored = checkpoint.tensors.values().find(|weight| weight.rows() > 1).map_or(DType::F32, Weight::dtype);
+    let stored = if quantizer.is_identity() { stored } else { DType::F32 };
     let dtype = arguments.dtype.map_or(stored, DType::from);
     let _polled = interrupt::polled();
     let mut writer = FolderWriter::create(&arguments.out, &checkpoint.config, &specs, dtype, DEFAULT_SHARD_BYTES)
@@ -127,27 +136,41 @@ pub fn main(arguments: &Arguments) -> Outcome {
         Ok(())
     };
     let mut refused = None;
-    let mut pruned: BTreeSet<String> = BTreeSet::new();
-    let walked = prune_streaming(
-        &model.decoder,
-        &PruneArm { pruner: &*pruner, seed: arguments.seed, dtype: None },
-        calibration.as_deref(),
-        arguments.calibration_order.into(),
-        &mut |name, weight| {
-            pruned.insert(name.to_owned());
-            put(name, weight).map_err(|refusal| {
-                let message = refusal.message.clone();
-                refused = Some(refusal);
-                message
-            })
-        },
-        &mut |done, total| progress.update(&format!("apply {arm}"), done as u64, total as u64),
-    );
+    let mut changed: BTreeSet<String> = BTreeSet::new();
+    let mut sink = |name: &str, weight: &Weight| {
+        changed.insert(name.to_owned());
+        put(name, weight).map_err(|refusal| {
+            let message = refusal.message.clone();
+            refused = Some(refusal);
+            message
+        })
+    };
+    let order = arguments.calibration_order.into();
+    let prune = PruneArm { pruner: &*pruner, seed: arguments.seed, dtype: None };
+    let windows = calibration.as_deref();
+    let walked = if quantizer.is_identity() {
+        let mut tell = |done, total| progress.update(&format!("apply {arm}"), done as u64, total as u64);
+        prune_streaming(&model.decoder, &prune, windows, order, &mut sink, &mut tell)
+    } else {
+        // As in a bench: the pruned model is whole before it is quantized.
+        let mut tell = |done, total| progress.update(&format!("apply {arm}"), done as u64, total as u64);
+        let pruned = if pruner.is_identity() {
+            None
+        } else {
+            prune_all(&model.decoder, &[prune], windows, order, &mut tell).pop()
+        };
+        let pruned = pruned.map_or_else(|| Ok(model.decoder.clone()), |pruned| pruned.map(|pruned| pruned.decoder));
+        let mut tell = |done, total| progress.update(&format!("apply {quant}"), done as u64, total as u64);
+        pruned.and_then(|pruned| {
+            let quantizer = (&*quantizer, arguments.seed);
+            quantize_streaming(&pruned, quantizer, windows, order, &mut sink, &mut tell).map(drop)
+        })
+    };
     if let Some(refusal) = refused {
         return Err(refusal);
     }
     walked.or_exit(CELLS_FAILED)?;
-    for spec in specs.iter().filter(|spec| !pruned.contains(&spec.name)) {
+    for spec in specs.iter().filter(|spec| !changed.contains(&spec.name)) {
         put(&spec.name, checkpoint.tensor(&spec.name).or_exit(INPUT_MISSING)?)?;
     }
     let folder = writer.finish().map_err(not_written)?;

@@ -7,6 +7,7 @@ use harness_methods::sample::Chain;
 
 use crate::calibrate::CalibrationOrder;
 use crate::metrics;
+use crate::quantize::{ActivationType, Execution, packed_with};
 use crate::sampling::SamplingSettings;
 use crate::tasks::{ChoiceSelection, QuestionSelection};
 use crate::text::TextSelection;
@@ -22,6 +23,10 @@ harness_core::parameters! {
         prefill_tokens: usize = 256, Domain::closed(1.0, 1_000_000.0);
         /// Generated tokens of a decode measurement.
         decode_tokens: usize = 32, Domain::closed(1.0, 100_000.0);
+        /// Whether quantized maps are multiplied as what their codes stand for or as packed codes.
+        exec: Execution = Execution::Fake;
+        /// What the inputs of packed maps are rounded to.
+        activations: ActivationType = ActivationType::Full;
         /// Memory for the weights of arms scored together, in MiB.
         group_mib: usize = 4096, Domain::closed(1.0, 1e9);
     }
@@ -32,6 +37,14 @@ impl Settings {
     pub(crate) fn clock(&self) -> String {
         let Self { rounds, prefill_tokens, decode_tokens, .. } = self;
         format!("{rounds} {prefill_tokens} {decode_tokens}")
+    }
+
+    /// What cells depend on beside their coordinates, where it is not the default.
+    pub(crate) fn facts(&self) -> Vec<(&'static str, String)> {
+        match packed_with(self.exec, self.activations) {
+            Some(activations) => vec![("exec", format!("packed {activations:?}"))],
+            None => Vec::new(),
+        }
     }
 }
 

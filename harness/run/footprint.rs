@@ -58,6 +58,7 @@ impl Footprint {
                 let zeros = weight.zeros() as u64;
                 let size = weight.dtype().size() as u64;
                 let dense = count * size;
+                let held = linear.stored_bytes() as u64;
                 let sparse = count.div_ceil(8) + (count - zeros) * size;
                 let original = dense_model.and_then(|model| model.linear(layer, projection));
                 let (change, norm) = original.map_or((0.0, 0.0), |original| change(&weight, &original.weight()));
@@ -66,7 +67,7 @@ impl Footprint {
                     prunable_zeros: zeros,
                     parameters: count,
                     zeros,
-                    bytes: dense,
+                    bytes: held,
                     prunable_stored: dense.min(sparse),
                     prunable_bits: 8 * dense,
                     others: 0,

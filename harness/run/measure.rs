@@ -159,7 +159,7 @@ fn time_all(dense: &Decoder, arms: &[&Prepared], settings: &Settings, seen: &mut
     for round in 0..=clock.rounds {
         for ((arm, own), slot) in arms.iter().zip(&own).zip(seen.iter_mut()) {
             let Ok(seen) = slot else { continue };
-            if arm.taken.is_some() {
+            if arm.taken.as_ref().is_some_and(|taken| !taken.packed) {
                 // Codes that were written back as f32 have no speed of their own.
                 continue;
             }

@@ -203,6 +203,18 @@ fn of_language_models() -> Vec<Metric> {
         },
         Metric {
             spec: MetricSpec {
+                id: "model_bits",
+                about: "bits of the whole model, 16 for every weight that is not quantized",
+                unit: "bits",
+                direction: Lower,
+                ..BASE
+            },
+            observe: |spec, seen| {
+                stored(spec, seen, |footprint, taken| footprint.bits_per_weight(taken).1 * footprint.parameters as f64)
+            },
+        },
+        Metric {
+            spec: MetricSpec {
                 id: "quantized_share",
                 about: "share of the weights of linear maps that are quantized",
                 ..BASE
@@ -210,6 +222,21 @@ fn of_language_models() -> Vec<Metric> {
             observe: |spec, seen| {
                 let share = |footprint: &Footprint, taken: Option<&Taken>| {
                     taken.map_or(0, |taken| taken.weights) as f64 / footprint.prunable.max(1) as f64
+                };
+                stored(spec, seen, share)
+            },
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "packed_share",
+                about: "share of the weights of linear maps that are held and multiplied as packed codes",
+                direction: Higher,
+                ..BASE
+            },
+            observe: |spec, seen| {
+                let share = |footprint: &Footprint, taken: Option<&Taken>| {
+                    let packed = taken.filter(|taken| taken.packed).map_or(0, |taken| taken.weights);
+                    packed as f64 / footprint.prunable.max(1) as f64
                 };
                 stored(spec, seen, share)
             },
@@ -267,7 +294,7 @@ fn of_language_models() -> Vec<Metric> {
                 ..TIMED
             },
             observe: |spec, seen| match seen.peak {
-                _ if seen.taken.is_some() => absent(spec, FAKE),
+                _ if fake(seen) => absent(spec, FAKE),
                 Some(peak) => Observation::single(spec.id, peak as f64),
                 None => absent(spec, "this system does not tell resident memory"),
             },
@@ -320,15 +347,21 @@ fn by_layer(seen: &Seen, whole: Observation, pair: fn(&LayerFootprint) -> (f64, 
 }
 
 /// Why quantized arms have neither speed nor memory.
-const FAKE: &str = "the codes are written back as f32 (fake quantization), which has no speed or memory of its own";
+const FAKE: &str = "the codes are written back as f32 (fake quantization), which has no speed or memory of its own; \
+    set `exec = \"packed\"` to measure those of packed codes";
+
+/// Whether codes are written back as f32.
+fn fake(seen: &Seen) -> bool {
+    seen.taken.as_ref().is_some_and(|taken| !taken.packed)
+}
 
 /// What is read off the weights as they are held, which says nothing of codes that are written back as f32.
 fn held(spec: &MetricSpec, seen: &Seen, found: Observation) -> Observation {
-    if seen.taken.is_some() { absent(spec, FAKE) } else { found }
+    if fake(seen) { absent(spec, FAKE) } else { found }
 }
 
 fn timed(spec: &MetricSpec, seen: &Seen, samples: &[f64]) -> Observation {
-    if seen.taken.is_some() {
+    if fake(seen) {
         return absent(spec, FAKE);
     }
     if samples.is_empty() {

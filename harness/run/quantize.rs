@@ -1,18 +1,49 @@
 //! Quantizing whole models: the walk through the blocks is that of pruning, and what every matrix takes is added up.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use harness_methods::prune::{Needs, PruneError, Pruner, Site};
 use harness_methods::quant::{Bits, Quantizer};
 use harness_methods::statistics::LinearStatistics;
+use harness_model::config::Projection;
 use harness_model::decoder::Decoder;
-use harness_model::weight::DType;
+use harness_model::packed::{Activations, Packed, PackedMatrix};
+use harness_model::weight::{DType, Weight};
 use rand_chacha::ChaCha8Rng;
 
-use crate::calibrate::{CalibrationOrder, PrepareError, PruneArm, Pruned, prune_all};
+use crate::calibrate::{CalibrationOrder, PrepareError, PruneArm, Pruned, prune_all, prune_streaming};
 
 /// Matrices with a shorter side stay as they are.
 pub const LEAST_SIDE: usize = 32;
+
+harness_core::choice! {
+    /// How quantized maps are multiplied.
+    pub enum Execution {
+        /// By what their codes stand for, written out in f32.
+        Fake = "fake",
+        /// As packed codes, by kernels made for them.
+        Packed = "packed",
+    }
+}
+
+harness_core::choice! {
+    /// What the inputs of packed maps are rounded to.
+    pub enum ActivationType {
+        /// Nothing: f32.
+        Full = "full",
+        /// Eight bits, the largest magnitude of a token's group of inputs at 127.
+        Int8 = "int8",
+    }
+}
+
+/// How the maps of a quantized model are held and multiplied; `None` for written-out values.
+pub(crate) fn packed_with(execution: Execution, inputs: ActivationType) -> Option<Activations> {
+    (execution == Execution::Packed).then_some(match inputs {
+        ActivationType::Full => Activations::Full,
+        ActivationType::Int8 => Activations::Int8,
+    })
+}
 
 /// What the matrices of a quantized model take.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +54,8 @@ pub struct Taken {
     pub weights: u64,
     /// Weights that have another format than the one asked for.
     pub fallback: u64,
+    /// Whether they are held and multiplied as packed codes.
+    pub packed: bool,
     /// Matrices that stayed as they are, by name.
     pub kept: Vec<String>,
 }
@@ -30,7 +63,9 @@ pub struct Taken {
 /// A quantizer in the walk of pruning methods.
 struct Quantizing<'a> {
     quantizer: &'a dyn Quantizer,
+    pack: bool,
     taken: Mutex<Taken>,
+    packed: Mutex<BTreeMap<String, PackedMatrix>>,
 }
 
 impl Pruner for Quantizing<'_> {
@@ -55,6 +90,10 @@ impl Pruner for Quantizing<'_> {
             .quantizer
             .quantize(site, weight, statistics)
             .map_err(|error| PruneError::Refused(error.to_string()))?;
+        if self.pack {
+            let matrix = quantized.pack(site).map_err(|error| PruneError::Refused(error.to_string()))?;
+            self.packed.lock().unwrap_or_else(PoisonError::into_inner).insert(site.name.to_owned(), matrix);
+        }
         weight.copy_from_slice(&quantized.values);
         taken.bits = taken.bits.plus(quantized.bits);
         taken.weights += weight.len() as u64;
@@ -70,16 +109,19 @@ impl Pruner for Quantizing<'_> {
 /// A quantized model and what it takes.
 pub(crate) type Quantized = (Pruned, Taken);
 
-/// Applies every quantizer to a model; the matrices are held as their codes say, in f32.
+/// Applies every quantizer to a model. The matrices are held as `packed` says, else written out in f32; what comes behind
+/// a quantized block is calibrated on the written-out values in both.
 pub(crate) fn quantize_all(
     model: &Decoder,
     quantizers: &[(&dyn Quantizer, u64)],
     windows: Option<&[Vec<u32>]>,
     order: CalibrationOrder,
+    packed: Option<Activations>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<Quantized, PrepareError>> {
-    let adapters: Vec<Quantizing> =
-        quantizers.iter().map(|(quantizer, _)| Quantizing { quantizer: *quantizer, taken: Mutex::default() }).collect();
+    let adapter =
+        |quantizer| Quantizing { quantizer, pack: packed.is_some(), taken: Mutex::default(), packed: Mutex::default() };
+    let adapters: Vec<Quantizing> = quantizers.iter().map(|(quantizer, _)| adapter(*quantizer)).collect();
     let arms: Vec<PruneArm> = adapters
         .iter()
         .zip(quantizers)
@@ -91,8 +133,8 @@ pub(crate) fn quantize_all(
         .into_iter()
         .zip(adapters)
         .map(|(model, adapter)| {
-            let taken = adapter.taken.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let model = model?;
+            let mut taken = adapter.taken.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let mut model = model?;
             if taken.weights == 0 && !adapter.quantizer.is_identity() {
                 let why = format!(
                     "no matrix was quantized: none has {LEAST_SIDE} rows and columns or more ({} stayed as they are)",
@@ -100,7 +142,53 @@ pub(crate) fn quantize_all(
                 );
                 return Err(PrepareError::Prune(PruneError::Refused(why)));
             }
+            if let Some(activations) = packed {
+                let matrices = adapter.packed.into_inner().unwrap_or_else(PoisonError::into_inner);
+                model.decoder = with_packed(model.decoder, matrices, activations)?;
+                taken.packed = true;
+            }
             Ok((model, taken))
         })
         .collect()
+}
+
+/// Applies one quantizer and hands over every matrix, written out, when its block is finished, so that one block's are held
+/// at a time however large the model is.
+///
+/// # Errors
+/// [`PrepareError`]; what `sink` reports becomes [`PrepareError::Sink`].
+pub fn quantize_streaming(
+    model: &Decoder,
+    (quantizer, seed): (&dyn Quantizer, u64),
+    windows: Option<&[Vec<u32>]>,
+    order: CalibrationOrder,
+    sink: &mut dyn FnMut(&str, &Weight) -> Result<(), String>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Taken, PrepareError> {
+    let adapter = Quantizing { quantizer, pack: false, taken: Mutex::default(), packed: Mutex::default() };
+    let arm = PruneArm { pruner: &adapter, seed, dtype: Some(DType::F32) };
+    prune_streaming(model, &arm, windows, order, sink, progress)?;
+    Ok(adapter.taken.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The decoder with its quantized maps held as packed codes; the maps that stayed as they are stay.
+fn with_packed(
+    mut decoder: Decoder,
+    mut matrices: BTreeMap<String, PackedMatrix>,
+    activations: Activations,
+) -> Result<Decoder, PrepareError> {
+    for (layer, projection) in (0..decoder.config().layers).flat_map(|layer| Projection::ALL.map(|each| (layer, each)))
+    {
+        let tensor = projection.tensor(layer);
+        let (Some(matrix), Some(linear)) = (matrices.remove(&tensor), decoder.linear(layer, projection)) else {
+            continue;
+        };
+        let refused = |error: &dyn std::fmt::Display| {
+            let why = format!("{tensor}: {error}; set `activations = \"full\"`");
+            PrepareError::Prune(PruneError::Refused(why))
+        };
+        let map = Packed::new(Arc::new(matrix), linear.bias(), activations).map_err(|error| refused(&error))?;
+        decoder = decoder.with_linear(layer, projection, Arc::new(map)).map_err(|error| refused(&error))?;
+    }
+    Ok(decoder)
 }

@@ -215,7 +215,7 @@ impl Session<'_> {
                 calibration: setup.calibration.as_ref(),
                 calibration_order: setup.settings.calibration_order.to_value().to_string(),
                 clock: setup.settings.clock(),
-                settings: setup.tasks.facts(),
+                settings: [setup.tasks.facts(), setup.settings.facts()].concat(),
                 metrics: &bench.metrics,
                 catalog: self.catalog,
                 seed,

@@ -77,6 +77,11 @@ fn fixture(folder: &Path, scale: f32) -> (PathBuf, PathBuf, PathBuf) {
 }
 
 fn suite(paths: &(PathBuf, PathBuf, PathBuf), arms: &str) -> Suite {
+    suite_with(paths, &format!("prune = [{arms}]"))
+}
+
+/// A bench with more keys.
+fn suite_with(paths: &(PathBuf, PathBuf, PathBuf), keys: &str) -> Suite {
     let (model, scored, calibration) = paths;
     let text = format!(
         r#"
@@ -87,11 +92,11 @@ name = "small"
 model = "{}"
 data = {{ corpus = "{}", window = 32, windows = 6, bos = false }}
 calib = {{ corpus = "{}", window = 32, windows = 4, bos = false }}
-metrics = ["ppl", "kl", "top1", "sparsity", "bytes", "prefill_tps", "decode_tps", "apply_s", "peak_rss"]
+metrics = ["ppl", "kl", "top1", "sparsity", "bytes", "prefill_tps", "decode_tps", "apply_s", "peak_rss", "bpw_linear", "quantized_share", "packed_share"]
 rounds = 1
 prefill_tokens = 16
 decode_tokens = 2
-prune = [{arms}]
+{keys}
 "#,
         model.display(),
         scored.display(),
@@ -135,6 +140,65 @@ fn arms_are_measured_beside_the_dense_model() {
     }
     let windows = &records[0].observation("ppl").unwrap().weights;
     assert_eq!(windows, &[31.0; 6], "a window of 32 tokens has 31 targets");
+}
+
+fn quantized<'a>(records: &'a [CellRecord], arm: &str, metric: &str) -> &'a harness_core::Observation {
+    let record = records.iter().find(|record| record.cell.label(Axis::Quant) == Some(arm)).unwrap();
+    assert!(record.failure.is_none(), "{arm}: {:?}", record.failure);
+    record.observation(metric).unwrap()
+}
+
+#[test]
+fn packed_codes_say_what_written_out_ones_say_and_have_speed_and_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = fixture(folder.path(), 0.2);
+    let arms = [
+        "rtn(group=32)",
+        "rtn(bits=8, group=32, mode=sym)",
+        "gptq(group=32)",
+        "hqq(group=32)",
+        "nf4(block=32)",
+        "q4_1",
+    ];
+    let list = arms.map(|arm| format!("\"{arm}\"")).join(", ");
+    let measure = |keys: &str| {
+        let suite = suite_with(&paths, &format!("{keys}\nquant = [\"none\", {list}]"));
+        let (outcome, records) = execute(&suite, &folder.path().join("journal.jsonl"));
+        assert_eq!((outcome.measured, outcome.failed), (1 + arms.len(), 0), "{keys}");
+        records[records.len() - outcome.measured..].to_vec()
+    };
+    let (fake, packed) = (measure(""), measure("exec = \"packed\""));
+    let value = |records: &[CellRecord], arm: &str, metric: &str| quantized(records, arm, metric).value().unwrap();
+    for arm in arms {
+        let (one, other) = (value(&fake, arm, "kl"), value(&packed, arm, "kl"));
+        assert!(one > 0.0 && (one - other).abs() < 1e-4 * one, "{arm}: {one} {other}");
+        assert_eq!(value(&fake, arm, "bpw_linear"), value(&packed, arm, "bpw_linear"));
+        // Maps with sixteen outputs stay as they are.
+        let share = value(&packed, arm, "quantized_share");
+        assert!(share > 0.8 && share < 1.0, "{share}");
+        assert_eq!((value(&fake, arm, "packed_share"), value(&packed, arm, "packed_share")), (0.0, share));
+        for metric in ["bytes", "prefill_tps", "decode_tps", "peak_rss"] {
+            let reason = quantized(&fake, arm, metric).absent.as_ref().unwrap();
+            assert!(reason.contains("fake quantization"), "{reason}");
+            assert!(value(&packed, arm, metric) > 0.0, "{arm} {metric}");
+        }
+        assert!(value(&packed, arm, "bytes") < value(&packed, "none", "bytes"), "{arm}");
+    }
+}
+
+#[test]
+fn codes_without_a_kernel_fail_alone_and_never_become_fake() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = fixture(folder.path(), 0.2);
+    let suite = suite_with(&paths, "exec = \"packed\"\nquant = [\"kbit(bits=5, block=32)\", \"rtn(group=32)\"]");
+    let (outcome, records) = execute(&suite, &folder.path().join("journal.jsonl"));
+    assert_eq!((outcome.measured, outcome.failed), (2, 1));
+    let reason = &records.iter().find_map(|record| record.failure.as_ref()).unwrap().reason;
+    assert!(reason.contains("no kernel reads") && reason.contains("exec = \"fake\""), "{reason}");
+    let suite = suite_with(&paths, "activations = \"int8\"\nquant = \"rtn(group=32)\"");
+    let (_, records) = execute(&suite, &folder.path().join("journal.jsonl"));
+    let reason = &records.iter().filter_map(|record| record.failure.as_ref()).next_back().unwrap().reason;
+    assert!(reason.contains("set `exec = \"packed\"` as well"), "{reason}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use harness_suite::Bench;
 
 use crate::catalog::Settings;
 use crate::inputs::{Inputs, LoadedModel};
+use crate::quantize::{ActivationType, Execution};
 use crate::tasks::Tasks;
 use crate::text::{TextSelection, Windows, refuse_overlap, windows};
 
@@ -69,6 +70,10 @@ impl Setup {
     ) -> Result<Self, SetupError> {
         let settings = Settings::resolve(&arm_from("settings", &bench.settings))
             .map_err(|error| SetupError::at("settings")(&error))?;
+        if settings.activations == ActivationType::Int8 && settings.exec == Execution::Fake {
+            let why = "`activations = \"int8\"` is of packed maps; set `exec = \"packed\"` as well";
+            return Err(SetupError::at("settings")(&why));
+        }
         let mut data = BTreeMap::new();
         for cell in cells {
             if let Some(coordinate) = cell.coordinates.get(&Axis::Data)

@@ -74,7 +74,6 @@ impl Quantized {
         };
         let mut scales = spread(&self.scales);
         let zeros: Option<Vec<f32>> = match &packing.meaning {
-            Meaning::Table(_) => None,
             Meaning::Even => (!self.zeros.is_empty()).then(|| spread(&self.zeros)),
             Meaning::Added(level) if !self.zeros.is_empty() => {
                 let added = spread(&self.zeros);
@@ -91,7 +90,7 @@ impl Quantized {
                 };
                 Some(groups.map(zero).collect())
             }
-            Meaning::Added(_) => None,
+            Meaning::Added(_) | Meaning::Table(_) => None,
         };
         let alone = match packing.meaning {
             Meaning::Added(level) => level,
@@ -196,7 +195,7 @@ mod tests {
         // Blocks that run over the ends of rows.
         let site = Site { rows: 64, cols: 96, ..SITE };
         let nf4 = quantizer(&"nf4".parse().unwrap()).unwrap();
-        let error = nf4.quantize(&site, &[0.5; 64 * 96], None).unwrap().pack(&site).unwrap_err().to_string();
+        let error = nf4.quantize(&site, &vec![0.5; 64 * 96], None).unwrap().pack(&site).unwrap_err().to_string();
         assert!(error.contains("blocks of 64 begin and end inside its rows of 96"), "{error}");
     }
 }
