@@ -28,7 +28,7 @@ enum Kind {
 
 fn packed(rows: usize, cols: usize, group: usize, kind: Kind) -> PackedMatrix {
     let bits = if let Kind::Symmetric(bits) | Kind::Asymmetric(bits) = kind { bits } else { Bits::Four };
-    let codes: Vec<u8> = (0..rows * cols).map(|i| (i * 2_654_435_761 >> 9) as u8 & bits.largest()).collect();
+    let codes: Vec<u8> = (0..rows * cols).map(|i| ((i * 2_654_435_761) >> 9) as u8 & bits.largest()).collect();
     let scales = vec![0.007_812_5; rows * cols / group];
     let zeros: Vec<f32> = (0..scales.len()).map(|i| (i % 16) as f32).collect();
     let meaning = match kind {

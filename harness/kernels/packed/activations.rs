@@ -6,13 +6,14 @@ use rayon::prelude::*;
 
 use super::lanes::Codes;
 use crate::buffer::filled;
+use crate::product::FEW_ROWS;
 use crate::vector::{WIDTH, instruction_set, vectorised};
 
-/// Rows are filled up with zeros to a multiple of this many, so that tile loads stay inside the buffer.
+/// Rows that are not few are filled up with zeros to a multiple of this many, so that tile loads stay inside the buffer.
 pub(crate) const ROW_PADDING: usize = 32;
 
-/// Rows `(m, cols)` as bytes: a value is `code · scale` of its row and group. Every part is filled up with zeros to a
-/// multiple of [`ROW_PADDING`] rows when there are that many.
+/// Rows `(m, cols)` as bytes: a value is `code · scale` of its row and group. Every part is filled up as
+/// [`ROW_PADDING`] says.
 pub(crate) struct Bytes {
     /// `(m, cols)`, in -127..=127.
     pub codes: Vec<i8>,
@@ -32,7 +33,7 @@ impl Bytes {
     pub fn new(x: &[f32], m: usize, cols: usize, group: usize) -> Self {
         assert!(x.len() == m * cols && cols.is_multiple_of(group) && group.is_multiple_of(WIDTH), "{m}x{cols}/{group}");
         let groups = cols / group;
-        let rows = m.next_multiple_of(ROW_PADDING);
+        let rows = if m < FEW_ROWS { m } else { m.next_multiple_of(ROW_PADDING) };
         let mut codes = Vec::with_capacity(rows * cols);
         let mut scales = vec![0.0; rows * groups];
         let mut sums = vec![0; rows * groups];

@@ -6,7 +6,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::error::PackError;
-use super::storage::{Floats, Line, Zeros};
+use super::storage::{Floats, Line, Zeros, zeroed_lines};
 use crate::vector::WIDTH;
 
 /// Codes of a weight matrix and what they stand for, as a quantizer gives them.
@@ -118,7 +118,7 @@ impl PackedMatrix {
         let &Quantized { rows, cols, bits, group, codes, scales, meaning } = source;
         let blocks = rows.div_ceil(WIDTH);
         let per_line = 4 * 8 / bits.count() as usize;
-        let mut lines = vec![Line([0; 64]); blocks * cols / per_line];
+        let mut lines = zeroed_lines(blocks * cols / per_line);
         lines.par_chunks_mut(cols / per_line).enumerate().for_each(|(block, lines)| {
             for lane in 0..WIDTH.min(rows - block * WIDTH) {
                 let row = &codes[(block * WIDTH + lane) * cols..][..cols];

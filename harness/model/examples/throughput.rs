@@ -113,7 +113,7 @@ fn quantised(format: &str) -> Result<Decoder, Box<dyn std::error::Error>> {
     let pack = |map: &dyn LinearOp, bits: Bits, activations, table: Option<&[f32; 16]>| {
         let (rows, cols) = (map.rows(), map.cols());
         let group = if bits == Bits::Eight && rows != 49_152 { cols } else { 32 };
-        let codes: Vec<u8> = (0..rows * cols).map(|i| (i * 2_654_435_761 >> 11) as u8 & bits.largest()).collect();
+        let codes: Vec<u8> = (0..rows * cols).map(|i| ((i * 2_654_435_761) >> 11) as u8 & bits.largest()).collect();
         let scales = vec![0.06 / f32::from(bits.largest() / 2); rows * cols / group];
         let meaning = table.map_or(Meaning::Zero(f32::from(bits.largest() / 2 + 1)), Meaning::Table);
         let matrix = PackedMatrix::new(&Quantized { rows, cols, bits, group, codes: &codes, scales: &scales, meaning });
