@@ -152,8 +152,8 @@ proptest! {
         let (group, cols) = (32 * per_group, 32 * per_group * units);
         let depth = if eight && kind != Kind::Table { Bits::Eight } else { Bits::Four };
         let matrix = source(rows, cols, group, depth, kind, seed).matrix;
-        let x = Generator(seed ^ 77).values(m * cols);
-        let bias = with_bias.then(|| Generator(seed ^ 5).values(rows));
+        let x = Generator(seed.wrapping_add(77)).values(m * cols);
+        let bias = with_bias.then(|| Generator(seed.wrapping_add(5)).values(rows));
         let bias = bias.as_deref();
         let weight = matrix.dequantise();
 

@@ -79,7 +79,7 @@ fn source(rows: usize, cols: usize, group: usize, bits: Bits, kind: Kind, seed: 
     let zeros: Vec<f32> = generator.values(count).iter().map(|v| (v * 0.5 + 0.5) * top).collect();
     let zeros = if kind == Kind::WholeZeros { zeros.iter().map(|v| v.round()).collect() } else { zeros };
     let meaning = match kind {
-        Kind::Symmetric | Kind::FullScales => Meaning::Zero((top + 1.0) / 2.0),
+        Kind::Symmetric | Kind::FullScales => Meaning::Zero(top.midpoint(1.0)),
         Kind::OddZero => Meaning::Zero(6.3),
         Kind::WholeZeros | Kind::FloatZeros => Meaning::Zeros(&zeros),
         Kind::Table => Meaning::Table(&NF4),
