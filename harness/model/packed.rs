@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 use harness_kernels::buffer::filled;
-use harness_kernels::packed::{PackError, PackedLinear, packed_linear};
+use harness_kernels::packed::packed_linear;
 
-pub use harness_kernels::packed::{Activations, Bits, Meaning, PackedMatrix, Quantized};
+pub use harness_kernels::packed::{
+    Activations, Bits, Meaning, PackError, PackedLinear, PackedMatrix, Quantized, Unpacked, rounded_activations,
+};
 
 use crate::linear::{LinearOp, output_dims};
 use crate::tensor::{from_values, with_values};

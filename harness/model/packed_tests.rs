@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use harness_kernels::packed::rounded_activations;
-
 use super::*;
 use crate::config::{Activation, Config, NormKind, PositionScheme, Projection, RopeStyle};
 use crate::decoder::Decoder;
@@ -212,6 +210,9 @@ fn packed_maps_together_equal_packed_maps_alone() {
     let k = map(Projection::K, Format::Int8, Activations::Int8);
     let v = map(Projection::V, Format::Table, Activations::Full);
     let o = original.linear(0, Projection::O).unwrap();
+    assert!(q.packed().unwrap().kernel(1).starts_with("w4a8_gemv_"));
+    assert!(k.packed().unwrap().kernel(8).starts_with("w8a8_gemm_"));
+    assert!(v.packed().unwrap().kernel(7).starts_with("lut4_gemv_"));
     for rows in [1, 5, 12] {
         let x = from_values((0..rows * 64).map(|i| (i as f32).cos()).collect(), (1, rows, 64)).unwrap();
         let read = |t: &Tensor| with_values(t, <[f32]>::to_vec).unwrap();
@@ -232,10 +233,7 @@ fn packed_maps_together_equal_packed_maps_alone() {
 fn what_does_not_fit_is_refused() {
     let original = decoder();
     let table = Arc::new(pack(&original.head().weight(), Format::Table));
-    assert_eq!(
-        Packed::new(table.clone(), None, Activations::Int8).unwrap_err(),
-        harness_kernels::packed::PackError::TableWithIntegers
-    );
+    assert_eq!(Packed::new(table.clone(), None, Activations::Int8).unwrap_err(), PackError::TableWithIntegers);
     assert!(Packed::new(table, Some(vec![0.0; 3].into()), Activations::Full).is_err());
     let wrong = original.linear(0, Projection::Q).unwrap().clone();
     assert!(matches!(original.with_head(wrong), Err(ModelError::TensorShape { found: (64, 64), .. })));

@@ -14,6 +14,12 @@ pub(crate) struct Scaling {
     pub offsets: Vec<f32>,
 }
 
+/// Blocks whose scales are read at once while codes stream by: few enough to stay in the first-level cache, many enough
+/// that the stream does not pause for each.
+pub(crate) fn scaled_together(matrix: &PackedMatrix) -> usize {
+    (64 / matrix.groups()).max(1)
+}
+
 impl Scaling {
     pub fn with_capacity(matrix: &PackedMatrix, blocks: usize) -> Self {
         let count = blocks * matrix.groups() * WIDTH;

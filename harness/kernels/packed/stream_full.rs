@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::lanes::Codes;
 use super::matrix::{Bits, PackedMatrix};
-use super::scaling::Scaling;
+use super::scaling::{Scaling, scaled_together};
 use crate::buffer::Shared;
 use crate::prefetch::prefetch;
 use crate::vector::{InstructionSet, WIDTH, vectorised};
@@ -61,10 +61,15 @@ unsafe fn generic_blocks<V: Codes, const NIBBLES: bool>(
     let (table, base) = if NIBBLES { matrix.table() } else { ([0.0; 16], 128.0) };
     assert!(x.len() == m * cols && span.end <= matrix.blocks() && bias.is_none_or(|bias| bias.len() == rows));
     assert!(!matrix.has_offsets(base) || sums.len() == m * groups);
-    let mut scaling = Scaling::with_capacity(matrix, 1);
+    let together = scaled_together(matrix);
+    let mut scaling = Scaling::with_capacity(matrix, together);
     unsafe {
+        let (start, end) = (span.start, span.end);
         for block in span {
-            scaling.read(set, matrix, block, 1, base);
+            let within = (block - start) % together;
+            if within == 0 {
+                scaling.read(set, matrix, block, together.min(end - block), base);
+            }
             let lanes = WIDTH.min(rows - block * WIDTH);
             let add = bias.map_or(V::splat(0.0), |bias| V::load_partial(bias.as_ptr().add(block * WIDTH), lanes, 0.0));
             let mut i = 0;
@@ -72,10 +77,10 @@ unsafe fn generic_blocks<V: Codes, const NIBBLES: bool>(
                 let wide = (m - i).min(4);
                 let (x, sums) = (&x[i * cols..], sums.get(i * groups..).unwrap_or(&[]));
                 let products = match wide {
-                    1 => products::<V, NIBBLES, 1>(matrix, block, &table, &scaling, x, sums),
-                    2 => products::<V, NIBBLES, 2>(matrix, block, &table, &scaling, x, sums),
-                    3 => products::<V, NIBBLES, 3>(matrix, block, &table, &scaling, x, sums),
-                    _ => products::<V, NIBBLES, 4>(matrix, block, &table, &scaling, x, sums),
+                    1 => products::<V, NIBBLES, 1>(matrix, block, &table, &scaling, within, x, sums),
+                    2 => products::<V, NIBBLES, 2>(matrix, block, &table, &scaling, within, x, sums),
+                    3 => products::<V, NIBBLES, 3>(matrix, block, &table, &scaling, within, x, sums),
+                    _ => products::<V, NIBBLES, 4>(matrix, block, &table, &scaling, within, x, sums),
                 };
                 for c in 0..wide {
                     let to = out.slice((i + c) * rows + block * WIDTH, lanes);
@@ -87,13 +92,14 @@ unsafe fn generic_blocks<V: Codes, const NIBBLES: bool>(
     }
 }
 
-/// Products of one block with `C` rows of `x`, one weight row a lane; `C` does not change the order of additions.
+/// Products of one block, number `within` of those whose scales were read, with `C` rows of `x`, one weight row a lane; `C` does not change the order of additions.
 #[inline(always)]
 unsafe fn products<V: Codes, const NIBBLES: bool, const C: usize>(
     matrix: &PackedMatrix,
     block: usize,
     table: &[f32; 16],
     scaling: &Scaling,
+    within: usize,
     x: &[f32],
     sums: &[f32],
 ) -> [V; 4] {
@@ -136,12 +142,12 @@ unsafe fn products<V: Codes, const NIBBLES: bool, const C: usize>(
                     column!(3, V::centred_byte::<24>(words));
                 }
             }
-            let scale = V::load(scaling.scales.as_ptr().add(g * WIDTH));
+            let scale = V::load(scaling.scales.as_ptr().add((within * groups + g) * WIDTH));
             for c in 0..C {
                 out[c] = partial[0][c].add(partial[1][c]).fma(scale, out[c]);
             }
             if !scaling.offsets.is_empty() {
-                let offset = V::load(scaling.offsets.as_ptr().add(g * WIDTH));
+                let offset = V::load(scaling.offsets.as_ptr().add((within * groups + g) * WIDTH));
                 for c in 0..C {
                     out[c] = offset.fma(V::splat(sums[c * groups + g]), out[c]);
                 }

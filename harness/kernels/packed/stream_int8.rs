@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::activations::Bytes;
 use super::dot::{Dot, IntegerSet, integers};
 use super::matrix::{Bits, PackedMatrix};
-use super::scaling::Scaling;
+use super::scaling::{Scaling, scaled_together};
 use crate::buffer::Shared;
 use crate::prefetch::prefetch;
 use crate::vector::{InstructionSet, Vector, WIDTH};
@@ -60,10 +60,15 @@ unsafe fn generic_blocks<D: Dot, const NIBBLES: bool>(
     let base = matrix.integer_base();
     assert!(x.codes.len() >= m * matrix.cols() && x.scales.len() >= m * matrix.groups() && x.group == matrix.group());
     assert!(span.end <= matrix.blocks() && bias.is_none_or(|bias| bias.len() == rows));
-    let mut scaling = Scaling::with_capacity(matrix, 1);
+    let together = scaled_together(matrix);
+    let mut scaling = Scaling::with_capacity(matrix, together);
     unsafe {
+        let (start, end) = (span.start, span.end);
         for block in span {
-            scaling.read(set, matrix, block, 1, base as f32);
+            let within = (block - start) % together;
+            if within == 0 {
+                scaling.read(set, matrix, block, together.min(end - block), base as f32);
+            }
             let lanes = WIDTH.min(rows - block * WIDTH);
             let add = match bias {
                 Some(bias) => D::Float::load_partial(bias.as_ptr().add(block * WIDTH), lanes, 0.0),
@@ -73,10 +78,10 @@ unsafe fn generic_blocks<D: Dot, const NIBBLES: bool>(
             while i < m {
                 let wide = (m - i).min(4);
                 let products = match wide {
-                    1 => products::<D, NIBBLES, 1>(matrix, block, base, &scaling, x, i),
-                    2 => products::<D, NIBBLES, 2>(matrix, block, base, &scaling, x, i),
-                    3 => products::<D, NIBBLES, 3>(matrix, block, base, &scaling, x, i),
-                    _ => products::<D, NIBBLES, 4>(matrix, block, base, &scaling, x, i),
+                    1 => products::<D, NIBBLES, 1>(matrix, block, base, &scaling, within, x, i),
+                    2 => products::<D, NIBBLES, 2>(matrix, block, base, &scaling, within, x, i),
+                    3 => products::<D, NIBBLES, 3>(matrix, block, base, &scaling, within, x, i),
+                    _ => products::<D, NIBBLES, 4>(matrix, block, base, &scaling, within, x, i),
                 };
                 for c in 0..wide {
                     let to = out.slice((i + c) * rows + block * WIDTH, lanes);
@@ -88,13 +93,14 @@ unsafe fn generic_blocks<D: Dot, const NIBBLES: bool>(
     }
 }
 
-/// Products of one block with the `C` rows of `x` from row `i` on, one weight row a lane.
+/// Products of one block, number `within` of those whose scales were read, with the `C` rows of `x` from row `i` on, one weight row a lane.
 #[inline(always)]
 unsafe fn products<D: Dot, const NIBBLES: bool, const C: usize>(
     matrix: &PackedMatrix,
     block: usize,
     base: i32,
     scaling: &Scaling,
+    within: usize,
     x: &Bytes,
     i: usize,
 ) -> [D::Float; 4] {
@@ -128,13 +134,13 @@ unsafe fn products<D: Dot, const NIBBLES: bool, const C: usize>(
                     sums[1][c] = sums[1][c].dot(second, D::quad(quads.add(4)));
                 }
             }
-            let scale = D::Float::load(scaling.scales.as_ptr().add(g * WIDTH));
+            let scale = D::Float::load(scaling.scales.as_ptr().add((within * groups + g) * WIDTH));
             for c in 0..C {
                 let sum = sums[0][c].add(sums[1][c]).float().mul(scale);
                 out[c] = sum.fma(D::Float::splat(x.scales[at + c * groups]), out[c]);
             }
             if !scaling.offsets.is_empty() {
-                let offset = D::Float::load(scaling.offsets.as_ptr().add(g * WIDTH));
+                let offset = D::Float::load(scaling.offsets.as_ptr().add((within * groups + g) * WIDTH));
                 for c in 0..C {
                     let place = at + c * groups;
                     out[c] = offset.fma(D::Float::splat(x.scales[place] * x.sums[place] as f32), out[c]);
