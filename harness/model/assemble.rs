@@ -92,6 +92,11 @@ impl Decoder {
         weights
     }
 
+    /// The head when it was replaced, so that it is neither the embedding nor the checkpoint's.
+    pub fn replaced_head(&self) -> Option<&Arc<dyn LinearOp>> {
+        self.own_head.then_some(&self.head)
+    }
+
     fn maps(&self) -> impl Iterator<Item = &Arc<dyn LinearOp>> {
         self.blocks.iter().flat_map(|block| block.projections.iter().flatten())
     }
@@ -120,6 +125,9 @@ impl Decoder {
         self.maps()
             .zip(other.maps())
             .filter(|(own, theirs)| !Arc::ptr_eq(own, theirs))
+            .chain(
+                self.replaced_head().map(|head| (head, &other.head)).filter(|(own, theirs)| !Arc::ptr_eq(own, theirs)),
+            )
             .map(|(own, _)| own.stored_bytes() as u64)
             .sum()
     }

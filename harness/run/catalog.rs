@@ -7,7 +7,7 @@ use harness_methods::sample::Chain;
 
 use crate::calibrate::CalibrationOrder;
 use crate::metrics;
-use crate::quantize::{ActivationType, Execution, packed_with};
+use crate::quantize::{ActivationType, Execution, HeadFormat, Holding, packed_with};
 use crate::sampling::SamplingSettings;
 use crate::tasks::{ChoiceSelection, QuestionSelection};
 use crate::text::TextSelection;
@@ -27,6 +27,8 @@ harness_core::parameters! {
         exec: Execution = Execution::Fake;
         /// What the inputs of packed maps are rounded to.
         activations: ActivationType = ActivationType::Full;
+        /// What the output head of quantized models becomes.
+        head: HeadFormat = HeadFormat::Kept;
         /// Memory for the weights of arms scored together, in MiB.
         group_mib: usize = 4096, Domain::closed(1.0, 1e9);
     }
@@ -41,10 +43,15 @@ impl Settings {
 
     /// What cells depend on beside their coordinates, where it is not the default.
     pub(crate) fn facts(&self) -> Vec<(&'static str, String)> {
-        match packed_with(self.exec, self.activations) {
-            Some(activations) => vec![("exec", format!("packed {activations:?}"))],
-            None => Vec::new(),
-        }
+        let Holding { packed, head } = self.holding();
+        let exec = packed.map(|activations| ("exec", format!("packed {activations:?}")));
+        let head = (head != HeadFormat::Kept).then(|| ("head", format!("{head:?}")));
+        exec.into_iter().chain(head).collect()
+    }
+
+    /// How quantized models are held and multiplied.
+    pub(crate) fn holding(&self) -> Holding {
+        Holding { packed: packed_with(self.exec, self.activations), head: self.head }
     }
 }
 

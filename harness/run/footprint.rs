@@ -96,6 +96,11 @@ impl Footprint {
             sum.others += weight.stored_bytes() as u64;
             sum.parameters += (weight.rows() * weight.cols()) as u64;
         }
+        if let Some(head) = decoder.replaced_head() {
+            sum.bytes += head.stored_bytes() as u64;
+            // A tied head's weights are those of the embedding and count once.
+            sum.parameters += if decoder.config().tied_head { 0 } else { (head.rows() * head.cols()) as u64 };
+        }
         sum.parameters += sum.prunable;
         sum
     }
@@ -109,7 +114,8 @@ impl Footprint {
             }
             None => self.prunable_stored as f64,
         };
-        prunable + self.others as f64
+        let head = taken.and_then(|taken| taken.head).map_or(0, |head| head.bits);
+        prunable + self.others as f64 + head as f64 / 8.0
     }
 
     /// Bits a weight of the quantized matrices (of all prunable ones where none is), and of the whole model with 16 bits for
@@ -120,8 +126,9 @@ impl Footprint {
             0 => self.prunable_bits as f64 / self.prunable.max(1) as f64,
             _ => bits as f64 / weights as f64,
         };
-        let others = 16.0 * (self.parameters - weights) as f64;
-        (linear, (bits as f64 + others) / self.parameters.max(1) as f64)
+        let head = taken.and_then(|taken| taken.head).unwrap_or_default();
+        let others = 16.0 * (self.parameters - weights - head.own_weights) as f64;
+        (linear, ((bits + head.bits) as f64 + others) / self.parameters.max(1) as f64)
     }
 
     /// Zero share of the prunable weights.

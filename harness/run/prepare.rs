@@ -11,7 +11,7 @@ use crate::calibrate::{PrepareError, PruneArm, Pruned, prune_all};
 use crate::inputs::LoadedModel;
 use crate::measure::Prepared;
 use crate::provoke::provoked;
-use crate::quantize::{packed_with, quantize_all};
+use crate::quantize::quantize_all;
 use crate::runner::{ArmWork, Event, RunError, Session};
 use crate::setup::Setup;
 
@@ -57,7 +57,7 @@ impl<'a> Session<'_> {
         }
         let calibration = setup.calibration.as_ref().map(|windows| windows.tokens.as_slice());
         let order = setup.settings.calibration_order;
-        let packed = packed_with(setup.settings.exec, setup.settings.activations);
+        let holding = setup.settings.holding();
         let arms: Vec<PruneArm> =
             firsts.iter().map(|first| PruneArm { pruner: &*first.pruner, seed: first.seed, dtype: None }).collect();
         let step = format!("{}: apply {} arms to {}", bench.name, built.len(), model.name);
@@ -74,7 +74,7 @@ impl<'a> Session<'_> {
                 Ok(pruned) => {
                     let identity = first.pruner.is_identity();
                     for (work, outcome) in quantized(own, &pruned, identity, |model, quantizers| {
-                        quantize_all(model, quantizers, calibration, order, packed, &mut tell)
+                        quantize_all(model, quantizers, calibration, order, holding, &mut tell)
                     }) {
                         match outcome {
                             Ok(prepared) => ready.push((work, prepared)),

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use harness_core::Arm;
 use harness_methods::prune::{Needs, PruneError, Pruner, Site};
 use harness_methods::quant::{Bits, Quantizer};
+use harness_methods::registry;
 use harness_methods::statistics::LinearStatistics;
 use harness_model::config::Projection;
 use harness_model::decoder::Decoder;
+use harness_model::linear::{Dense, LinearOp};
 use harness_model::packed::{Activations, Packed, PackedMatrix};
 use harness_model::weight::{DType, Weight};
 use rand_chacha::ChaCha8Rng;
@@ -37,6 +40,34 @@ harness_core::choice! {
     }
 }
 
+harness_core::choice! {
+    /// What the output head of a quantized model becomes.
+    pub enum HeadFormat {
+        /// It stays as it is.
+        Kept = "none",
+        /// Eight bits in ggml's blocks of 32. An embedding that it was tied to stays, so that it is a matrix more.
+        Q8_0 = "q8_0",
+    }
+}
+
+/// How quantized models are held and multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// How the maps are multiplied; `None` for written-out values.
+    pub packed: Option<Activations>,
+    /// What the head becomes.
+    pub head: HeadFormat,
+}
+
+/// What a quantized head takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HeadTaken {
+    /// All its bits.
+    pub bits: u64,
+    /// Its weights, 0 where they are those of the embedding.
+    pub own_weights: u64,
+}
+
 /// How the maps of a quantized model are held and multiplied; `None` for written-out values.
 pub(crate) fn packed_with(execution: Execution, inputs: ActivationType) -> Option<Activations> {
     (execution == Execution::Packed).then_some(match inputs {
@@ -56,6 +87,8 @@ pub struct Taken {
     pub fallback: u64,
     /// Whether they are held and multiplied as packed codes.
     pub packed: bool,
+    /// What the head takes where it is quantized.
+    pub head: Option<HeadTaken>,
     /// Matrices that stayed as they are, by name.
     pub kept: Vec<String>,
 }
@@ -109,16 +142,17 @@ impl Pruner for Quantizing<'_> {
 /// A quantized model and what it takes.
 pub(crate) type Quantized = (Pruned, Taken);
 
-/// Applies every quantizer to a model. The matrices are held as `packed` says, else written out in f32; what comes behind
+/// Applies every quantizer to a model. The matrices are held as `holding` says, else written out in f32; what comes behind
 /// a quantized block is calibrated on the written-out values in both.
 pub(crate) fn quantize_all(
     model: &Decoder,
     quantizers: &[(&dyn Quantizer, u64)],
     windows: Option<&[Vec<u32>]>,
     order: CalibrationOrder,
-    packed: Option<Activations>,
+    Holding { packed, head }: Holding,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<Quantized, PrepareError>> {
+    let head = (head == HeadFormat::Q8_0).then(|| quantized_head(model, packed));
     let adapter =
         |quantizer| Quantizing { quantizer, pack: packed.is_some(), taken: Mutex::default(), packed: Mutex::default() };
     let adapters: Vec<Quantizing> = quantizers.iter().map(|(quantizer, _)| adapter(*quantizer)).collect();
@@ -147,9 +181,35 @@ pub(crate) fn quantize_all(
                 model.decoder = with_packed(model.decoder, matrices, activations)?;
                 taken.packed = true;
             }
+            if let Some(head) = &head {
+                let (map, bits) = head.as_ref().map_err(|why| PrepareError::Prune(PruneError::Refused(why.clone())))?;
+                let replaced = model.decoder.with_head(Arc::clone(map));
+                model.decoder =
+                    replaced.map_err(|error| PrepareError::Prune(PruneError::Refused(error.to_string())))?;
+                taken.head = Some(*bits);
+            }
             Ok((model, taken))
         })
         .collect()
+}
+
+/// The head of a model in ggml's Q8_0, and what it takes.
+fn quantized_head(model: &Decoder, packed: Option<Activations>) -> Result<(Arc<dyn LinearOp>, HeadTaken), String> {
+    let head = model.head();
+    let (rows, cols) = (head.rows(), head.cols());
+    let site = Site { name: "lm_head.weight", layer: model.config().layers, rows, cols };
+    let said = |error: &dyn std::fmt::Display| format!("{error}; set `head = \"none\"`");
+    let quantizer = registry::quantizer(&Arm::new("q8_0")).map_err(|error| said(&error))?;
+    let found = quantizer.quantize(&site, &head.weight().to_f32(), None).map_err(|error| said(&error))?;
+    let map: Arc<dyn LinearOp> = match packed {
+        Some(activations) => {
+            let matrix = Arc::new(found.pack(&site).map_err(|error| said(&error))?);
+            Arc::new(Packed::new(matrix, head.bias(), activations).map_err(|error| said(&error))?)
+        }
+        None => Arc::new(Dense::new(Weight::from_f32(rows, cols, found.values), head.bias())),
+    };
+    let own_weights = if model.config().tied_head { 0 } else { (rows * cols) as u64 };
+    Ok((map, HeadTaken { bits: found.bits.total(), own_weights }))
 }
 
 /// Applies one quantizer and hands over every matrix, written out, when its block is finished, so that one block's are held

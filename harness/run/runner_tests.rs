@@ -187,6 +187,28 @@ fn packed_codes_say_what_written_out_ones_say_and_have_speed_and_memory() {
 }
 
 #[test]
+fn a_head_in_eight_bits_costs_little_and_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = fixture(folder.path(), 0.2);
+    let measure = |keys: &str| {
+        let suite = suite_with(&paths, &format!("{keys}\nquant = [\"none\", \"rtn(bits=8, group=32)\"]"));
+        let (outcome, records) = execute(&suite, &folder.path().join("journal.jsonl"));
+        assert_eq!((outcome.measured, outcome.failed), (2, 0), "{keys}");
+        let of = |metric: &str| quantized(&records[records.len() - 2..], "rtn(bits=8, group=32)", metric).value();
+        (of("kl").unwrap(), of("bytes"))
+    };
+    let (plain, _) = measure("");
+    let (fake, _) = measure("head = \"q8_0\"");
+    let (packed, bytes) = measure("exec = \"packed\"\nhead = \"q8_0\"");
+    let (_, without) = measure("exec = \"packed\"");
+    assert!(fake > plain && (fake - packed).abs() < 1e-3 * fake, "{plain} {fake} {packed}");
+    let vocabulary = language().lexicon().len() as f64;
+    // The embedding stays, so the head is a matrix more: 34 bytes for 32 weights, rows in blocks of sixteen.
+    let head = bytes.unwrap() - without.unwrap();
+    assert!(head >= vocabulary * 34.0 && head <= (vocabulary + 15.0) * 34.0, "{head} of {vocabulary}");
+}
+
+#[test]
 fn codes_without_a_kernel_fail_alone_and_never_become_fake() {
     let folder = tempfile::tempdir().unwrap();
     let paths = fixture(folder.path(), 0.2);
