@@ -49,6 +49,16 @@ impl ScaleType {
     }
 }
 
+/// The nearest whole number, ties to even, of anything below `2^22`; larger numbers stay about as large, so that clamping them
+/// to codes gives the same.
+///
+/// Adding `1.5 · 2^23` leaves no bit for a fraction. Where the target has no rounding instruction this is many times faster
+/// than the library's function, and it vectorises.
+pub fn nearest_whole(x: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (x + SHIFT) - SHIFT
+}
+
 /// Bits that a code may have.
 const WIDTHS: [usize; 6] = [2, 3, 4, 5, 6, 8];
 
@@ -91,7 +101,7 @@ pub struct Grid {
 impl Grid {
     /// The code of a weight: the nearest value's, of two equally near ones the even quotient's.
     pub fn code(&self, weight: f32) -> f32 {
-        ((weight / self.scale).round_ties_even() + self.zero).clamp(self.low, self.high)
+        (nearest_whole(weight / self.scale) + self.zero).clamp(self.low, self.high)
     }
 
     /// What a code stands for.
@@ -204,6 +214,17 @@ mod tests {
         let (grid, codes, values) = quantized(rule(4, Mode::GptqSym), &WEIGHTS);
         assert_eq!((grid.zero, codes.as_slice()), (8.0, [3.0, 6.0, 8.0, 9.0, 11.0, 15.0].as_slice()));
         near(&values, &[-0.933_333, -0.373_333, 0.0, 0.186_667, 0.56, 1.306_667]);
+    }
+
+    #[test]
+    fn whole_numbers_are_those_of_the_library_as_far_as_codes_reach() {
+        for at in -40_000..40_000_i32 {
+            let x = at as f32 * 0.125;
+            assert_eq!(nearest_whole(x), x.round_ties_even(), "{x}");
+        }
+        for large in [5e6_f32, 3e9, 1e30, f32::MAX] {
+            assert_eq!((nearest_whole(large).clamp(0.0, 255.0), nearest_whole(-large).clamp(0.0, 255.0)), (255.0, 0.0));
+        }
     }
 
     #[test]

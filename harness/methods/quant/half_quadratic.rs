@@ -3,6 +3,8 @@
 use half::f16;
 use rayon::prelude::*;
 
+use super::grid::nearest_whole;
+
 /// How zero points are searched.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Search {
@@ -33,7 +35,7 @@ pub struct Affine {
 impl Affine {
     /// The code of a weight.
     pub fn code(self, weight: f32) -> f32 {
-        (weight * self.inverse + self.zero).round_ties_even().clamp(0.0, self.last)
+        nearest_whole(weight * self.inverse + self.zero).clamp(0.0, self.last)
     }
 
     /// What a code stands for.
@@ -62,14 +64,15 @@ impl Search {
     /// The next zero point of a group, and the sum of the errors under the present one.
     fn step(&self, weights: &[f32], affine: Affine, beta: f64) -> (f32, f64) {
         let (mut zero, mut errors) = (0.0_f64, 0.0_f64);
+        // Where `x = x^(p − 1) / β`: errors below it, nearly all of them, shrink to nothing without a power.
+        let least = beta.powf(-1.0 / (2.0 - self.p)) * (1.0 - 1e-9);
         for &weight in weights {
             let code = affine.code(weight);
             let error = f64::from(weight - affine.value(code));
             let size = error.abs();
             errors += size;
-            // At an error of zero the power is infinite, and what it is taken from stays zero.
             let shrunk =
-                if size > 0.0 { (size - size.powf(self.p - 1.0) / beta).max(0.0).copysign(error) } else { 0.0 };
+                if size > least { (size - size.powf(self.p - 1.0) / beta).max(0.0).copysign(error) } else { 0.0 };
             zero += f64::from(code) - (f64::from(weight) - shrunk) * f64::from(affine.inverse);
         }
         ((zero / weights.len() as f64) as f32, errors)
