@@ -65,7 +65,8 @@ pub struct Quantized {
     pub codes: Vec<i16>,
     /// Scales in the order of the groups: row by row, or block by block of the flattened matrix.
     pub scales: Vec<f32>,
-    /// Zero points in the same order; empty where the format has none.
+    /// In the same order, empty where the format has none: the code of zero of even grids, what is added in block formats, means
+    /// that were taken from the weights.
     pub zeros: Vec<f32>,
     /// What it takes.
     pub bits: Bits,
