@@ -52,8 +52,8 @@ impl ScaleType {
 /// The nearest whole number, ties to even, of anything below `2^22`; larger numbers stay about as large, so that clamping them
 /// to codes gives the same.
 ///
-/// Adding `1.5 · 2^23` leaves no bit for a fraction. Where the target has no rounding instruction this is many times faster
-/// than the library's function, and it vectorises.
+/// Adding `1.5 · 2^23` leaves no bit for a fraction. Two additions take the place of a call where the target has no rounding
+/// instruction.
 pub fn nearest_whole(x: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0;
     (x + SHIFT) - SHIFT
