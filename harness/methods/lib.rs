@@ -6,6 +6,7 @@
 // Names such as SparseGPT and NeurIPS are names, not code.
 #![allow(clippy::doc_markdown)]
 
+pub mod block;
 pub mod decode;
 pub mod prune;
 pub mod quant;

@@ -2,6 +2,8 @@
 //!
 //! The sums do not depend on the number of threads: every entry is added up by one thread in token order.
 
+mod samples;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use faer::linalg::matmul::matmul;
@@ -10,6 +12,7 @@ use rayon::prelude::*;
 
 use crate::prune::Needs;
 use crate::prune::factor::{Factor, FactorError, hinv_upper};
+use samples::Samples;
 
 /// Tokens converted to `f64` at a time.
 const PANEL: usize = 256;
@@ -49,6 +52,10 @@ pub struct LinearStatistics {
     column_sum_squares: Vec<f64>,
     /// `Σ x xᵀ`, row-major, symmetric.
     second_moment: Option<Vec<f64>>,
+    /// `Σ |x_j|` and `max |x_j|`.
+    magnitudes: Option<(Vec<f64>, Vec<f32>)>,
+    samples: Option<Samples>,
+    producer_spread: Option<Vec<f32>>,
     /// Factors by damping, so that maps that share an input, and arms that share a calibration, share them.
     factors: Mutex<Vec<(Key, Arc<Factor>)>>,
 }
@@ -65,6 +72,9 @@ impl LinearStatistics {
             sequences: 0,
             column_sum_squares: vec![0.0; columns],
             second_moment: needs.second_moment.then(|| vec![0.0; columns * columns]),
+            magnitudes: needs.magnitudes.then(|| (vec![0.0; columns], vec![0.0; columns])),
+            samples: needs.samples.then(Samples::default),
+            producer_spread: None,
             factors: Mutex::default(),
         }
     }
@@ -86,6 +96,17 @@ impl LinearStatistics {
             for (sum, &value) in self.column_sum_squares.iter_mut().zip(row) {
                 *sum += f64::from(value) * f64::from(value);
             }
+        }
+        if let Some((sums, largest)) = &mut self.magnitudes {
+            for row in x.chunks_exact(self.columns) {
+                for ((sum, most), value) in sums.iter_mut().zip(largest.iter_mut()).zip(row) {
+                    *sum += f64::from(value.abs());
+                    *most = most.max(value.abs());
+                }
+            }
+        }
+        if let Some(samples) = &mut self.samples {
+            samples.add(x, self.columns);
         }
         if let Some(moment) = &mut self.second_moment {
             let mut panel: Vec<f64> = Vec::new();
@@ -124,6 +145,69 @@ impl LinearStatistics {
     /// `Σ x xᵀ` over all tokens, columns × columns; `None` when it was not asked for.
     pub fn second_moment(&self) -> Option<&[f64]> {
         self.second_moment.as_deref()
+    }
+
+    /// The mean of `|x_j|` over all tokens, for every column; `None` when it was not asked for or nothing was added.
+    pub fn mean_magnitudes(&self) -> Option<Vec<f64>> {
+        let (sums, _) = self.magnitudes.as_ref().filter(|_| self.tokens > 0)?;
+        Some(sums.iter().map(|sum| sum / self.tokens as f64).collect())
+    }
+
+    /// The greatest `|x_j|` of every column; `None` when it was not asked for or nothing was added.
+    pub fn largest_magnitudes(&self) -> Option<&[f32]> {
+        self.magnitudes.as_ref().filter(|_| self.tokens > 0).map(|(_, largest)| largest.as_slice())
+    }
+
+    /// Inputs of every n-th token, tokens × columns, 512 to 1024 tokens where there are as many; empty when they were not
+    /// asked for.
+    pub fn samples(&self) -> &[f32] {
+        self.samples.as_ref().map_or(&[], Samples::rows)
+    }
+
+    /// The standard deviation of the weights that make each input; `None` when it is not known.
+    pub fn producer_spread(&self) -> Option<&[f32]> {
+        self.producer_spread.as_deref()
+    }
+
+    /// With the standard deviation of the weights that make each input.
+    ///
+    /// # Panics
+    /// When there is not one for each column.
+    #[must_use]
+    pub fn with_producer_spread(mut self, spread: Vec<f32>) -> Self {
+        assert_eq!(spread.len(), self.columns, "one spread an input");
+        self.producer_spread = Some(spread);
+        self
+    }
+
+    /// The sums of the same inputs divided by a factor for each column.
+    ///
+    /// # Panics
+    /// When there is not one factor for each column.
+    #[must_use]
+    pub fn divided(&self, factors: &[f32]) -> Self {
+        assert_eq!(factors.len(), self.columns, "one factor an input");
+        let wide: Vec<f64> = factors.iter().map(|&factor| f64::from(factor)).collect();
+        let squares = self.column_sum_squares.iter().zip(&wide).map(|(sum, s)| sum / (s * s)).collect();
+        let moment = self.second_moment.as_ref().map(|moment| {
+            let rows = moment.chunks_exact(self.columns.max(1)).zip(&wide);
+            rows.flat_map(|(row, r)| row.iter().zip(&wide).map(move |(sum, s)| sum / (r * s))).collect()
+        });
+        let magnitudes = self.magnitudes.as_ref().map(|(sums, largest)| {
+            let sums = sums.iter().zip(&wide).map(|(sum, s)| sum / s.abs()).collect();
+            (sums, largest.iter().zip(factors).map(|(most, s)| most / s.abs()).collect())
+        });
+        Self {
+            columns: self.columns,
+            tokens: self.tokens,
+            sequences: self.sequences,
+            column_sum_squares: squares,
+            second_moment: moment,
+            magnitudes,
+            samples: self.samples.as_ref().map(|samples| samples.divided(factors)),
+            producer_spread: self.producer_spread.clone(),
+            factors: Mutex::default(),
+        }
     }
 
     /// The Hessian of the reconstruction error as SparseGPT scales it, `(2 / sequences) Σ x xᵀ`; `None` when the second
@@ -233,6 +317,27 @@ mod tests {
                 assert_eq!(moment[i * columns + j], moment[j * columns + i]);
             }
         }
+    }
+
+    #[test]
+    fn divided_sums_are_those_of_divided_inputs() {
+        let (tokens, columns) = (90, 7);
+        let all = Needs { samples: true, magnitudes: true, ..BOTH };
+        let x = inputs(tokens, columns);
+        let factors = [0.5, 2.0, 1.0, 3.0, 0.1, 1.5, 4.0_f32];
+        let (mut plain, mut other) = (LinearStatistics::new(columns, all), LinearStatistics::new(columns, all));
+        plain.add(&x).unwrap();
+        let scaled: Vec<f32> = x.iter().enumerate().map(|(at, x)| x / factors[at % columns]).collect();
+        other.add(&scaled).unwrap();
+        let divided = plain.divided(&factors);
+        let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs().max(1e-3));
+        assert!(near(divided.column_sum_squares(), other.column_sum_squares()));
+        assert!(near(divided.second_moment().unwrap(), other.second_moment().unwrap()));
+        assert!(near(&divided.mean_magnitudes().unwrap(), &other.mean_magnitudes().unwrap()));
+        assert_eq!(divided.samples(), other.samples());
+        assert_eq!(divided.largest_magnitudes(), other.largest_magnitudes());
+        let most = |j: usize| x.chunks(columns).map(|row| row[j].abs()).fold(0.0, f32::max);
+        assert_eq!(plain.largest_magnitudes().unwrap(), (0..columns).map(most).collect::<Vec<_>>());
     }
 
     #[test]

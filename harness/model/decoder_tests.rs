@@ -8,6 +8,7 @@ use super::*;
 use crate::config::{Activation, NormKind, PositionScheme, RopeStyle};
 use crate::linear::Dense;
 use crate::load::expected_tensors;
+use crate::replace::BlockNorm;
 use crate::weight::{DType, Weight};
 
 /// One case of `tests/reference/decoder.json`, written by the script beside it.
@@ -290,5 +291,49 @@ fn gradients_of_every_parameter_match_finite_differences() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn factors_moved_between_layers_change_no_logit() {
+    for case in cases() {
+        let plain = decoder(&case.config);
+        let factors = |count: usize| -> Vec<f32> { (0..count).map(|i| 0.5 + (i % 7) as f32 * 0.3).collect() };
+        let hidden = factors(case.config.hidden_size);
+        let mut moved = plain.with_norm_divided(0, BlockNorm::Attention, &hidden).unwrap();
+        for projection in [Projection::Q, Projection::K, Projection::V] {
+            moved = moved.with_inputs_multiplied(0, projection, &hidden).unwrap();
+        }
+        moved = moved.with_norm_divided(0, BlockNorm::FeedForward, &hidden).unwrap();
+        moved = moved.with_inputs_multiplied(0, Projection::Up, &hidden).unwrap();
+        if case.config.gated {
+            moved = moved.with_inputs_multiplied(0, Projection::Gate, &hidden).unwrap();
+            let inner = factors(moved.linear(0, Projection::Up).unwrap().rows());
+            moved = moved.with_outputs_divided(0, Projection::Up, &inner).unwrap();
+            moved = moved.with_inputs_multiplied(0, Projection::Down, &inner).unwrap();
+        }
+        if case.config.heads == case.config.kv_heads {
+            let values = factors(moved.linear(0, Projection::V).unwrap().rows());
+            moved = moved.with_outputs_divided(0, Projection::V, &values).unwrap();
+            moved = moved.with_inputs_multiplied(0, Projection::O, &values).unwrap();
+        }
+        let window: &[u32] = &case.tokens;
+        let (a, b) = (all_logits(&plain, &[window]), all_logits(&moved, &[window]));
+        let apart = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 2e-4 && a != b, "{}: {apart}", case.name);
+        // What a writer is given is what the model computes with.
+        let mut stored = weights(&case.config, DType::F32);
+        stored.extend(moved.small_tensors(0));
+        for projection in Projection::ALL {
+            if let Some(map) = moved.linear(0, projection) {
+                stored.insert(projection.tensor(0), map.weight());
+            }
+        }
+        let again = Decoder::from_weights(&case.config, &stored).unwrap();
+        assert_eq!(all_logits(&again, &[window]), b, "{}", case.name);
+        assert!(matches!(
+            plain.with_norm_divided(0, BlockNorm::Attention, &hidden[1..]),
+            Err(ModelError::Factors { .. })
+        ));
     }
 }

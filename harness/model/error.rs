@@ -71,6 +71,14 @@ pub enum ModelError {
         /// Sequences given.
         given: usize,
     },
+    /// Factors that cannot be moved from one layer to another.
+    #[error("{found} factors were given for {expected} channels; one positive number each is needed")]
+    Factors {
+        /// How many were given.
+        found: usize,
+        /// How many are needed.
+        expected: usize,
+    },
     /// A replacement of another shape than the map it replaces.
     #[error("block {layer} {projection:?}: a {found:?} map cannot stand for a {expected:?} one")]
     Replacement {

@@ -79,6 +79,18 @@ impl Norm {
         }
     }
 
+    /// The same normalisation with outputs divided by a factor each.
+    pub fn divided(&self, factors: &[f32]) -> Result<Self> {
+        let divide = |parameter: &Parameter| {
+            let stored = parameter.weight();
+            let values = stored.to_f32().iter().zip(factors).map(|(value, factor)| value / factor).collect();
+            Parameter::Stored(Weight::from_f32(stored.rows(), stored.cols(), values))
+        };
+        let mut parameters = self.parameters.iter().map(divide);
+        let Some(weight) = parameters.next() else { candle_core::bail!("a normalisation has a scale") };
+        Self::new(weight, parameters.next(), f64::from(self.epsilon))
+    }
+
     /// Scale and shift as they are now.
     pub fn weights(&self) -> impl Iterator<Item = Weight> + '_ {
         self.parameters.iter().map(Parameter::weight)

@@ -4,10 +4,28 @@ use std::sync::Arc;
 
 use crate::config::Projection;
 use crate::decoder::Decoder;
-use crate::error::ModelError;
+use crate::error::{Context, ModelError};
 use crate::linear::{Dense, LinearOp};
+use crate::parameter::Parameter;
 use crate::rope::Rope;
 use crate::weight::Weight;
+
+/// A normalisation of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockNorm {
+    /// Before attention.
+    Attention,
+    /// Before the feed-forward part.
+    FeedForward,
+}
+
+fn check_factors(factors: &[f32], expected: usize) -> Result<(), ModelError> {
+    if factors.len() == expected && factors.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
+        Ok(())
+    } else {
+        Err(ModelError::Factors { found: factors.len(), expected })
+    }
+}
 
 impl Decoder {
     /// This decoder with one linear map replaced; all else is shared.
@@ -44,6 +62,107 @@ impl Decoder {
             Ok(changed) => changed,
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// This decoder with the outputs of one normalisation of a block divided by a factor each.
+    ///
+    /// # Errors
+    /// [`ModelError::Range`] past the last block, [`ModelError::Factors`] when there is not one factor for each output.
+    pub fn with_norm_divided(&self, layer: usize, norm: BlockNorm, factors: &[f32]) -> Result<Self, ModelError> {
+        let available = self.blocks.len();
+        let range = ModelError::Range { what: "block", start: layer, end: layer + 1, available };
+        let block = self.blocks.get(layer).ok_or(range)?;
+        check_factors(factors, self.config.hidden_size)?;
+        let old = match norm {
+            BlockNorm::Attention => &block.attention_norm,
+            BlockNorm::FeedForward => &block.feed_forward_norm,
+        };
+        let new = old.divided(factors).doing(|| format!("scaling a normalisation of block {layer}"))?;
+        let mut changed = self.clone();
+        let block = Arc::make_mut(&mut changed.blocks[layer]);
+        match norm {
+            BlockNorm::Attention => block.attention_norm = new,
+            BlockNorm::FeedForward => block.feed_forward_norm = new,
+        }
+        Ok(changed)
+    }
+
+    /// This decoder with the outputs of one linear map divided by a factor each, bias included.
+    ///
+    /// # Errors
+    /// As [`Self::with_linear`], and [`ModelError::Factors`] when there is not one factor for each output.
+    pub fn with_outputs_divided(
+        &self,
+        layer: usize,
+        projection: Projection,
+        factors: &[f32],
+    ) -> Result<Self, ModelError> {
+        let available = self.blocks.len();
+        let range = ModelError::Range { what: "block", start: layer, end: layer + 1, available };
+        let map = self.linear(layer, projection).ok_or(range)?;
+        check_factors(factors, map.rows())?;
+        let mut values = map.weight().to_f32();
+        for (row, factor) in values.chunks_exact_mut(map.cols().max(1)).zip(factors) {
+            for value in row {
+                *value /= factor;
+            }
+        }
+        let bias: Option<Arc<[f32]>> =
+            map.bias().map(|bias| bias.iter().zip(factors).map(|(bias, factor)| bias / factor).collect());
+        let weight = Weight::from_f32(map.rows(), map.cols(), values);
+        let stored = bias.clone();
+        let mut changed = self.with_linear(layer, projection, Arc::new(Dense::new(weight, bias)))?;
+        if let Some(bias) = stored {
+            // Biases stand in the order of the maps that have one.
+            let before = Projection::ALL.into_iter().take_while(|other| *other != projection);
+            let at = before.filter(|p| self.linear(layer, *p).is_some_and(|map| map.bias().is_some())).count();
+            if let Some(slot) = Arc::make_mut(&mut changed.blocks[layer]).biases.get_mut(at) {
+                *slot = Parameter::Stored(Weight::from_f32(1, bias.len(), bias.to_vec()));
+            }
+        }
+        Ok(changed)
+    }
+
+    /// This decoder with the columns of one linear map multiplied by a factor each.
+    ///
+    /// # Errors
+    /// As [`Self::with_linear`], and [`ModelError::Factors`] when there is not one factor for each column.
+    pub fn with_inputs_multiplied(
+        &self,
+        layer: usize,
+        projection: Projection,
+        factors: &[f32],
+    ) -> Result<Self, ModelError> {
+        let available = self.blocks.len();
+        let range = ModelError::Range { what: "block", start: layer, end: layer + 1, available };
+        let map = self.linear(layer, projection).ok_or(range)?;
+        check_factors(factors, map.cols())?;
+        let mut values = map.weight().to_f32();
+        for row in values.chunks_exact_mut(map.cols().max(1)) {
+            row.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+        }
+        Ok(self.with_weight(layer, projection, Weight::from_f32(map.rows(), map.cols(), values)))
+    }
+
+    /// Normalisations and biases of a block under their canonical names.
+    pub fn small_tensors(&self, layer: usize) -> Vec<(String, Weight)> {
+        let Some(block) = self.blocks.get(layer) else { return Vec::new() };
+        let mut tensors = Vec::new();
+        for (module, norm) in
+            [("input_layernorm", &block.attention_norm), ("post_attention_layernorm", &block.feed_forward_norm)]
+        {
+            let parts = norm.weights().zip(["weight", "bias"]);
+            tensors.extend(parts.map(|(weight, part)| (format!("model.layers.{layer}.{module}.{part}"), weight)));
+        }
+        let biased = Projection::ALL.into_iter().filter(|projection| {
+            block.projections[*projection as usize].as_ref().is_some_and(|map| map.bias().is_some())
+        });
+        tensors.extend(
+            biased.zip(&block.biases).map(|(projection, bias)| {
+                (format!("model.layers.{layer}.{}.bias", projection.module()), bias.weight())
+            }),
+        );
+        tensors
     }
 
     /// This decoder with other rotary frequencies.

@@ -14,6 +14,7 @@ use harness_model::decoder::{Decoder, Tap};
 use harness_model::tensor::Tensor;
 use harness_model::weight::{DType, Weight};
 
+use crate::block::{BlockView, divided, folded, producer_spreads};
 use crate::panics::caught;
 
 harness_core::choice! {
@@ -37,7 +38,7 @@ const STEPS: [&[Projection]; 4] = [
 ];
 
 /// The map whose input a projection shares, and whose statistics it therefore reads.
-fn input_of(projection: Projection) -> Projection {
+pub(crate) fn input_of(projection: Projection) -> Projection {
     match projection {
         Projection::K | Projection::V => Projection::Q,
         Projection::Gate => Projection::Up,
@@ -122,7 +123,7 @@ pub fn prune_all(
         let needs = live().map(|walk| walk.arm.pruner.needs()).fold(Needs::NOTHING, Needs::union);
         let statistics = shared.collect(layer, needs);
         for walk in walks.iter_mut().filter(|walk| walk.failure.is_none()) {
-            walk.failure = match caught(|| walk.step(layer, order, &statistics)) {
+            walk.failure = match caught(|| walk.step(layer, order, &statistics, shared.inputs())) {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error),
                 Err(panic) => Some(PrepareError::Panic(panic)),
@@ -160,10 +161,15 @@ pub fn prune_streaming(
             return Err(error);
         }
         let statistics = shared.collect(layer, arm.pruner.needs());
-        walk.step(layer, order, &statistics)?;
+        walk.step(layer, order, &statistics, shared.inputs())?;
         for projection in Projection::ALL {
             if let Some(linear) = walk.decoder.linear(layer, projection) {
                 sink(&projection.tensor(layer), &linear.weight()).map_err(PrepareError::Sink)?;
+            }
+        }
+        if walk.folded {
+            for (name, weight) in walk.decoder.small_tensors(layer) {
+                sink(&name, &weight).map_err(PrepareError::Sink)?;
             }
         }
         walk.decoder = dense.clone();
@@ -179,6 +185,7 @@ struct Shared<'a> {
     windows: &'a [Vec<u32>],
     layers: usize,
     hidden: Option<Vec<Tensor>>,
+    inputs: Vec<Tensor>,
 }
 
 /// Statistics of one block that are the same for every arm, and the seconds they took; or why there are none.
@@ -191,7 +198,12 @@ impl<'a> Shared<'a> {
             CalibrationOrder::Sequential => 1,
             CalibrationOrder::TrueSequential => 0,
         };
-        Self { dense, windows: windows.unwrap_or_default(), layers, hidden: None }
+        Self { dense, windows: windows.unwrap_or_default(), layers, hidden: None, inputs: Vec::new() }
+    }
+
+    /// Inputs of the block that was collected last.
+    fn inputs(&self) -> &[Tensor] {
+        &self.inputs
     }
 
     fn collect(&mut self, layer: usize, needs: Needs) -> SharedStatistics {
@@ -210,11 +222,12 @@ impl<'a> Shared<'a> {
         };
         let (statistics, outputs) = collect(self.dense, layer, &hidden, needs, &Projection::ALL)?;
         self.hidden = Some(outputs).filter(|_| layer + 1 < self.layers);
+        self.inputs = hidden;
         Ok(statistics)
     }
 }
 
-type Statistics = BTreeMap<Projection, LinearStatistics>;
+pub(crate) type Statistics = BTreeMap<Projection, LinearStatistics>;
 
 /// One arm on its way through the blocks.
 struct Walk<'a> {
@@ -226,11 +239,14 @@ struct Walk<'a> {
     allotted: Option<Vec<usize>>,
     position: usize,
     seconds: f64,
+    /// Whether factors were moved inside a block, so that normalisations and biases changed too.
+    folded: bool,
+    dense: &'a Decoder,
     failure: Option<PrepareError>,
 }
 
 impl<'a> Walk<'a> {
-    fn start(dense: &Decoder, arm: &'a PruneArm<'a>, windows: Option<&[Vec<u32>]>, order: CalibrationOrder) -> Self {
+    fn start(dense: &'a Decoder, arm: &'a PruneArm<'a>, windows: Option<&[Vec<u32>]>, order: CalibrationOrder) -> Self {
         let mut walk = Self {
             arm,
             decoder: dense.clone(),
@@ -238,6 +254,8 @@ impl<'a> Walk<'a> {
             allotted: None,
             position: 0,
             seconds: 0.0,
+            folded: false,
+            dense,
             failure: None,
         };
         let started = Instant::now();
@@ -267,25 +285,41 @@ impl<'a> Walk<'a> {
         walk
     }
 
-    fn step(&mut self, layer: usize, order: CalibrationOrder, shared: &SharedStatistics) -> Result<(), PrepareError> {
+    fn step(
+        &mut self,
+        layer: usize,
+        order: CalibrationOrder,
+        shared: &SharedStatistics,
+        shared_inputs: &[Tensor],
+    ) -> Result<(), PrepareError> {
         let needs = self.arm.pruner.needs();
         if self.arm.pruner.is_identity() {
             return Ok(());
         }
         let started = Instant::now();
         match shared {
-            _ if !needs.any() => self.prune(layer, &Projection::ALL, None)?,
+            _ if !needs.any() => {
+                let statistics = self.producers(layer, needs);
+                self.prune(layer, &Projection::ALL, Some(&statistics))?;
+            }
             Some(Err(reason)) => return Err(PrepareError::Shared(reason.clone())),
             Some(Ok((statistics, seconds))) => {
-                self.prune(layer, &Projection::ALL, Some(statistics))?;
+                let moved = self.fold(layer, shared_inputs, statistics)?;
+                self.prune(layer, &Projection::ALL, Some(moved.as_ref().unwrap_or(statistics)))?;
                 self.seconds += seconds;
             }
             None => {
                 let hidden = self.hidden.take().unwrap_or_default();
                 let steps: &[&[Projection]] =
                     if order == CalibrationOrder::TrueSequential { &STEPS } else { &[&Projection::ALL] };
-                for projections in steps {
-                    let (statistics, _) = collect(&self.decoder, layer, &hidden, needs, projections)?;
+                for (at, projections) in steps.iter().enumerate() {
+                    let seen = if at == 0 { &Projection::ALL } else { *projections };
+                    let (mut statistics, _) = collect(&self.decoder, layer, &hidden, needs, seen)?;
+                    if at == 0
+                        && let Some(moved) = self.fold(layer, &hidden, &statistics)?
+                    {
+                        statistics = moved;
+                    }
                     self.prune(layer, projections, Some(&statistics))?;
                 }
                 self.hidden = Some(hidden);
@@ -298,6 +332,36 @@ impl<'a> Walk<'a> {
         }
         self.seconds += started.elapsed().as_secs_f64();
         Ok(())
+    }
+
+    /// Moves what the method wants moved inside a block; the statistics of what its maps then read, where anything was.
+    fn fold(
+        &mut self,
+        layer: usize,
+        hidden: &[Tensor],
+        statistics: &Statistics,
+    ) -> Result<Option<Statistics>, PrepareError> {
+        let view = BlockView::new(&self.decoder, layer, hidden, statistics);
+        let folds = self.arm.pruner.folds(&view).map_err(PrepareError::Prune)?;
+        if folds.is_empty() {
+            return Ok(None);
+        }
+        self.decoder =
+            folded(&self.decoder, layer, &folds).map_err(|source| PrepareError::Forward { layer, source })?;
+        self.folded = true;
+        Ok(Some(divided(statistics, &folds)))
+    }
+
+    /// What is known of the inputs of a block without calibration.
+    fn producers(&self, layer: usize, needs: Needs) -> Statistics {
+        if !needs.producers {
+            return Statistics::new();
+        }
+        let spreads = producer_spreads(self.dense, layer);
+        let known = |(projection, spread): (Projection, Vec<f32>)| {
+            (projection, LinearStatistics::new(spread.len(), Needs::NOTHING).with_producer_spread(spread))
+        };
+        spreads.into_iter().map(known).collect()
     }
 
     fn prune(

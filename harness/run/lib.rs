@@ -1,5 +1,6 @@
 //! Preparing models along the plan, calibration, probes, metrics, the clock, and fetching.
 
+mod block;
 pub mod calibrate;
 pub mod catalog;
 pub mod clock;

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use harness_core::Arm;
+use harness_methods::block::{CalibratedBlock, Fold};
 use harness_methods::prune::{Needs, PruneError, Pruner, Site};
+use harness_methods::quant::operator::Operator;
 use harness_methods::quant::{Bits, Quantizer};
 use harness_methods::registry;
 use harness_methods::statistics::LinearStatistics;
 use harness_model::config::Projection;
 use harness_model::decoder::Decoder;
 use harness_model::linear::{Dense, LinearOp};
+use harness_model::operated::{Multiply, Operated};
 use harness_model::packed::{Activations, Packed, PackedMatrix};
 use harness_model::weight::{DType, Weight};
 use rand_chacha::ChaCha8Rng;
@@ -77,7 +80,7 @@ pub(crate) fn packed_with(execution: Execution, inputs: ActivationType) -> Optio
 }
 
 /// What the matrices of a quantized model take.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Taken {
     /// Bits of the quantized matrices.
     pub bits: Bits,
@@ -91,6 +94,24 @@ pub struct Taken {
     pub head: Option<HeadTaken>,
     /// Matrices that stayed as they are, by name.
     pub kept: Vec<String>,
+    /// Weights whose products with inputs are of integers, by the bits of both.
+    pub integer_products: BTreeMap<u32, u64>,
+    /// Maps that do more with their inputs than multiply them.
+    pub operators: Vec<Arc<dyn Operator>>,
+}
+
+impl Taken {
+    /// The share of the quantized weights whose products are of integers of so many bits.
+    pub fn integer_share(&self, bits: u32) -> f64 {
+        self.integer_products.get(&bits).copied().unwrap_or(0) as f64 / self.weights.max(1) as f64
+    }
+
+    /// The share of inputs that lay beyond a fixed range so far; `None` where no range is fixed.
+    pub fn saturation(&self) -> Option<f64> {
+        let counts = self.operators.iter().filter_map(|operator| operator.saturated());
+        let (beyond, all) = counts.reduce(|a, b| (a.0 + b.0, a.1 + b.1))?;
+        Some(beyond as f64 / all.max(1) as f64)
+    }
 }
 
 /// A quantizer in the walk of pruning methods.
@@ -99,11 +120,41 @@ struct Quantizing<'a> {
     pack: bool,
     taken: Mutex<Taken>,
     packed: Mutex<BTreeMap<String, PackedMatrix>>,
+    operators: Mutex<BTreeMap<String, Arc<dyn Operator>>>,
+}
+
+/// An operator of a method as the model multiplies it.
+#[derive(Debug)]
+struct Adapted(Arc<dyn Operator>);
+
+impl Multiply for Adapted {
+    fn multiply(&self, x: &[f32], m: usize, out: &mut [f32]) {
+        self.0.multiply(x, m, out);
+    }
+
+    fn values(&self) -> Vec<f32> {
+        self.0.values()
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+}
+
+impl<'a> Quantizing<'a> {
+    fn new(quantizer: &'a dyn Quantizer, pack: bool) -> Self {
+        let (taken, packed, operators) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { quantizer, pack, taken, packed, operators }
+    }
 }
 
 impl Pruner for Quantizing<'_> {
     fn needs(&self) -> Needs {
         self.quantizer.needs()
+    }
+
+    fn folds(&self, block: &dyn CalibratedBlock) -> Result<Vec<Fold>, PruneError> {
+        self.quantizer.folds(block).map_err(|error| PruneError::Refused(error.to_string()))
     }
 
     fn prune(
@@ -123,7 +174,18 @@ impl Pruner for Quantizing<'_> {
             .quantizer
             .quantize(site, weight, statistics)
             .map_err(|error| PruneError::Refused(error.to_string()))?;
-        if self.pack {
+        if let Some(operators) = &quantized.operators {
+            let operator = if self.pack {
+                operators.packed().map_err(|error| PruneError::Refused(error.to_string()))?
+            } else {
+                operators.fake()
+            };
+            if let Some(bits) = operators.integer_bits() {
+                *taken.integer_products.entry(bits).or_default() += weight.len() as u64;
+            }
+            taken.operators.push(Arc::clone(&operator));
+            self.operators.lock().unwrap_or_else(PoisonError::into_inner).insert(site.name.to_owned(), operator);
+        } else if self.pack {
             let matrix = quantized.pack(site).map_err(|error| PruneError::Refused(error.to_string()))?;
             self.packed.lock().unwrap_or_else(PoisonError::into_inner).insert(site.name.to_owned(), matrix);
         }
@@ -153,9 +215,8 @@ pub(crate) fn quantize_all(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<Quantized, PrepareError>> {
     let head = (head == HeadFormat::Q8_0).then(|| quantized_head(model, packed));
-    let adapter =
-        |quantizer| Quantizing { quantizer, pack: packed.is_some(), taken: Mutex::default(), packed: Mutex::default() };
-    let adapters: Vec<Quantizing> = quantizers.iter().map(|(quantizer, _)| adapter(*quantizer)).collect();
+    let adapters: Vec<Quantizing> =
+        quantizers.iter().map(|(quantizer, _)| Quantizing::new(*quantizer, packed.is_some())).collect();
     let arms: Vec<PruneArm> = adapters
         .iter()
         .zip(quantizers)
@@ -176,6 +237,8 @@ pub(crate) fn quantize_all(
                 );
                 return Err(PrepareError::Prune(PruneError::Refused(why)));
             }
+            let operators = adapter.operators.into_inner().unwrap_or_else(PoisonError::into_inner);
+            model.decoder = with_operators(model.decoder, operators)?;
             if let Some(activations) = packed {
                 let matrices = adapter.packed.into_inner().unwrap_or_else(PoisonError::into_inner);
                 model.decoder = with_packed(model.decoder, matrices, activations)?;
@@ -225,10 +288,29 @@ pub fn quantize_streaming(
     sink: &mut dyn FnMut(&str, &Weight) -> Result<(), String>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Taken, PrepareError> {
-    let adapter = Quantizing { quantizer, pack: false, taken: Mutex::default(), packed: Mutex::default() };
+    let adapter = Quantizing::new(quantizer, false);
     let arm = PruneArm { pruner: &adapter, seed, dtype: Some(DType::F32) };
     prune_streaming(model, &arm, windows, order, sink, progress)?;
     Ok(adapter.taken.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The decoder with the maps that do more with their inputs than multiply them.
+fn with_operators(
+    mut decoder: Decoder,
+    mut operators: BTreeMap<String, Arc<dyn Operator>>,
+) -> Result<Decoder, PrepareError> {
+    for (layer, projection) in (0..decoder.config().layers).flat_map(|layer| Projection::ALL.map(|each| (layer, each)))
+    {
+        let tensor = projection.tensor(layer);
+        let (Some(operator), Some(linear)) = (operators.remove(&tensor), decoder.linear(layer, projection)) else {
+            continue;
+        };
+        let map = Operated::new(Arc::new(Adapted(operator)), linear.rows(), linear.cols(), linear.bias());
+        decoder = decoder
+            .with_linear(layer, projection, Arc::new(map))
+            .map_err(|error| PrepareError::Prune(PruneError::Refused(format!("{tensor}: {error}"))))?;
+    }
+    Ok(decoder)
 }
 
 /// The decoder with its quantized maps held as packed codes; the maps that stayed as they are stay.

@@ -14,15 +14,16 @@ pub(crate) const ROW_PADDING: usize = 32;
 
 /// Rows `(m, cols)` as bytes: a value is `code · scale` of its row and group. Every part is filled up as
 /// [`ROW_PADDING`] says.
-pub(crate) struct Bytes {
+#[derive(Debug)]
+pub struct Bytes {
     /// `(m, cols)`, in -127..=127.
-    pub codes: Vec<i8>,
+    pub(crate) codes: Vec<i8>,
     /// `(m, cols / group)`.
-    pub scales: Vec<f32>,
+    pub(crate) scales: Vec<f32>,
     /// Sum of the codes, `(m, cols / group)`.
-    pub sums: Vec<i32>,
-    pub cols: usize,
-    pub group: usize,
+    pub(crate) sums: Vec<i32>,
+    pub(crate) cols: usize,
+    pub(crate) group: usize,
 }
 
 impl Bytes {
@@ -56,7 +57,28 @@ impl Bytes {
         Self { codes, scales, sums, cols, group }
     }
 
-    pub fn groups(&self) -> usize {
+    /// Rows that were rounded by a rule of one's own: `codes (m, cols)` in -127..=127, and `scales (m, cols / group)`.
+    ///
+    /// # Panics
+    /// When the lengths are not those of the shapes, `group` is no multiple of 32, or a code is -128, which the products
+    /// of bytes do not take.
+    pub fn of_codes(mut codes: Vec<i8>, mut scales: Vec<f32>, m: usize, cols: usize, group: usize) -> Self {
+        assert!(
+            codes.len() == m * cols && group.is_multiple_of(32) && cols.is_multiple_of(group),
+            "{m}x{cols}/{group}"
+        );
+        assert!(scales.len() == m * (cols / group), "{} scales for {m}x{cols}/{group}", scales.len());
+        let sum = |codes: &[i8]| codes.iter().map(|&code| i32::from(code)).sum::<i32>();
+        assert!(codes.iter().all(|&code| code != i8::MIN), "-128 is no code");
+        let mut sums: Vec<i32> = codes.par_chunks(group).map(sum).collect();
+        let rows = if m < FEW_ROWS { m } else { m.next_multiple_of(ROW_PADDING) };
+        codes.resize(rows * cols, 0);
+        scales.resize(rows * (cols / group), 0.0);
+        sums.resize(rows * (cols / group), 0);
+        Self { codes, scales, sums, cols, group }
+    }
+
+    pub(crate) fn groups(&self) -> usize {
         self.cols / self.group
     }
 }

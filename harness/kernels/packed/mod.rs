@@ -26,8 +26,8 @@ mod stream_int8;
 #[cfg(test)]
 mod tests;
 
-pub use activations::rounded_activations;
+pub use activations::{Bytes, rounded_activations};
 pub use dot::{IntegerSet, integer_set};
 pub use error::PackError;
 pub use matrix::{Bits, Meaning, PackedMatrix, Quantized, Unpacked};
-pub use product::{Activations, PackedLinear, packed_linear, packed_linear_on};
+pub use product::{Activations, PackedLinear, packed_linear, packed_linear_on, packed_linear_rounded};

@@ -91,6 +91,20 @@ pub fn packed_linear(x: &[f32], m: usize, parts: &[PackedLinear<'_>], outs: &mut
     run(integer_set(), instruction_set(), x, m, parts, outs);
 }
 
+/// [`packed_linear`] with activations that are rounded already; `parts` are maps with [`Activations::Int8`] whose groups are those
+/// of the rounding.
+///
+/// # Panics
+/// When a slice does not have the length its shape needs, or a map has other groups or other activations.
+pub fn packed_linear_rounded(x: &Bytes, m: usize, parts: &[PackedLinear<'_>], outs: &mut [&mut [f32]]) {
+    for (part, out) in parts.iter().zip(outs.iter()) {
+        assert_eq!((part.cols(), part.matrix.group(), out.len()), (x.cols, x.group, m * part.rows()), "rounded map");
+        assert_eq!(part.activations, Activations::Int8, "rounded inputs meet integer kernels");
+    }
+    assert!(parts.len() == outs.len() && x.codes.len() >= m * x.cols, "one output for each map, and {m} rows");
+    multiply(integer_set(), instruction_set(), &[], &Forms::of(x), m, parts, outs);
+}
+
 /// [`packed_linear`] with integer instructions that are not the best ones, for comparing them. The results are the same
 /// bits.
 ///
@@ -109,12 +123,17 @@ pub fn packed_linear_on(
 
 /// Activations in the forms that kernels need, each made once.
 #[derive(Default)]
-struct Forms {
+struct Forms<'a> {
+    given: Option<&'a Bytes>,
     bytes: Vec<Bytes>,
     sums: Vec<(usize, Vec<f32>)>,
 }
 
-impl Forms {
+impl<'a> Forms<'a> {
+    fn of(bytes: &'a Bytes) -> Self {
+        Self { given: Some(bytes), ..Self::default() }
+    }
+
     fn new(x: &[f32], m: usize, parts: &[PackedLinear<'_>]) -> Self {
         let mut forms = Self::default();
         for part in parts {
@@ -133,7 +152,7 @@ impl Forms {
     }
 
     fn bytes(&self, group: usize) -> &Bytes {
-        match self.bytes.iter().find(|bytes| bytes.group == group) {
+        match self.given.into_iter().chain(&self.bytes).find(|bytes| bytes.group == group) {
             Some(bytes) => bytes,
             None => panic!("activations were not rounded in groups of {group}"),
         }
@@ -165,7 +184,18 @@ pub(crate) fn run(
     for (index, (part, out)) in parts.iter().zip(outs.iter()).enumerate() {
         assert_eq!((x.len(), out.len()), (m * part.cols(), m * part.rows()), "packed map {index} of {m} rows");
     }
-    let forms = Forms::new(x, m, parts);
+    multiply(integers, set, x, &Forms::new(x, m, parts), m, parts, outs);
+}
+
+fn multiply(
+    integers: IntegerSet,
+    set: InstructionSet,
+    x: &[f32],
+    forms: &Forms<'_>,
+    m: usize,
+    parts: &[PackedLinear<'_>],
+    outs: &mut [&mut [f32]],
+) {
     let products = parts.iter().map(|part| part.rows() * part.cols() * m).sum();
     if m < FEW_ROWS {
         let tasks = spans(parts, outs);

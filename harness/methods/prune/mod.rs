@@ -11,28 +11,44 @@ mod invariant_tests;
 use harness_core::{ParameterError, Pattern};
 use rand_chacha::ChaCha8Rng;
 
+use crate::block::{CalibratedBlock, Fold};
 use crate::statistics::LinearStatistics;
 
 /// Which sums over the inputs of a linear map a method reads.
+// Each is asked for by itself.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs {
     /// `Σ x_j²` of every input column.
     pub column_norms: bool,
     /// `Σ x xᵀ`, columns × columns.
     pub second_moment: bool,
+    /// `Σ |x_j|` and `max |x_j|` of every input column.
+    pub magnitudes: bool,
+    /// Some of the inputs themselves.
+    pub samples: bool,
+    /// How far the weights that make each input are spread; known without calibration.
+    pub producers: bool,
 }
 
 impl Needs {
     /// No calibration.
-    pub const NOTHING: Self = Self { column_norms: false, second_moment: false };
+    pub const NOTHING: Self =
+        Self { column_norms: false, second_moment: false, magnitudes: false, samples: false, producers: false };
     /// The squared norm of every column.
-    pub const COLUMN_NORMS: Self = Self { column_norms: true, second_moment: false };
+    pub const COLUMN_NORMS: Self = Self { column_norms: true, ..Self::NOTHING };
     /// The whole second moment.
-    pub const SECOND_MOMENT: Self = Self { column_norms: false, second_moment: true };
+    pub const SECOND_MOMENT: Self = Self { second_moment: true, ..Self::NOTHING };
+    /// Sum and maximum of the magnitudes of every column.
+    pub const MAGNITUDES: Self = Self { magnitudes: true, ..Self::NOTHING };
+    /// Some inputs as they are.
+    pub const SAMPLES: Self = Self { samples: true, ..Self::NOTHING };
+    /// The spread of the weights before.
+    pub const PRODUCERS: Self = Self { producers: true, ..Self::NOTHING };
 
-    /// Whether anything is read.
+    /// Whether anything is read that only calibration text tells.
     pub const fn any(self) -> bool {
-        self.column_norms || self.second_moment
+        self.column_norms || self.second_moment || self.magnitudes || self.samples
     }
 
     /// What either of two methods reads.
@@ -41,6 +57,9 @@ impl Needs {
         Self {
             column_norms: self.column_norms || other.column_norms,
             second_moment: self.second_moment || other.second_moment,
+            magnitudes: self.magnitudes || other.magnitudes,
+            samples: self.samples || other.samples,
+            producers: self.producers || other.producers,
         }
     }
 }
@@ -230,6 +249,17 @@ pub trait Pruner: Send + Sync {
     ) -> Result<Option<Vec<usize>>, PruneError> {
         let _ = weights;
         Ok(None)
+    }
+
+    /// What to move between the layers of a block before its matrices are changed, so that the model computes the same.
+    ///
+    /// Asked only of methods that need calibration.
+    ///
+    /// # Errors
+    /// A [`PruneError`].
+    fn folds(&self, block: &dyn CalibratedBlock) -> Result<Vec<Fold>, PruneError> {
+        let _ = block;
+        Ok(Vec::new())
     }
 
     /// Prunes `weight` (rows × cols, row-major) in place.

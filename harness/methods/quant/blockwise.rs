@@ -122,7 +122,7 @@ impl Blockwise {
             Center::Off => Packing::table(book.pairs(), code_bits, self.block),
             Center::Tensor | Center::Block => None,
         };
-        Ok(Quantized { values, codes, scales, zeros: means, bits, fallback: None, packing })
+        Ok(Quantized { values, codes, scales, zeros: means, bits, fallback: None, packing, operators: None })
     }
 
     /// The means that are taken away, as they are stored.

@@ -159,6 +159,7 @@ impl Quantizer for Gptq {
             fallback: None,
             // Groups of columns in another order have no kernel.
             packing: (bits.indices == 0).then(|| Packing::even(self.rule.bits, group)),
+            operators: None,
         })
     }
 }

@@ -126,6 +126,7 @@ impl Quantizer for Hqq {
             },
             fallback: None,
             packing: Some(Packing::even(self.search.bits, group)),
+            operators: None,
         })
     }
 }

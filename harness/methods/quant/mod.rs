@@ -7,6 +7,7 @@ pub mod ggml;
 pub mod grid;
 pub mod half_quadratic;
 pub mod lookup;
+pub mod operator;
 pub mod packing;
 pub mod small_float;
 
@@ -17,8 +18,12 @@ mod golden_tests;
 #[cfg(test)]
 mod invariant_tests;
 
+use std::sync::Arc;
+
 use harness_core::ParameterError;
 
+use self::operator::Operators;
+use crate::block::{CalibratedBlock, Fold};
 use crate::prune::{Needs, PruneError, Site, check_statistics, check_weight};
 use crate::statistics::LinearStatistics;
 
@@ -57,7 +62,7 @@ impl Bits {
 }
 
 /// A quantized matrix, taken apart.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Quantized {
     /// What its codes stand for, rows × cols, row-major.
     pub values: Vec<f32>,
@@ -74,6 +79,18 @@ pub struct Quantized {
     pub fallback: Option<&'static str>,
     /// How kernels read its codes, where any does.
     pub packing: Option<packing::Packing>,
+    /// How it meets its inputs, where it does more than multiply them by `values`.
+    pub operators: Option<Arc<dyn Operators>>,
+}
+
+/// Equal in all but how they meet their inputs.
+impl PartialEq for Quantized {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |q: &Self| (q.bits, q.fallback, q.packing.clone());
+        self.values == other.values
+            && (&self.codes, &self.scales, &self.zeros) == (&other.codes, &other.scales, &other.zeros)
+            && parts(self) == parts(other)
+    }
 }
 
 /// Why a matrix was not quantized.
@@ -141,6 +158,16 @@ pub trait Quantizer: Send + Sync {
     /// Which sums over the inputs it reads.
     fn needs(&self) -> Needs {
         Needs::NOTHING
+    }
+
+    /// What to move between the layers of a block before its matrices are quantized, so that the model computes the same.
+    /// The statistics of [`quantize`](Self::quantize) are those of what is read then.
+    ///
+    /// # Errors
+    /// A [`QuantError`].
+    fn folds(&self, block: &dyn CalibratedBlock) -> Result<Vec<Fold>, QuantError> {
+        let _ = block;
+        Ok(Vec::new())
     }
 
     /// Quantizes a matrix (rows × cols, row-major).

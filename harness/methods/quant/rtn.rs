@@ -89,6 +89,7 @@ impl Quantizer for Rtn {
             bits: self.rule.bits(weight.len(), grids.len()),
             fallback: None,
             packing: Some(Packing::even(self.rule.bits, group)),
+            operators: None,
         })
     }
 }

@@ -179,3 +179,21 @@ proptest! {
         }
     }
 }
+
+/// Inputs rounded outside, the same way, give the same bits, in few rows and in many.
+#[test]
+fn rounded_inputs_give_what_rounding_inside_gives() {
+    let (cols, group) = (128, 64);
+    let matrix = source(37, cols, group, Bits::Eight, Kind::Symmetric, 9).matrix;
+    for m in [1, 5, 40] {
+        let x = Generator(3).values(m * cols);
+        let inside = Bytes::new(&x, m, cols, group);
+        let (codes, scales) = (inside.codes[..m * cols].to_vec(), inside.scales[..m * cols / group].to_vec());
+        let bytes = Bytes::of_codes(codes, scales, m, cols, group);
+        let part = PackedLinear::new(&matrix, None, Activations::Int8).unwrap();
+        let mut out = vec![f32::NAN; m * 37];
+        packed_linear_rounded(&bytes, m, &[part], &mut [&mut out]);
+        let whole = multiply(integer_set(), instruction_set(), &matrix, Activations::Int8, &x, None);
+        assert_eq!(bits(&out), bits(&whole), "{m}");
+    }
+}

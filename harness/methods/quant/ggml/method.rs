@@ -95,7 +95,7 @@ pub fn taken_apart(site: &Site, format: Format, bytes: Result<Vec<u8>, BlockErro
     let of = format.block_bits();
     let times = |bits: u64| bits * blocks as u64;
     let bits = Bits { codes: times(of.codes), scales: times(of.scales), zeros: times(of.zeros), ..Bits::default() };
-    Ok(Quantized { values, codes, scales, zeros, bits, fallback: None, packing: packing(format) })
+    Ok(Quantized { values, codes, scales, zeros, bits, fallback: None, packing: packing(format), operators: None })
 }
 
 /// How kernels read the codes of a format, where its groups are long enough for one.
