@@ -113,11 +113,11 @@ fn quant(arguments: &QuantArguments) -> Outcome {
         "bits_per_weight": bits.total() as f64 / count,
         "bits": {"codes": bits.codes, "scales": bits.scales, "zeros": bits.zeros, "codebooks": bits.codebooks,
             "indices": bits.indices},
-        "error": errors(&weight.values, &found.values, activations.as_ref()),
+        "error": errors(&weight.values, &found, activations.as_ref()),
     });
     if arguments.json {
         let mut all = summary;
-        all["codes"] = json!(rows_of(&found.codes, site.cols));
+        all["codes"] = json!(rows_of(&found.codes, (found.codes.len() / site.rows).max(1)));
         all["scales"] = json!(found.scales);
         all["zeros"] = json!(found.zeros);
         all["dequantized"] = json!(rows_of(&found.values, site.cols));
@@ -133,21 +133,22 @@ fn rows_of<T: Copy>(values: &[T], columns: usize) -> Vec<Vec<T>> {
 }
 
 /// Root mean squared and largest error of the weights, their signal-to-noise ratio, and the relative error of outputs.
-fn errors(weight: &[f32], found: &[f32], activations: Option<&Matrix>) -> serde_json::Value {
-    let difference: Vec<f32> = weight.iter().zip(found).map(|(a, b)| a - b).collect();
+fn errors(weight: &[f32], found: &Quantized, activations: Option<&Matrix>) -> serde_json::Value {
+    let difference: Vec<f32> = weight.iter().zip(&found.values).map(|(a, b)| a - b).collect();
     let squares = |values: &[f32]| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
     let (noise, signal) = (squares(&difference), squares(weight));
     let output = activations.map(|inputs| {
-        let energy = |matrix: &[f32]| -> f64 {
-            let outputs = inputs.values.chunks(inputs.columns).flat_map(|x| {
-                matrix.chunks(inputs.columns).map(move |row| {
-                    let dot: f64 = row.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
-                    dot * dot
-                })
-            });
-            outputs.sum()
+        let exact = multiplied(weight, inputs);
+        let outputs = match &found.operators {
+            Some(operators) => {
+                let (m, mut outputs) = (inputs.values.len() / inputs.columns, vec![0.0; exact.len()]);
+                operators.fake().multiply(&inputs.values, m, &mut outputs);
+                outputs.into_iter().map(f64::from).collect()
+            }
+            None => multiplied(&found.values, inputs),
         };
-        (energy(&difference) / energy(weight)).sqrt()
+        let change: f64 = exact.iter().zip(outputs).map(|(a, b)| (a - b).powi(2)).sum();
+        (change / exact.iter().map(|y| y * y).sum::<f64>()).sqrt()
     });
     json!({
         "rmse": (noise / weight.len() as f64).sqrt(),
@@ -157,6 +158,13 @@ fn errors(weight: &[f32], found: &[f32], activations: Option<&Matrix>) -> serde_
     })
 }
 
+/// Outputs of a matrix, token by token.
+fn multiplied(matrix: &[f32], inputs: &Matrix) -> Vec<f64> {
+    let dot = |row: &[f32], x: &[f32]| row.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+    let rows = |x| matrix.chunks(inputs.columns).map(move |row| dot(row, x));
+    inputs.values.chunks(inputs.columns).flat_map(rows).collect()
+}
+
 fn write(out: &Path, found: &Quantized, site: &Site) -> Result<(), Refusal> {
     if out.exists() {
         return refuse(BAD_INPUT, format!("{} is there already; choose another --out", out.display()));
@@ -164,7 +172,8 @@ fn write(out: &Path, found: &Quantized, site: &Site) -> Result<(), Refusal> {
     let floats = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
     let codes: Vec<u8> = found.codes.iter().flat_map(|code| code.to_le_bytes()).collect();
     let matrix = [site.rows, site.cols];
-    let coded: &[usize] = if found.codes.is_empty() { &[0] } else { &matrix };
+    // Flattening adds columns.
+    let coded: &[usize] = if found.codes.is_empty() { &[0] } else { &[site.rows, found.codes.len() / site.rows] };
     let arrays = [
         ("codes", npy::encode("<i2", coded, &codes)),
         ("scales", npy::encode("<f4", &[found.scales.len()], &floats(&found.scales))),

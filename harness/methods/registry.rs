@@ -25,6 +25,11 @@ register! {
     "quant/af4.rs" af4;
     "quant/kbit.rs" kbit;
     "quant/gptq.rs" gptq;
+    "quant/awq.rs" awq;
+    "quant/smoothquant.rs" smoothquant;
+    "quant/llm_int8.rs" llm_int8;
+    "quant/flattenquant.rs" flattenquant;
+    "quant/rht.rs" rht;
     "quant/hqq.rs" hqq;
     "quant/q4_0.rs" q4_0;
     "quant/q4_1.rs" q4_1;

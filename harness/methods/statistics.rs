@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use crate::prune::Needs;
 use crate::prune::factor::{Factor, FactorError, hinv_upper};
+use crate::quant::hadamard::Turn;
 use samples::Samples;
 
 /// Tokens converted to `f64` at a time.
@@ -147,6 +148,26 @@ impl LinearStatistics {
         self.second_moment.as_deref()
     }
 
+    /// The mean over tokens and rows of the squared outputs that `change` (rows × columns) would make of the inputs: `tr(Δ S Δᵀ)
+    /// / (tokens · rows)`; `None` when the second moment was not asked for or nothing was added.
+    pub fn mean_squared_outputs(&self, change: &[f32]) -> Option<f64> {
+        let moment = self.second_moment.as_ref().filter(|_| self.tokens > 0)?;
+        let rows = change.len() / self.columns.max(1);
+        let wide: Vec<f64> = change.iter().map(|&value| f64::from(value)).collect();
+        let moment = MatRef::from_row_major_slice(moment, self.columns, self.columns);
+        let sums = wide.par_chunks(BAND * self.columns).map(|band| {
+            let height = band.len() / self.columns;
+            let mut product = vec![0.0; band.len()];
+            let target = MatMut::from_row_major_slice_mut(&mut product, height, self.columns);
+            let band_view = MatRef::from_row_major_slice(band, height, self.columns);
+            matmul(target, Accum::Replace, band_view, moment, 1.0, Par::Seq);
+            product.iter().zip(band).map(|(a, b)| a * b).sum::<f64>()
+        });
+        // Added up in the order of the bands, whatever the number of threads.
+        let sums: Vec<f64> = sums.collect();
+        Some(sums.iter().sum::<f64>() / (self.tokens * rows.max(1)) as f64)
+    }
+
     /// The mean of `|x_j|` over all tokens, for every column; `None` when it was not asked for or nothing was added.
     pub fn mean_magnitudes(&self) -> Option<Vec<f64>> {
         let (sums, _) = self.magnitudes.as_ref().filter(|_| self.tokens > 0)?;
@@ -210,6 +231,23 @@ impl LinearStatistics {
         }
     }
 
+    /// The second moment of the same inputs turned; `None` when it was not asked for.
+    ///
+    /// # Panics
+    /// When the turn is of another number of inputs.
+    pub fn turned(&self, turn: &Turn) -> Option<Self> {
+        let mut moment = self.second_moment.clone()?;
+        for _ in 0..2 {
+            turn.forward(&mut moment);
+            transpose(&mut moment, self.columns);
+        }
+        let diagonal = moment.iter().step_by(self.columns + 1).copied().collect();
+        let needs = Needs::SECOND_MOMENT;
+        let mut turned = Self { tokens: self.tokens, sequences: self.sequences, ..Self::new(self.columns, needs) };
+        (turned.column_sum_squares, turned.second_moment) = (diagonal, Some(moment));
+        Some(turned)
+    }
+
     /// The Hessian of the reconstruction error as SparseGPT scales it, `(2 / sequences) Σ x xᵀ`; `None` when the second
     /// moment was not asked for or nothing was added.
     pub fn hessian(&self) -> Option<Vec<f64>> {
@@ -268,6 +306,14 @@ fn add_product(moment: &mut [f64], panel: &[f64], columns: usize) {
         let target = MatMut::from_row_major_slice_mut(rows, height, columns).subcols_mut(0, end);
         matmul(target, Accum::Add, left.transpose(), x.subcols(0, end), 1.0, Par::Seq);
     });
+}
+
+fn transpose(matrix: &mut [f64], columns: usize) {
+    for row in 0..columns {
+        for column in 0..row {
+            matrix.swap(row * columns + column, column * columns + row);
+        }
+    }
 }
 
 /// Copies the lower triangle to the upper one, tile by tile.

@@ -254,6 +254,36 @@ fn of_language_models() -> Vec<Metric> {
         },
         Metric {
             spec: MetricSpec {
+                id: "int4_share",
+                about: "share of the products of the quantized maps that are of integers of four bits, where the method rounds inputs too",
+                direction: Higher,
+                ..BASE
+            },
+            observe: |spec, seen| integers(spec, seen, 4),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "int8_share",
+                about: "share of the products of the quantized maps that are of integers of eight bits, where the method rounds inputs too",
+                ..BASE
+            },
+            observe: |spec, seen| integers(spec, seen, 8),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "saturation",
+                about: "share of the inputs of quantized maps that lay beyond the range fixed by calibration, over all that was scored and timed",
+                direction: Lower,
+                probe: Probe::Score,
+                ..BASE
+            },
+            observe: |spec, seen| match seen.taken.as_ref().and_then(Taken::saturation) {
+                Some(share) => Observation::single(spec.id, share),
+                None => absent(spec, "no inputs are rounded to a range fixed by calibration"),
+            },
+        },
+        Metric {
+            spec: MetricSpec {
                 id: "prefill_tps",
                 about: "prompt tokens a second, logits for the last position only",
                 unit: "tokens/s",
@@ -372,6 +402,14 @@ fn timed(spec: &MetricSpec, seen: &Seen, samples: &[f64]) -> Observation {
         samples: samples.to_vec(),
         clusters: rounds.clone(),
         ..Observation::absent(spec.id, spec.reduction, None)
+    }
+}
+
+/// The share of products that are of integers of so many bits.
+fn integers(spec: &MetricSpec, seen: &Seen, bits: u32) -> Observation {
+    match &seen.taken {
+        Some(taken) => Observation::single(spec.id, taken.integer_share(bits)),
+        None => absent(spec, "nothing is quantized"),
     }
 }
 

@@ -94,16 +94,18 @@ pub struct Taken {
     pub head: Option<HeadTaken>,
     /// Matrices that stayed as they are, by name.
     pub kept: Vec<String>,
-    /// Weights whose products with inputs are of integers, by the bits of both.
+    /// Products of a weight and an input for each token.
+    pub products: u64,
+    /// Those of them that are of integers, by the bits of both, where the method says so.
     pub integer_products: BTreeMap<u32, u64>,
     /// Maps that do more with their inputs than multiply them.
     pub operators: Vec<Arc<dyn Operator>>,
 }
 
 impl Taken {
-    /// The share of the quantized weights whose products are of integers of so many bits.
+    /// The share of the products of the quantized maps that are of integers of so many bits.
     pub fn integer_share(&self, bits: u32) -> f64 {
-        self.integer_products.get(&bits).copied().unwrap_or(0) as f64 / self.weights.max(1) as f64
+        self.integer_products.get(&bits).copied().unwrap_or(0) as f64 / self.products.max(1) as f64
     }
 
     /// The share of inputs that lay beyond a fixed range so far; `None` where no range is fixed.
@@ -180,12 +182,16 @@ impl Pruner for Quantizing<'_> {
             } else {
                 operators.fake()
             };
+            taken.products += operators.products();
             if let Some(bits) = operators.integer_bits() {
-                *taken.integer_products.entry(bits).or_default() += weight.len() as u64;
+                *taken.integer_products.entry(bits).or_default() += operators.products();
             }
             taken.operators.push(Arc::clone(&operator));
             self.operators.lock().unwrap_or_else(PoisonError::into_inner).insert(site.name.to_owned(), operator);
-        } else if self.pack {
+        } else {
+            taken.products += weight.len() as u64;
+        }
+        if self.pack && quantized.operators.is_none() {
             let matrix = quantized.pack(site).map_err(|error| PruneError::Refused(error.to_string()))?;
             self.packed.lock().unwrap_or_else(PoisonError::into_inner).insert(site.name.to_owned(), matrix);
         }

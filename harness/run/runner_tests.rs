@@ -159,6 +159,13 @@ fn packed_codes_say_what_written_out_ones_say_and_have_speed_and_memory() {
         "hqq(group=32)",
         "nf4(block=32)",
         "q4_1",
+        "awq(group=32)",
+        "smoothquant",
+        "smoothquant(inputs=static, weights=tensor)",
+        "llm-int8(threshold=1.5)",
+        "flattenquant",
+        "rht(group=32, sides=inputs, inputs=int8)",
+        "rht(group=32, sides=inputs, rounding=gptq)",
     ];
     let list = arms.map(|arm| format!("\"{arm}\"")).join(", ");
     let measure = |keys: &str| {
@@ -171,7 +178,7 @@ fn packed_codes_say_what_written_out_ones_say_and_have_speed_and_memory() {
     let value = |records: &[CellRecord], arm: &str, metric: &str| quantized(records, arm, metric).value().unwrap();
     for arm in arms {
         let (one, other) = (value(&fake, arm, "kl"), value(&packed, arm, "kl"));
-        assert!(one > 0.0 && (one - other).abs() < 1e-4 * one, "{arm}: {one} {other}");
+        assert!(one > 0.0 && (one - other).abs() < 1e-4 * one + 1e-7, "{arm}: {one} {other}");
         assert_eq!(value(&fake, arm, "bpw_linear"), value(&packed, arm, "bpw_linear"));
         // Maps with sixteen outputs stay as they are.
         let share = value(&packed, arm, "quantized_share");

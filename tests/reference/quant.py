@@ -9,7 +9,8 @@ The file holds `codebooks`, values by name, and `matrices`, each with
   name, rows, cols; `weights`, row-major whole numbers to be divided by 1024; `inputs`, one calibration sequence, tokens x
   cols whole numbers, to be divided by 256 (both divisions are exact in f32)
   arms  arm, as suites write it; `codes`, two hexadecimal digits a weight, counted from `lowest`, a string for each row; `scales` and
-        `zeros`; `bits`, all of them; `sums`, of the dequantized values of each row
+        `zeros`; `bits`, all of them; `sums`, of the dequantized values of each row; of methods that round inputs too `outputs`, of
+        the first eight tokens of the inputs, token by token
 """
 
 import contextlib
@@ -37,6 +38,8 @@ def grid(w, bits, mode, scales="f16", clip=False):
     """Scale, zero, lowest and highest code of one group, in single precision throughout."""
     w = np.asarray(w, F)
     low, high = min(F(w.min()), F(0)), max(F(w.max()), F(0))
+    if mode == "asym_free":
+        low, high = F(w.min()), F(w.max())
     whole = spanning(low, high, bits, mode, scales)
     if not clip or low == high:
         return whole
@@ -54,6 +57,8 @@ def spanning(low, high, bits, mode, scales):
     last, q, most = F(2**bits - 1), F(2 ** (bits - 1) - 1), max(high, -low)
     if mode == "asym":
         s, z, bounds = (high - low) / last, None, (0, last)
+    elif mode == "asym_free":
+        s, z, bounds = max(high - low, F(1e-5)) / last, None, (0, last)
     elif mode == "gptq_sym":
         s, z, bounds = F(2) * (most / last), (last + F(1)) / F(2), (0, last)
     else:
@@ -63,7 +68,7 @@ def spanning(low, high, bits, mode, scales):
     elif scales == "f16":
         s = max(half(s), half(6e-8))
     if z is None:
-        z = np.clip(np.rint(-low / s), 0, last)
+        z = np.clip(-np.rint(low / s), 0, last)
     return F(s), F(z), F(bounds[0]), F(bounds[1])
 
 
@@ -86,8 +91,8 @@ def rtn(w, bits=4, group=128, mode="asym", clip=False, scales="f16"):
             values[r, at : at + group] = value(codes[r, at : at + group], g)
             s.append(g[0]), z.append(g[1])
     size = 16 if scales == "f16" else 32
-    total = w.size * bits + len(s) * (size + (bits if mode == "asym" else 0))
-    return codes, values, s, z if mode in ("asym", "gptq_sym") else [], total
+    total = w.size * bits + len(s) * (size + (bits if mode.startswith("asym") else 0))
+    return codes, values, s, z if mode in ("asym", "asym_free", "gptq_sym") else [], total
 
 
 # --- GPTQ, one column at a time with the whole inverse, as optimal brain quantization has it -----------------------------
@@ -246,6 +251,141 @@ def hqq(w, bits=4, group=64, compat="best"):
     return codes.reshape(w.shape), values.reshape(w.shape).astype(F), scale.reshape(-1), zero.reshape(-1), total
 
 
+# --- AWQ: ranges of one matrix, whose factors have nothing to go to ---------------------------------------------------
+
+def awq(w, x, bits=4, group=32, steps=20, shrink=0.5):
+    rows, cols = w.shape
+    cut = w.copy()
+    x = x.astype(np.float64)
+    for r in range(rows):
+        for at in range(0, cols, group):
+            part, seen = w[r, at : at + group], x[:, at : at + group]
+            best = np.inf
+            for i in range(int(shrink * steps)):
+                bound = F(np.abs(part).max()) * (F(1) - F(i) / F(steps))
+                now = np.clip(part, -bound, bound)
+                g = grid(now, bits, "asym_free")
+                error = value(code(now, g), g) - part
+                loss = ((seen @ error.astype(np.float64)) ** 2).sum()
+                if loss < best:
+                    best, cut[r, at : at + group] = loss, now
+    return rtn(cut, bits, group, "asym_free")
+
+
+# --- inputs rounded too ----------------------------------------------------------------------------------------------
+
+TOKENS = 8
+
+
+def round_inputs(x, scale, q):
+    factor = np.divide(F(1), scale, where=scale > 0, out=np.zeros_like(scale))
+    return np.clip(np.rint(x * factor), -q, q)
+
+
+def product(codes, scale, values):
+    return (codes * np.asarray(scale, np.float64)) @ np.asarray(values, np.float64).T
+
+
+def smoothquant(w, x, inputs="token", weights="channel"):
+    if weights == "channel":
+        codes, values, s, _, total = rtn(w, 8, -1, "sym", scales="f32")
+    else:
+        s = [np.abs(w).max() / F(127)]
+        codes = np.clip(np.rint(w / s[0]), -127, 127)
+        values, total = (codes * s[0]).astype(F), 8 * w.size + 32
+    some = x[:TOKENS]
+    if inputs == "token":
+        scale = np.abs(some).max(1, keepdims=True) / F(127)
+    elif inputs == "tensor":
+        scale = np.full((len(some), 1), np.abs(some).max() / F(127), F)
+    else:
+        scale, total = np.full((len(some), 1), np.abs(x).max() / F(127), F), total + 32
+    return codes, values, s, [], total, product(round_inputs(some, scale, 127), scale, values)
+
+
+def llm_int8(w, x, threshold=6.0, half_weights=False):
+    codes, values, s, _, total = rtn(w, 8, -1, "sym", scales="f32")
+    some = x[:TOKENS]
+    loud = np.abs(some) >= threshold if threshold > 0 else np.zeros(some.shape, bool)
+    columns = loud.any(0)
+    quiet = np.where(loud, F(0), some)
+    scale = np.abs(quiet).max(1, keepdims=True) / F(127)
+    rounded = round_inputs(quiet, scale, 127)
+    rounded[:, columns] = 0
+    outer = half(w) if half_weights else values
+    outputs = product(rounded, scale, values) + product(some[:, columns], 1.0, outer[:, columns])
+    return codes, values, s, [], total + (16 * w.size if half_weights else 0), outputs
+
+
+def middle(values, kind):
+    values = values.astype(np.float64)
+    if kind == "median":
+        return np.median(values)
+    if kind == "mean":
+        return values.mean()
+    low, high = np.quantile(values, [0.25, 0.75])
+    return high + 1.5 * (high - low)
+
+
+def split(x, k, threshold, last=False):
+    rest = np.abs(x) - F(k) * threshold
+    return np.copysign(np.maximum(rest, F(0)) if last else np.clip(rest, F(0), threshold), x)
+
+
+def flattenquant(w, x, beta=1.3, centre="median", max_expand=1.25, flatten_weights=True, criterion="kl_ratio", gamma=40.0,
+                 decibels=20.0, smooth=True):
+    rows, cols = w.shape
+    a, b = np.abs(x).max(0), np.abs(w).max(0)
+    s = np.maximum(np.power(a, F(0.5)) / np.power(np.maximum(b, F(1e-5)), F(0.5)), F(1e-5)) if smooth else np.ones(cols, F)
+    a, b = a / s, b * s
+    t = min(F(beta * middle(a, centre)), a.max())
+    u = min(F(beta * middle(b, centre)), b.max()) if flatten_weights else b.max()
+    while True:
+        of_x, of_w = (np.where(v <= m, 1, np.ceil(v / m)).astype(int) for v, m in ((a, t), (b, u)))
+        if (of_x * of_w).sum() <= max(int(max_expand * cols), cols):
+            break
+        t, u = min(F(t * F(1.1)), a.max()), min(F(u * F(1.1)), b.max())
+    pairs = [(j, 0, 0) for j in range(cols)]
+    pairs += [(j, k, l) for j in range(cols) for k in range(of_x[j]) for l in range(of_w[j]) if (k, l) != (0, 0)]
+    width = -(-len(pairs) // 32) * 32
+
+    def in_bits(bits, tokens):
+        q = F(2 ** (bits - 1) - 1)
+        x_scale, w_scale = t / q, u / q
+        whole_x = np.rint(tokens * (F(1) / (s * x_scale)))
+        whole_w = np.rint(w * s / w_scale)
+        cx, cw = np.zeros((len(tokens), width), F), np.zeros((rows, width), F)
+        for at, (j, k, l) in enumerate(pairs):
+            cx[:, at], cw[:, at] = split(whole_x[:, j], k, q), split(whole_w[:, j], l, q)
+        return cw, w_scale, product(cx, x_scale, cw * np.float64(w_scale))
+
+    exact = x.astype(np.float64) @ w.astype(np.float64).T
+
+    def change(bits):
+        after = in_bits(bits, x)[2]
+        low, high = exact.min(), exact.max()
+        counts = [np.bincount(np.clip((y - low) / (high - low) * 2048, 0, 2047).astype(int).ravel(), minlength=2048)
+                  for y in (exact, after)]
+        p, q = (c / exact.size + 1e-10 for c in counts)
+        squared = ((exact - after) ** 2).mean()
+        return (p * np.log(p / q)).sum(), squared, 10 * np.log10((exact**2).mean() / squared)
+
+    if criterion.startswith("all"):
+        bits = int(criterion[3:])
+    else:
+        four, eight = change(4), change(8)
+        place = {"kl_ratio": 0, "mse_ratio": 1}.get(criterion)
+        allowed = four[2] >= decibels if place is None else four[place] <= gamma * eight[place]
+        bits = 4 if allowed else 8
+    codes, w_scale, outputs = in_bits(bits, x[:TOKENS])
+    values = np.zeros(w.shape, F)
+    for at, (j, k, _) in enumerate(pairs):
+        if k == 0:
+            values[:, j] += codes[:, at] * w_scale / s[j]
+    total = bits * rows * width + 32 * (2 + (cols if smooth else 0)) + 32 * (len(pairs) - cols)
+    return codes, values, [w_scale], [], total, outputs
+
+
 # --- the file -----------------------------------------------------------------------------------------------------
 
 def matrix(name, rows, cols, seed, shape):
@@ -295,6 +435,23 @@ def arms(group):
         yield f"hqq(bits={bits}, group={group}, compat=legacy)", lambda w, x, b=bits: hqq(w, b, group, "legacy")
 
 
+    yield f"awq(group={group})", lambda w, x: awq(w, x, 4, group)
+    yield f"awq(bits=3, group={group}, steps=10, max_shrink=0.7)", lambda w, x: awq(w, x, 3, group, 10, 0.7)
+    yield f"rtn(bits=3, group={group}, mode=asym_free)", lambda w, x: rtn(w, 3, group, "asym_free")
+    for inputs in ("token", "tensor", "static"):
+        yield f"smoothquant(inputs={inputs})", lambda w, x, i=inputs: smoothquant(w, x, i)
+    yield "smoothquant(weights=tensor)", lambda w, x: smoothquant(w, x, weights="tensor")
+    yield "llm-int8", lambda w, x: llm_int8(w, x)
+    yield "llm-int8(threshold=3, outlier_weight=fp16)", lambda w, x: llm_int8(w, x, 3.0, True)
+    yield "llm-int8(threshold=0)", lambda w, x: llm_int8(w, x, 0.0)
+    yield "flattenquant", lambda w, x: flattenquant(w, x)
+    yield "flattenquant(criterion=all4)", lambda w, x: flattenquant(w, x, criterion="all4")
+    yield ("flattenquant(criterion=mse_ratio, gamma=100, centre=mean, flatten_weights=false)",
+           lambda w, x: flattenquant(w, x, criterion="mse_ratio", gamma=100.0, centre="mean", flatten_weights=False))
+    yield ("flattenquant(criterion=sqnr_db, decibels=15, centre=fence, smooth=false, beta=0.7, max_expand=2)",
+           lambda w, x: flattenquant(w, x, 0.7, "fence", 2.0, criterion="sqnr_db", decibels=15.0, smooth=False))
+
+
 def numbers(values, digits=8):
     return [float(f"{float(v):.{digits}g}") for v in values]
 
@@ -312,13 +469,14 @@ def build():
         x = (made["inputs"] / INPUT_SCALE).astype(F)
         cases = []
         for arm, run in arms(group):
-            codes, values, scales, zeros, bits = run(w, x)
+            codes, values, scales, zeros, bits, *outputs = run(w, x)
             lowest = min(0, int(np.min(codes)))
             cases.append({
                 "arm": arm, "bits": int(bits),
                 "lowest": lowest, "codes": ["".join(f"{int(c) - lowest:02x}" for c in row) for row in codes],
                 "scales": numbers(scales), "zeros": numbers(zeros),
                 "sums": numbers(np.asarray(values, np.float64).sum(1)),
+                **({"outputs": numbers(outputs[0].ravel(), 7)} if outputs else {}),
             })
         made["weights"] = made["weights"].reshape(-1).tolist()
         made["inputs"] = made["inputs"].reshape(-1).tolist()

@@ -215,15 +215,43 @@ impl PackedMatrix {
         out.par_chunks_mut(self.cols).enumerate().for_each(|(row, out)| {
             for (col, value) in out.iter_mut().enumerate() {
                 let (code, place) = (codes[row * self.cols + col], row * groups + col / self.group);
-                let level = match &self.decoding {
-                    Decoding::Zero(zero) => f32::from(code) - zero,
-                    Decoding::Zeros(_) => f32::from(code) - zeros.as_ref().map_or(0.0, |zeros| zeros[place]),
-                    Decoding::Table(table) => table[usize::from(code)],
-                };
-                *value = level * scales[place];
+                *value = self.level(code, zeros.as_ref().map(|zeros| zeros[place])) * scales[place];
             }
         });
         out
+    }
+
+    /// What some columns stand for, `(rows, columns)`.
+    ///
+    /// # Panics
+    /// When there is no such column.
+    pub fn columns(&self, columns: &[usize]) -> Vec<f32> {
+        let (lines, groups, scales) = (self.cols / self.per_line(), self.groups(), self.scales.to_f32());
+        let zeros = match &self.decoding {
+            Decoding::Zeros(zeros) => zeros.to_f32(),
+            _ => Vec::new(),
+        };
+        let mut out = vec![0.0; self.rows * columns.len()];
+        for (row, out) in out.chunks_exact_mut(columns.len().max(1)).enumerate() {
+            let block = &self.codes[row / WIDTH * lines..][..lines];
+            for (value, &column) in out.iter_mut().zip(columns) {
+                let place = column % self.per_line();
+                let byte = block[column / self.per_line()].0[row % WIDTH * 4 + place % 4];
+                let code = byte >> (4 * (place / 4)) & self.bits.largest();
+                let at = (row / WIDTH * groups + column / self.group) * WIDTH + row % WIDTH;
+                *value = scales[at] * self.level(code, zeros.get(at).copied());
+            }
+        }
+        out
+    }
+
+    /// What a code stands for before the scale.
+    fn level(&self, code: u8, zero: Option<f32>) -> f32 {
+        match &self.decoding {
+            Decoding::Zero(zero) => f32::from(code) - zero,
+            Decoding::Zeros(_) => f32::from(code) - zero.unwrap_or(0.0),
+            Decoding::Table(table) => table[usize::from(code)],
+        }
     }
 
     pub(crate) fn groups(&self) -> usize {

@@ -5,9 +5,10 @@ use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::QuantError;
-use super::grid::{Grid, GridRule};
-use crate::prune::Site;
+use super::grid::{Grid, GridRule, Mode, ScaleType};
 use crate::prune::factor::Factor;
+use crate::prune::{PruneError, Site};
+use crate::statistics::LinearStatistics;
 
 /// Rows that one task handles; fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 96;
@@ -138,10 +139,29 @@ fn sweep_rows(
     Ok(())
 }
 
+/// Symmetric codes of a matrix with one scale for all of it, rounded column by column, and the scale.
+///
+/// # Errors
+/// [`QuantError`] where the Hessian of the inputs cannot be factored or the scale is not finite.
+pub(crate) fn round_with_feedback(
+    site: &Site,
+    weight: &[f32],
+    statistics: &LinearStatistics,
+    damp: f64,
+    bits: u32,
+) -> Result<(Vec<i8>, f32), QuantError> {
+    let failed = |source| PruneError::Factor { site: site.name.to_owned(), source };
+    let factor = statistics.inverse_factor(damp).map_err(failed)?;
+    let rule = GridRule { bits, mode: Mode::Sym, scales: ScaleType::F32, mse_clip: false };
+    let grid = rule.fit(site, weight)?;
+    let mut wide: Vec<f64> = weight.iter().map(|&weight| f64::from(weight)).collect();
+    let found = feedback_sweep(site, &mut wide, &factor, Grids::Given(&vec![grid; weight.len()]), 128)?;
+    Ok((found.codes.iter().map(|&code| code as i8).collect(), grid.scale))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::grid::{Mode, ScaleType};
     use super::*;
     use crate::prune::factor::hinv_upper;
 

@@ -46,8 +46,10 @@ fn codes_scales_and_values_are_those_of_the_references() {
         let size = |key: &str| usize::try_from(matrix[key].as_u64().unwrap()).unwrap();
         let (rows, cols) = (size("rows"), size("cols"));
         let weight = scaled(&matrix["weights"], &golden["weight_scale"]);
-        let mut statistics = LinearStatistics::new(cols, Needs::COLUMN_NORMS.union(Needs::SECOND_MOMENT));
-        statistics.add(&scaled(&matrix["inputs"], &golden["input_scale"])).unwrap();
+        let needs = Needs::SECOND_MOMENT.union(Needs::MAGNITUDES).union(Needs::SAMPLES);
+        let mut statistics = LinearStatistics::new(cols, needs);
+        let inputs = scaled(&matrix["inputs"], &golden["input_scale"]);
+        statistics.add(&inputs).unwrap();
         let site = Site { name: matrix["name"].as_str().unwrap(), layer: 0, rows, cols };
         for case in matrix["arms"].as_array().unwrap() {
             let arm: Arm = case["arm"].as_str().unwrap().parse().unwrap();
@@ -67,12 +69,26 @@ fn codes_scales_and_values_are_those_of_the_references() {
             let sums = found.values.chunks(cols).map(|row| wide(row).iter().sum::<f64>());
             assert!(apart(sums, &numbers(&case["sums"])) < 2e-5, "{label}");
             assert_eq!(Some(found.bits.total()), case["bits"].as_u64(), "{label}");
+            if let Some(expected) = case.get("outputs").map(numbers) {
+                let m = expected.len() / rows;
+                let operators = found.operators.unwrap();
+                let most = expected.iter().fold(0.0_f64, |most, y| most.max(y.abs()));
+                for operator in [operators.fake(), operators.packed().unwrap()] {
+                    let mut outputs = vec![0.0; expected.len()];
+                    operator.multiply(&inputs[..m * cols], m, &mut outputs);
+                    let apart =
+                        outputs.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+                    assert!(apart < 2e-6 * most, "{label}: {apart} of {most}");
+                }
+            }
             checked.insert(arm.id);
         }
     }
-    // The block formats are compared byte by byte, in `ggml/golden_tests.rs` and `block_tests.rs`.
+    // The block formats are compared byte by byte, in `ggml/golden_tests.rs` and `block_tests.rs`; the signs of turns are drawn, so
+    // they are held to what turns keep, in `hadamard.rs`.
     let elsewhere = [
-        "none", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "mxfp4", "nvfp4", "fp8",
+        "none", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "mxfp4", "nvfp4",
+        "fp8", "rht",
     ];
     for spec in methods().iter().filter(|spec| spec.axis == Axis::Quant && !elsewhere.contains(&spec.id)) {
         assert!(checked.contains(spec.id), "{} has no golden", spec.id);

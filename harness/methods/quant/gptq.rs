@@ -71,6 +71,14 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
     Ok(Method::Quantizer(Box::new(Gptq::of(arm)?)))
 }
 
+fn check_bits(bits: usize) -> Result<(), ParameterError> {
+    if [2, 3, 4, 8].contains(&bits) {
+        Ok(())
+    } else {
+        Err(ParameterError::Together(format!("`bits = {bits}` is none of 2, 3, 4, 8")))
+    }
+}
+
 /// The method as it is set.
 pub(crate) struct Gptq {
     rule: GridRule,
@@ -85,11 +93,15 @@ impl Gptq {
     pub(crate) fn of(arm: &Arm) -> Result<Self, ParameterError> {
         let Settings { bits, group, damp, act_order, static_groups, mode, mse_clip, scales, block } =
             Settings::resolve(arm)?;
-        if ![2, 3, 4, 8].contains(&bits) {
-            return Err(ParameterError::Together(format!("`bits = {bits}` is none of 2, 3, 4, 8")));
-        }
+        check_bits(bits)?;
         let rule = GridRule { bits: width(bits)?, mode, scales, mse_clip };
         Ok(Self { rule, group: group_of(group)?, damp, act_order, static_groups, block })
+    }
+
+    /// In the order of the columns, with grids of the weights as they then are.
+    pub(crate) fn with(rule: GridRule, group: Option<usize>, damp: f64) -> Result<Self, ParameterError> {
+        check_bits(rule.bits as usize)?;
+        Ok(Self { rule, group, damp, act_order: false, static_groups: false, block: 128 })
     }
 
     /// The grids of the weights as they are, one a group.

@@ -2,8 +2,10 @@
 
 use half::f16;
 use harness_core::ParameterError;
+use rayon::prelude::*;
 
-use super::{Bits, QuantError};
+use super::packing::Packing;
+use super::{Bits, QuantError, Quantized, check_groups};
 use crate::prune::Site;
 
 harness_core::choice! {
@@ -11,6 +13,8 @@ harness_core::choice! {
     pub enum Mode {
         /// From the least to the greatest weight, zero included; the zero point is a whole number of `bits` bits.
         Asym = "asym",
+        /// As `asym`, over a range of 1e-5 at least, but zero need not lie in it: the grid of AWQ.
+        AsymFree = "asym_free",
         /// Codes of −q to q with `q = 2^(bits − 1) − 1`, the largest magnitude at q.
         Sym = "sym",
         /// As `sym` with the code −q − 1 as well.
@@ -74,6 +78,9 @@ pub fn width(bits: usize) -> Result<u32, ParameterError> {
     }
 }
 
+/// The least range of [`Mode::AsymFree`].
+const LEAST_RANGE: f32 = 1e-5;
+
 /// How the grid of a group is found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GridRule {
@@ -113,7 +120,7 @@ impl Grid {
 impl GridRule {
     /// Bits of the zero point of one group.
     pub fn zero_bits(self) -> u64 {
-        if self.mode == Mode::Asym { u64::from(self.bits) } else { 0 }
+        if matches!(self.mode, Mode::Asym | Mode::AsymFree) { u64::from(self.bits) } else { 0 }
     }
 
     /// Bits of so many weights in so many groups.
@@ -129,7 +136,7 @@ impl GridRule {
 
     /// Whether codes are numbered from a zero point.
     pub fn has_zeros(self) -> bool {
-        matches!(self.mode, Mode::Asym | Mode::GptqSym)
+        matches!(self.mode, Mode::Asym | Mode::AsymFree | Mode::GptqSym)
     }
 
     /// The grid of a group of finite weights.
@@ -137,8 +144,9 @@ impl GridRule {
     /// # Errors
     /// [`QuantError::Scale`] when the scale is more than its type holds.
     pub fn fit(self, site: &Site, weights: &[f32]) -> Result<Grid, QuantError> {
-        let low = weights.iter().fold(0.0_f32, |least, &weight| least.min(weight));
-        let high = weights.iter().fold(0.0_f32, |most, &weight| most.max(weight));
+        let start = if self.mode == Mode::AsymFree { weights.first().copied().unwrap_or(0.0) } else { 0.0 };
+        let low = weights.iter().fold(start, |least, &weight| least.min(weight));
+        let high = weights.iter().fold(start, |most, &weight| most.max(weight));
         let whole = self.spanning(low, high);
         if !whole.scale.is_finite() {
             let (site, largest) = (site.name.to_owned(), high.max(-low));
@@ -160,22 +168,57 @@ impl GridRule {
         Ok(best.1)
     }
 
-    /// The grid of the range from `low ≤ 0` to `high ≥ 0`.
+    /// The grid of the range from `low` to `high`, with zero in it unless the mode is [`Mode::AsymFree`].
     fn spanning(self, low: f32, high: f32) -> Grid {
         let last = ((1u32 << self.bits) - 1) as f32;
         let half = ((1u32 << (self.bits - 1)) - 1) as f32;
         let most = high.max(-low);
         let (span, zero, least, greatest) = match self.mode {
             Mode::Asym => ((high - low) / last, 0.0, 0.0, last),
+            Mode::AsymFree => ((high - low).max(LEAST_RANGE) / last, 0.0, 0.0, last),
             Mode::Sym => (most / half, 0.0, -half, half),
             Mode::SymFull => (most / half, 0.0, -half - 1.0, half),
             Mode::GptqSym => (2.0 * (most / last), f32::midpoint(last, 1.0), 0.0, last),
         };
         // A group of zeros: any scale will do, one is readable.
         let scale = if most == 0.0 { 1.0 } else { self.scales.stored(span) };
-        let zero = if self.mode == Mode::Asym { (-low / scale).round_ties_even().clamp(0.0, last) } else { zero };
+        let zero = match self.mode {
+            Mode::Asym => (-low / scale).round_ties_even().clamp(0.0, last),
+            Mode::AsymFree => (-(low / scale).round_ties_even()).clamp(0.0, last),
+            _ => zero,
+        };
         Grid { scale, zero, low: least, high: greatest }
     }
+}
+
+/// Rounds every weight to the nearest value of its group's grid.
+///
+/// # Errors
+/// [`QuantError::Input`], [`QuantError::Group`], [`QuantError::Scale`].
+pub fn rtn_groups(site: &Site, weight: &[f32], rule: GridRule, group: usize) -> Result<Quantized, QuantError> {
+    check_groups(site, weight, group)?;
+    let grids = weight.par_chunks(group).map(|group| rule.fit(site, group)).collect::<Result<Vec<_>, _>>()?;
+    let mut codes = vec![0; weight.len()];
+    let mut values = vec![0.0; weight.len()];
+    codes.par_chunks_mut(group).zip(values.par_chunks_mut(group)).zip(weight.par_chunks(group)).zip(&grids).for_each(
+        |(((codes, values), weight), grid)| {
+            for ((code, value), &weight) in codes.iter_mut().zip(values).zip(weight) {
+                let found = grid.code(weight);
+                *code = found as i16;
+                *value = grid.value(found);
+            }
+        },
+    );
+    Ok(Quantized {
+        values,
+        codes,
+        scales: grids.iter().map(|grid| grid.scale).collect(),
+        zeros: if rule.has_zeros() { grids.iter().map(|grid| grid.zero).collect() } else { Vec::new() },
+        bits: rule.bits(weight.len(), grids.len()),
+        fallback: None,
+        packing: Some(Packing::even(rule.bits, group)),
+        operators: None,
+    })
 }
 
 #[cfg(test)]

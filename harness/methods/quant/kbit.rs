@@ -8,15 +8,17 @@
 //!
 //! # Difference from the reference
 //! Constants are rounded to half precision before the codes are found, not only billed as 16 bits; so is the quantile
-//! codebook, with `16 · 2^k` bits a matrix. Proxy quantization, which keeps inputs in 16 bits by the weights of another
-//! matrix, is not in it.
+//! codebook, with `16 · 2^k` bits a matrix. With `proxy = p` the share `p` of the inputs whose makers' weights are spread most
+//! (rows of the values, of gate or up, of the output or down map before, columns of the embedding before the first block, which
+//! the paper leaves open) keep their columns of weights in half precision; those do not count for the blocks' constants.
 
+use half::f16;
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
 use crate::quant::blockwise::{Blockwise, Center, Constants};
 use crate::quant::codebook::{Codebook, dynamic, floats, integers, quantiles};
 use crate::quant::{QuantError, Quantized, Quantizer};
-use crate::prune::{Site, check_weight};
+use crate::prune::{Needs, Site, check_weight};
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
 
@@ -62,6 +64,8 @@ harness_core::parameters! {
         block: usize = 64, Domain::closed(16.0, 4096.0);
         /// What is taken from the weights before they are divided.
         center: Center = Center::Off;
+        /// The share of inputs whose weights stay in half precision.
+        proxy: f64 = 0.0, Domain::closed(0.0, 0.25);
     }
 }
 
@@ -85,7 +89,7 @@ pub fn spec() -> MethodSpec {
 /// # Errors
 /// A parameter that does not fit.
 pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
-    let Settings { bits, dtype, exponent, bias, block, center } = Settings::resolve(arm)?;
+    let Settings { bits, dtype, exponent, bias, block, center, proxy } = Settings::resolve(arm)?;
     if exponent.is_some() && dtype != DataType::Float {
         return Err(ParameterError::Together("`exponent` is of `dtype = float` only".to_owned()));
     }
@@ -102,7 +106,8 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
         DataType::Dynamic => Some(dynamic(bits)),
         DataType::Quantile => None,
     };
-    Ok(Method::Quantizer(Box::new(KBit { bits, book, rule: Blockwise { block, constants: Constants::F16, center } })))
+    let rule = Blockwise { block, constants: Constants::F16, center };
+    Ok(Method::Quantizer(Box::new(KBit { bits, book, rule, proxy })))
 }
 
 struct KBit {
@@ -110,19 +115,60 @@ struct KBit {
     /// `None` for quantiles, which are those of each matrix.
     book: Option<Codebook>,
     rule: Blockwise,
+    proxy: f64,
 }
 
-impl Quantizer for KBit {
-    fn quantize(&self, site: &Site, weight: &[f32], _: Option<&LinearStatistics>) -> Result<Quantized, QuantError> {
+impl KBit {
+    fn rounded(&self, site: &Site, weight: &[f32]) -> Result<Quantized, QuantError> {
         if let Some(book) = &self.book {
             return self.rule.quantize(site, weight, book, self.bits, 0);
         }
-        check_weight(site, weight)?;
         if weight.len() < LEAST_WEIGHTS {
             let (site, found, least) = (site.name.to_owned(), weight.len(), LEAST_WEIGHTS);
             return Err(QuantError::TooFew { site, found, what: "a codebook of quantiles", least });
         }
         let book = quantiles(self.bits, weight);
         self.rule.quantize(site, weight, &book, self.bits, 16 << self.bits)
+    }
+}
+
+impl Quantizer for KBit {
+    fn needs(&self) -> Needs {
+        if self.proxy > 0.0 { Needs::PRODUCERS } else { Needs::NOTHING }
+    }
+
+    fn quantize(
+        &self,
+        site: &Site,
+        weight: &[f32],
+        statistics: Option<&LinearStatistics>,
+    ) -> Result<Quantized, QuantError> {
+        check_weight(site, weight)?;
+        let count = (self.proxy * site.cols as f64).round() as usize;
+        if count == 0 {
+            return self.rounded(site, weight);
+        }
+        let spread = statistics.and_then(LinearStatistics::producer_spread);
+        let spread = spread.ok_or_else(|| QuantError::NoProducers { site: site.name.to_owned() })?;
+        let mut kept: Vec<usize> = (0..site.cols).collect();
+        kept.sort_by(|&a, &b| spread[b].total_cmp(&spread[a]));
+        kept.truncate(count);
+        let mut rest = weight.to_vec();
+        for row in rest.chunks_exact_mut(site.cols) {
+            for &column in &kept {
+                row[column] = 0.0;
+            }
+        }
+        let mut found = self.rounded(site, &rest)?;
+        for (values, weight) in found.values.chunks_exact_mut(site.cols).zip(weight.chunks_exact(site.cols)) {
+            for &column in &kept {
+                values[column] = f16::from_f32(weight[column]).to_f32();
+            }
+        }
+        found.bits.codes += (16 - u64::from(self.bits)) * (count * site.rows) as u64;
+        found.bits.indices = count as u64 * u64::from(usize::BITS - (site.cols - 1).leading_zeros());
+        // Two formats in one row have no kernel.
+        found.packing = None;
+        Ok(found)
     }
 }

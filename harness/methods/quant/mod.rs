@@ -1,15 +1,22 @@
 //! What quantizers of weights share: the trait, what a quantized matrix is, what it takes, and errors.
 
+pub(crate) mod activation_aware;
 pub mod blockwise;
 pub mod codebook;
 pub mod feedback;
+pub(crate) mod flatten;
 pub mod ggml;
 pub mod grid;
+pub mod hadamard;
 pub mod half_quadratic;
 pub mod lookup;
 pub mod operator;
+pub(crate) mod outliers;
+pub(crate) mod output_change;
 pub mod packing;
+pub(crate) mod rounded;
 pub mod small_float;
+pub mod turned;
 
 #[cfg(test)]
 mod block_tests;
@@ -22,6 +29,7 @@ use std::sync::Arc;
 
 use harness_core::ParameterError;
 
+pub use self::grid::rtn_groups;
 use self::operator::Operators;
 use crate::block::{CalibratedBlock, Fold};
 use crate::prune::{Needs, PruneError, Site, check_statistics, check_weight};
@@ -130,6 +138,24 @@ pub enum QuantError {
         column: usize,
         /// What is wrong with it.
         source: ggml::BlockError,
+    },
+    /// What makes the inputs of a matrix is not known.
+    #[error(
+        "{site}: `proxy` chooses inputs by the weights before them, which are not known for a matrix alone; apply it to a model"
+    )]
+    NoProducers {
+        /// Tensor.
+        site: String,
+    },
+    /// A number of channels for which no Hadamard matrix is known.
+    #[error(
+        "{site}: no Hadamard matrix of order {order} is known here; it has to be 2^p times 1, or times q + 1 or 2 (q + 1) of a prime q"
+    )]
+    NoHadamard {
+        /// Tensor.
+        site: String,
+        /// Inputs or outputs.
+        order: usize,
     },
     /// Codes that no kernel multiplies.
     #[error("{site}: {why}; set `exec = \"fake\"` to measure the quality alone")]

@@ -39,4 +39,7 @@ pub trait Operators: Debug + Send + Sync {
 
     /// Bits of both operands of the integer products; `None` where inputs stay floating.
     fn integer_bits(&self) -> Option<u32>;
+
+    /// Products of a weight and an input for each token.
+    fn products(&self) -> u64;
 }

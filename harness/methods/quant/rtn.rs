@@ -1,8 +1,8 @@
 //! Rounding to the nearest value of an even grid, group by group.
 //!
 //! Every group of a row has its own scale (and zero point): `code = clamp(rne(w / scale) + zero)`, `ŵ = scale · (code −
-//! zero)`, with `rne` rounding ties to even. The four conventions of `mode` are those in use: that of GPTQ and AWQ with
-//! zero forced into the range, that of SmoothQuant, its variant with one code more, and what GPTQ calls symmetric.
+//! zero)`, with `rne` rounding ties to even. The conventions of `mode` are those in use: that of GPTQ with zero forced
+//! into the range and that of AWQ without, that of SmoothQuant, its variant with one code more, and what GPTQ calls symmetric.
 //!
 //! # Difference from the reference
 //! Scales are stored in half precision unless `scales = f32`, and codes are those of the stored scale; the published
@@ -10,11 +10,9 @@
 //! largest magnitude also where no weight is negative, where the published code cuts it in half.
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
-use rayon::prelude::*;
 
-use crate::quant::packing::Packing;
 use crate::quant::grid::{GridRule, Mode, ScaleType, width};
-use crate::quant::{QuantError, Quantized, Quantizer, check_groups, group_of};
+use crate::quant::{QuantError, Quantized, Quantizer, group_of, rtn_groups};
 use crate::prune::Site;
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
@@ -67,29 +65,6 @@ struct Rtn {
 
 impl Quantizer for Rtn {
     fn quantize(&self, site: &Site, weight: &[f32], _: Option<&LinearStatistics>) -> Result<Quantized, QuantError> {
-        let group = self.group.unwrap_or(site.cols);
-        check_groups(site, weight, group)?;
-        let grids = weight.par_chunks(group).map(|group| self.rule.fit(site, group)).collect::<Result<Vec<_>, _>>()?;
-        let mut codes = vec![0; weight.len()];
-        let mut values = vec![0.0; weight.len()];
-        codes.par_chunks_mut(group).zip(values.par_chunks_mut(group)).zip(weight.par_chunks(group)).zip(&grids).for_each(
-            |(((codes, values), weight), grid)| {
-                for ((code, value), &weight) in codes.iter_mut().zip(values).zip(weight) {
-                    let found = grid.code(weight);
-                    *code = found as i16;
-                    *value = grid.value(found);
-                }
-            },
-        );
-        Ok(Quantized {
-            values,
-            codes,
-            scales: grids.iter().map(|grid| grid.scale).collect(),
-            zeros: if self.rule.has_zeros() { grids.iter().map(|grid| grid.zero).collect() } else { Vec::new() },
-            bits: self.rule.bits(weight.len(), grids.len()),
-            fallback: None,
-            packing: Some(Packing::even(self.rule.bits, group)),
-            operators: None,
-        })
+        rtn_groups(site, weight, self.rule, self.group.unwrap_or(site.cols))
     }
 }

@@ -145,3 +145,17 @@ fn what_cannot_be_packed_says_why() {
     let error = PackedLinear::new(&table, Some(&[0.0]), Activations::Full).unwrap_err();
     assert_eq!(error.to_string(), "1 biases given where the shape needs 2");
 }
+
+#[test]
+fn columns_are_those_of_the_whole_matrix() {
+    for bits in [Bits::Four, Bits::Eight] {
+        for kind in KINDS.into_iter().filter(|kind| bits == Bits::Four || *kind != Kind::Table) {
+            let matrix = source(35, 96, 32, bits, kind, 4).matrix;
+            let whole = matrix.dequantise();
+            let some = [95, 0, 33, 7];
+            let expected: Vec<f32> = whole.chunks(96).flat_map(|row| some.map(|column| row[column])).collect();
+            assert_eq!(matrix.columns(&some), expected, "{bits:?} {kind:?}");
+            assert!(matrix.columns(&[]).is_empty());
+        }
+    }
+}
