@@ -26,6 +26,7 @@ use crate::terminal::Progress;
 #[command(after_help = "\
 The model is walked block by block: its files stay mapped, and one block's changed weights are held at a time, so a
 folder larger than memory passes through. (The quantised blocks of a GGUF file are dequantised to f32 when it is opened.)
+Methods that round inputs as well (smoothquant, llm-int8, flattenquant, rht) leave only their weights in a checkpoint.
 The folder --out appears when it is complete.
 
 Examples:

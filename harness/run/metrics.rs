@@ -139,6 +139,12 @@ fn of_language_models() -> Vec<Metric> {
                 ..BASE
             },
             observe: |spec, seen| {
+                if seen.taken.as_ref().is_some_and(|taken| taken.folded) {
+                    return absent(
+                        spec,
+                        "factors were moved into the weights, which are no longer those of the dense model",
+                    );
+                }
                 let pair = |layer: &LayerFootprint| (layer.change, layer.norm);
                 by_layer(seen, counted(spec, seen, Footprint::weight_error), pair)
             },

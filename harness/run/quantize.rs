@@ -94,6 +94,8 @@ pub struct Taken {
     pub head: Option<HeadTaken>,
     /// Matrices that stayed as they are, by name.
     pub kept: Vec<String>,
+    /// Whether factors were moved between layers before.
+    pub folded: bool,
     /// Products of a weight and an input for each token.
     pub products: u64,
     /// Those of them that are of integers, by the bits of both, where the method says so.
@@ -156,7 +158,9 @@ impl Pruner for Quantizing<'_> {
     }
 
     fn folds(&self, block: &dyn CalibratedBlock) -> Result<Vec<Fold>, PruneError> {
-        self.quantizer.folds(block).map_err(|error| PruneError::Refused(error.to_string()))
+        let folds = self.quantizer.folds(block).map_err(|error| PruneError::Refused(error.to_string()))?;
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).folded |= !folds.is_empty();
+        Ok(folds)
     }
 
     fn prune(

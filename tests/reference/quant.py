@@ -332,7 +332,7 @@ def split(x, k, threshold, last=False):
     return np.copysign(np.maximum(rest, F(0)) if last else np.clip(rest, F(0), threshold), x)
 
 
-def flattenquant(w, x, beta=1.3, centre="median", max_expand=1.25, flatten_weights=True, criterion="kl_ratio", gamma=40.0,
+def flattenquant(w, x, beta=1.3, centre="median", max_expand=1.25, flatten_weights=True, criterion="kl_ratio", gamma=250.0,
                  decibels=20.0, smooth=True):
     rows, cols = w.shape
     a, b = np.abs(x).max(0), np.abs(w).max(0)

@@ -45,7 +45,7 @@ harness_core::parameters! {
         /// How the bits of a matrix are decided.
         criterion: Criterion = Criterion::KlRatio;
         /// With `kl_ratio` and `mse_ratio`: how many times the change of eight bits the change of four may be.
-        gamma: f64 = 40.0, Domain::closed(1.0, 1e9);
+        gamma: f64 = 250.0, Domain::closed(1.0, 1e9);
         /// With `sqnr_db`: the least ratio of outputs to their change in decibels that four bits must reach.
         decibels: f64 = 20.0, Domain::closed(-20.0, 100.0);
         /// The threshold as a multiple of the middle.
