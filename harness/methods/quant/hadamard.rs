@@ -1,6 +1,5 @@
 //! Turns by Hadamard matrices: every output is a sum of all inputs with signs, over the root of their number.
 
-use std::iter::Sum;
 use std::ops::{Add, Mul, MulAssign, Sub};
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use rayon::prelude::*;
 
 /// A floating type.
 pub trait Number:
-    Copy + Send + From<f32> + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + MulAssign + Sum
+    Copy + Send + From<f32> + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + MulAssign
 {
     /// One over the root of a number.
     fn root(number: usize) -> Self;
@@ -32,8 +31,8 @@ pub struct Turn {
     order: usize,
     /// The order of the small matrix, 1 where the order is a power of two.
     small: usize,
-    /// `(small, small)` of ±1.
-    matrix: Arc<[f32]>,
+    /// `(small, small)` of ±1, and its transpose.
+    matrices: [Arc<[f32]>; 2],
     /// ±1 for each input.
     signs: Arc<[f32]>,
 }
@@ -48,7 +47,8 @@ impl Turn {
         let mut small = (0..=order.trailing_zeros()).rev().map(|p| order >> p);
         let (small, matrix) = small.find_map(|small| Some((small, hadamard(small)?)))?;
         let signs = (0..order).map(|_| if sign() { -1.0 } else { 1.0 }).collect();
-        Some(Self { order, small, matrix: matrix.into(), signs })
+        let transposed = (0..small * small).map(|at| matrix[at % small * small + at / small]).collect();
+        Some(Self { order, small, matrices: [matrix.into(), transposed], signs })
     }
 
     /// Numbers that are turned together.
@@ -105,11 +105,13 @@ impl Turn {
     fn multiply<T: Number>(&self, row: &mut [T], transposed: bool) {
         let small = self.small;
         if small > 1 {
+            // Row j of the other one holds what input j adds to each output.
+            let columns = &self.matrices[usize::from(!transposed)];
             let mut turned = vec![T::from(0.0); small];
             for block in row.chunks_exact_mut(small) {
-                for (i, out) in turned.iter_mut().enumerate() {
-                    let entry = |j: usize| self.matrix[if transposed { j * small + i } else { i * small + j }];
-                    *out = block.iter().enumerate().map(|(j, &x)| T::from(entry(j)) * x).sum();
+                turned.fill(T::from(0.0));
+                for (&x, column) in block.iter().zip(columns.chunks_exact(small)) {
+                    turned.iter_mut().zip(column).for_each(|(out, &entry)| *out = *out + T::from(entry) * x);
                 }
                 block.copy_from_slice(&turned);
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use harness_kernels::packed::{
-    Activations, Bits, Bytes, Meaning, PackedLinear, PackedMatrix, Quantized, packed_linear_rounded,
+    Activations, Bits, Bytes, Meaning, PackedLinear, PackedMatrix, Quantized, packed_linear, packed_linear_rounded,
 };
 use harness_kernels::{MatrixRef, matmul_nt};
 use rayon::prelude::*;
@@ -148,8 +148,13 @@ fn round_row(x: &[f32], scale: f32, largest: f32, codes: &mut [i8]) -> u64 {
 /// Multiplies codes of inputs with packed codes of weights.
 pub(crate) fn multiply_packed(matrix: &PackedMatrix, codes: Vec<i8>, scales: Vec<f32>, m: usize, out: &mut [f32]) {
     let bytes = Bytes::of_codes(codes, scales, m, matrix.cols(), matrix.group());
+    packed_linear_rounded(&bytes, m, &[integer_part(matrix)], &mut [out]);
+}
+
+/// A matrix that meets rounded inputs.
+fn integer_part(matrix: &PackedMatrix) -> PackedLinear<'_> {
     match PackedLinear::new(matrix, None, Activations::Int8) {
-        Ok(part) => packed_linear_rounded(&bytes, m, &[part], &mut [out]),
+        Ok(part) => part,
         // Only a table or a bias of another length is refused, and here is neither.
         Err(error) => unreachable!("{error}"),
     }
@@ -194,6 +199,11 @@ struct Packed {
 
 impl Operator for Packed {
     fn multiply(&self, x: &[f32], m: usize, out: &mut [f32]) {
+        if self.map.inputs == InputRule::Token && self.map.bits == 8 {
+            // What the kernels do by themselves, faster.
+            packed_linear(x, m, &[integer_part(&self.matrix)], &mut [out]);
+            return;
+        }
         let (codes, scales) = self.map.round(x, &self.saturation);
         multiply_packed(&self.matrix, codes, scales, m, out);
     }
