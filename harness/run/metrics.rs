@@ -229,7 +229,8 @@ fn of_language_models() -> Vec<Metric> {
                 let share = |footprint: &Footprint, taken: Option<&Taken>| {
                     taken.map_or(0, |taken| taken.weights) as f64 / footprint.prunable.max(1) as f64
                 };
-                stored(spec, seen, share)
+                let kept = seen.taken.iter().flat_map(|taken| &taken.kept);
+                listed(stored(spec, seen, share), "kept as they are", kept)
             },
         },
         Metric {
@@ -254,7 +255,10 @@ fn of_language_models() -> Vec<Metric> {
                 ..BASE
             },
             observe: |spec, seen| match &seen.taken {
-                Some(taken) => Observation::single(spec.id, taken.fallback as f64 / taken.weights.max(1) as f64),
+                Some(taken) => {
+                    let share = Observation::single(spec.id, taken.fallback as f64 / taken.weights.max(1) as f64);
+                    listed(share, "in another format", taken.fallbacks.iter())
+                }
                 None => absent(spec, "nothing is quantized"),
             },
         },
@@ -409,6 +413,13 @@ fn timed(spec: &MetricSpec, seen: &Seen, samples: &[f64]) -> Observation {
         clusters: rounds.clone(),
         ..Observation::absent(spec.id, spec.reduction, None)
     }
+}
+
+/// With the maps that a share is about, in the place of its protocol.
+fn listed<'a>(share: Observation, what: &str, maps: impl Iterator<Item = &'a String>) -> Observation {
+    let names: Vec<&str> = maps.map(|name| name.trim_start_matches("model.layers.")).collect();
+    let protocol = (!names.is_empty()).then(|| format!("{what}: {}", names.join(", ")));
+    Observation { protocol, ..share }
 }
 
 /// The share of products that are of integers of so many bits.

@@ -88,6 +88,8 @@ pub struct Taken {
     pub weights: u64,
     /// Weights that have another format than the one asked for.
     pub fallback: u64,
+    /// Which matrices those are, and the format of each.
+    pub fallbacks: Vec<String>,
     /// Whether they are held and multiplied as packed codes.
     pub packed: bool,
     /// What the head takes where it is quantized.
@@ -202,7 +204,10 @@ impl Pruner for Quantizing<'_> {
         weight.copy_from_slice(&quantized.values);
         taken.bits = taken.bits.plus(quantized.bits);
         taken.weights += weight.len() as u64;
-        taken.fallback += if quantized.fallback.is_some() { weight.len() as u64 } else { 0 };
+        if let Some(format) = quantized.fallback {
+            taken.fallback += weight.len() as u64;
+            taken.fallbacks.push(format!("{} as {format}", site.name));
+        }
         Ok(())
     }
 

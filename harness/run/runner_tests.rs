@@ -182,6 +182,8 @@ fn packed_codes_say_what_written_out_ones_say_and_have_speed_and_memory() {
         assert_eq!(value(&fake, arm, "bpw_linear"), value(&packed, arm, "bpw_linear"));
         // Maps with sixteen outputs stay as they are.
         let share = value(&packed, arm, "quantized_share");
+        let listed = quantized(&packed, arm, "quantized_share").protocol.clone().unwrap();
+        assert!(listed.starts_with("kept as they are: 0.self_attn.k_proj.weight, "), "{listed}");
         assert!(share > 0.8 && share < 1.0, "{share}");
         assert_eq!((value(&fake, arm, "packed_share"), value(&packed, arm, "packed_share")), (0.0, share));
         for metric in ["bytes", "prefill_tps", "decode_tps", "peak_rss"] {
