@@ -354,6 +354,68 @@ fn wrong_names_and_values_are_refused() {
 }
 
 #[test]
+fn what_formats_cannot_hold_is_refused() {
+    let mut place = Place::new();
+    let (model, out) = (place.path("model"), place.path("out.gguf"));
+    let apply = |more: &[&'static str]| -> Vec<String> {
+        let given = ["apply", "--model", &model, "--out", &out].map(str::to_owned);
+        given.into_iter().chain(more.iter().map(|&argument| argument.to_owned())).collect()
+    };
+    for (name, more) in [
+        ("gguf_of_other_codes", &["--quant", "rtn(group=32)", "--format", "gguf"][..]),
+        ("packed_of_nothing", &["--format", "packed"]),
+        ("packed_of_codes_without_kernel", &["--quant", "fp8", "--format", "packed"]),
+        ("head_of_a_folder", &["--quant", "q8_0", "--head", "q8_0"]),
+    ] {
+        let arguments = apply(more);
+        place.case(name, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(!Path::new(&out).exists(), "{name} left something");
+    }
+    let occupied = place.put("occupied.gguf", "mine");
+    place.case("gguf_out_exists", &["apply", "--model", &model, "--format", "gguf", "--out", &occupied]);
+    copy(&place.folder.path().join("model"), &place.folder.path().join("gelu"));
+    replace(place.folder.path().join("gelu/config.json"), "\"hidden_act\": \"silu\"", "\"hidden_act\": \"gelu\"");
+    place.case("gguf_has_no_words", &["apply", "--model", &place.path("gelu"), "--format", "gguf", "--out", &out]);
+
+    let (packed, text) = (place.path("packed"), place.path("scored.txt"));
+    let ran: Ran = harness(&["apply", "--model", &model, "--quant", "q4_0", "--format", "packed", "--out", &packed])
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let score = |model: &str, more: &[&'static str]| -> Vec<String> {
+        let given = ["score", "--model", model, "--window", "32", "--text", &text].map(str::to_owned);
+        given.into_iter().chain(more.iter().map(|&argument| argument.to_owned())).collect()
+    };
+    for (name, arguments) in [
+        ("nothing_is_packed", score(&model, &["--activations", "int8"])),
+        ("int8_of_values", score(&model, &["--quant", "q4_0", "--activations", "int8"])),
+        ("quantizer_without_calibration", score(&model, &["--quant", "gptq(group=32)"])),
+        ("head_without_quantizer", score(&model, &["--head", "q8_0"])),
+    ] {
+        place.case(name, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    let config = place.folder.path().join("packed/config.json");
+    let arguments = score(&packed, &[]);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let good = fs::read_to_string(&config).unwrap();
+    for (name, from, to) in [
+        ("packed_of_another_version", "\"version\": 1", "\"version\": 2"),
+        ("packed_by_another_program", "\"quant_method\": \"harness\"", "\"quant_method\": \"gptq\""),
+        ("packed_code_out_of_range", "\"bits\": 4", "\"bits\": 1"),
+        ("packed_group_wrong", "\"group\": 32", "\"group\": 0"),
+    ] {
+        assert!(good.contains(from), "{good}");
+        fs::write(&config, good.replace(from, to)).unwrap();
+        place.case(name, &arguments);
+    }
+    fs::write(&config, &good).unwrap();
+    edit(place.folder.path().join("packed/model.safetensors"), |bytes| bytes.truncate(bytes.len() / 2));
+    place.case("packed_truncated", &arguments);
+    place.done();
+}
+
+#[test]
 fn cells_that_cannot_be_measured_are_rows_and_the_others_go_on() {
     let mut place = Place::new();
     place.run_case("columns_not_divisible_in_a_run", &[], &[("prune", "[\"none\", \"wanda(pattern=2:5)\"]")]);

@@ -7,6 +7,7 @@ mod cli;
 mod docs;
 #[cfg(unix)]
 mod fetching;
+mod formats;
 mod inputs;
 mod inspect;
 mod lists;

@@ -1,37 +1,43 @@
 //! `harness apply`.
 
+mod target;
+
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use harness_core::Arm;
 use harness_methods::registry;
-use harness_model::load::{self, TensorSpec, expected_tensors};
+use harness_model::load;
 use harness_model::weight::{DType, Weight};
-use harness_model::write::{DEFAULT_SHARD_BYTES, FolderWriter, WriteError};
 use harness_run::calibrate::{CalibrationOrder, PruneArm, prune_all, prune_streaming};
 use harness_run::inputs::{Inputs, LoadedModel};
-use harness_run::quantize::quantize_streaming;
+use harness_run::quantize::{Finished, quantize_streaming};
 use harness_run::text::{Select, TextSelection, windows};
 
-use crate::exit::{
-    BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, NOT_WRITTEN, OrExit, Outcome, Refusal, refuse,
-};
+use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, OrExit, Outcome, Refusal, refuse};
 use crate::interrupt;
 use crate::model::{ModelArguments, at_least, token_windows};
 use crate::terminal::Progress;
+use target::{Head, OutFormat, Plan, Target, unchanged};
 
-/// Apply a method to a checkpoint and write it as a Hugging Face folder.
+/// Apply methods to a checkpoint and write it: a Hugging Face folder, a GGUF file, or a folder of packed codes.
 #[derive(Args)]
 #[command(after_help = "\
 The model is walked block by block: its files stay mapped, and one block's changed weights are held at a time, so a
 folder larger than memory passes through. (The quantised blocks of a GGUF file are dequantised to f32 when it is opened.)
 Methods that round inputs as well (smoothquant, llm-int8, flattenquant, rht) leave only their weights in a checkpoint.
-The folder --out appears when it is complete.
+What is written appears under --out when it is complete.
+
+--format gguf takes the methods whose codes are ggml's blocks (q4_0 … q6_k, mxfp4) and writes those very blocks, or with --quant
+none plain numbers; norms and biases are f32. It holds decoders of the architectures llama and qwen2. --format packed
+takes the methods whose codes kernels multiply, and `score`, `generate` and `run` read the folder as packed codes.
 
 Examples:
   harness apply --model smollm2-135m-instruct --prune 'wanda(sparsity=0.5)' --calib enwik8/train --out pruned
   harness apply --model smollm2-135m-instruct --quant 'gptq(group=64)' --calib enwik8/train --out quantized
+  harness apply --model my-checkpoint --quant q4_0 --head q8_0 --format gguf --out model-q4_0.gguf
+  harness apply --model my-checkpoint --quant 'nf4(block=64)' --format packed --out packed
   harness apply --model model.gguf --prune none --dtype bf16 --out converted")]
 pub struct Arguments {
     #[command(flatten)]
@@ -39,9 +45,17 @@ pub struct Arguments {
     /// The pruning method, as in suites.
     #[arg(long, default_value = "none")]
     prune: String,
-    /// The quantization method, as in suites; what the codes stand for is written, in f32 unless --dtype says otherwise.
+    /// The quantization method, as in suites. A Hugging Face folder holds what the codes stand for, in f32 unless --dtype says
+    /// otherwise; the other formats hold the codes.
     #[arg(long, default_value = "none")]
     quant: String,
+    /// What is written.
+    #[arg(long, value_enum, default_value = "huggingface")]
+    format: OutFormat,
+    /// What the output head becomes in a GGUF file or packed folder. A tied head is the embedding in GGUF, and a matrix beside it
+    /// in a packed folder.
+    #[arg(long, value_enum, default_value = "none")]
+    head: Head,
     /// The calibration text: a corpus and split, or a text file.
     #[arg(long, conflicts_with = "token_ids")]
     calib: Option<String>,
@@ -57,13 +71,13 @@ pub struct Arguments {
     /// Whose activations a block is calibrated on.
     #[arg(long, value_enum, default_value = "sequential")]
     calibration_order: Order,
-    /// Element type of the written weights; by default as the checkpoint stores them.
+    /// Element type of the weights that are not quantized; by default as the checkpoint stores them.
     #[arg(long, value_enum)]
     dtype: Option<Element>,
     /// Seed of random methods.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The folder to write; must not exist.
+    /// The folder or file to write; must not exist.
     #[arg(long)]
     out: PathBuf,
 }
@@ -118,19 +132,22 @@ pub fn main(arguments: &Arguments) -> Outcome {
     if let (Some((arm, _)), None) = (needy, &calibration) {
         return refuse(BAD_INPUT, format!("`{arm}` needs calibration text; give --calib CORPUS or --token-ids FILE"));
     }
-    let specs: Vec<TensorSpec> = expected_tensors(&checkpoint.config).collect();
-    let stored = checkpoint.tensors.values().find(|weight| weight.rows() > 1).map_or(DType::F32, Weight::dtype);
-    let stored = if quantizer.is_identity() { stored } else { DType::F32 };
-    let dtype = arguments.dtype.map_or(stored, DType::from);
+    let name = Path::new(&arguments.model.model).file_name().map(|name| name.to_string_lossy().into_owned());
+    let plan = Plan {
+        checkpoint: &checkpoint,
+        name: name.as_deref().unwrap_or(&arguments.model.model),
+        quant: &quant,
+        quantizer: &*quantizer,
+        format: arguments.format,
+        head: arguments.head,
+        dtype: arguments.dtype.map(DType::from),
+    };
     let _polled = interrupt::polled();
-    let mut writer = FolderWriter::create(&arguments.out, &checkpoint.config, &specs, dtype, DEFAULT_SHARD_BYTES)
-        .map_err(not_written)?;
-    if let Some(tokenizer) = &checkpoint.tokenizer {
-        writer.tokenizer(tokenizer, checkpoint.chat_template.as_deref()).map_err(not_written)?;
-    }
+    let mut target = plan.begin(&arguments.out)?;
+    let form = target.form();
     let mut progress = Progress::new(false);
-    let mut put = |name: &str, weight: &Weight| {
-        writer.write(name, weight).map_err(not_written)?;
+    let put = |target: &mut Target, name: &str, finished: Finished<'_>| {
+        target.put(name, finished)?;
         if interrupt::asked() {
             return Err(interrupt::refusal(format!("interrupted; nothing was left in {}", arguments.out.display())));
         }
@@ -138,9 +155,9 @@ pub fn main(arguments: &Arguments) -> Outcome {
     };
     let mut refused = None;
     let mut changed: BTreeSet<String> = BTreeSet::new();
-    let mut sink = |name: &str, weight: &Weight| {
+    let mut sink = |name: &str, finished: Finished<'_>| {
         changed.insert(name.to_owned());
-        put(name, weight).map_err(|refusal| {
+        put(&mut target, name, finished).map_err(|refusal| {
             let message = refusal.message.clone();
             refused = Some(refusal);
             message
@@ -150,8 +167,9 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let prune = PruneArm { pruner: &*pruner, seed: arguments.seed, dtype: None };
     let windows = calibration.as_deref();
     let walked = if quantizer.is_identity() {
+        let mut values = |name: &str, weight: &Weight| sink(name, Finished::Values(weight));
         let mut tell = |done, total| progress.update(&format!("apply {arm}"), done as u64, total as u64);
-        prune_streaming(&model.decoder, &prune, windows, order, &mut sink, &mut tell)
+        prune_streaming(&model.decoder, &prune, windows, order, &mut values, &mut tell)
     } else {
         // As in a bench: the pruned model is whole before it is quantized.
         let mut tell = |done, total| progress.update(&format!("apply {arm}"), done as u64, total as u64);
@@ -163,7 +181,7 @@ pub fn main(arguments: &Arguments) -> Outcome {
         let pruned = pruned.map_or_else(|| Ok(model.decoder.clone()), |pruned| pruned.map(|pruned| pruned.decoder));
         let mut tell = |done, total| progress.update(&format!("apply {quant}"), done as u64, total as u64);
         pruned.and_then(|pruned| {
-            let quantizer = (&*quantizer, arguments.seed);
+            let quantizer = (&*quantizer, arguments.seed, form);
             quantize_streaming(&pruned, quantizer, windows, order, &mut sink, &mut tell).map(drop)
         })
     };
@@ -171,23 +189,15 @@ pub fn main(arguments: &Arguments) -> Outcome {
         return Err(refusal);
     }
     walked.or_exit(CELLS_FAILED)?;
-    for spec in specs.iter().filter(|spec| !changed.contains(&spec.name)) {
-        put(&spec.name, checkpoint.tensor(&spec.name).or_exit(INPUT_MISSING)?)?;
+    let left: Vec<String> =
+        target.specs.iter().map(|spec| spec.name.clone()).filter(|name| !changed.contains(name)).collect();
+    for name in left {
+        put(&mut target, &name, Finished::Values(&unchanged(&checkpoint, &name)?))?;
     }
-    let folder = writer.finish().map_err(not_written)?;
+    let written = target.finish()?;
     progress.finish();
-    println!("{}", folder.display());
+    println!("{}", written.display());
     Ok(DONE)
-}
-
-/// Why the folder was not written, and what to do.
-fn not_written(error: WriteError) -> Refusal {
-    let (code, advice) = match &error {
-        WriteError::Io { .. } => (NOT_WRITTEN, "; nothing was left behind, make room or choose another --out"),
-        WriteError::Occupied { .. } | WriteError::Overflow { .. } => (BAD_INPUT, ""),
-        _ => (INTERNAL, ""),
-    };
-    Refusal { code, message: format!("{error}{advice}") }
 }
 
 /// Calibration windows from text or ids; none when neither is given.

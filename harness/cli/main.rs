@@ -15,6 +15,7 @@ mod compare;
 mod completions;
 mod detectable;
 mod document;
+mod execution;
 mod exit;
 mod export;
 mod fetch;

@@ -9,6 +9,7 @@ use harness_run::score::score;
 use harness_run::text::{Select, TextSelection, TextSource, windows};
 use serde_json::json;
 
+use crate::execution::ExecutionArguments;
 use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, OrExit, Outcome, refuse};
 use crate::fetch::from_fetch;
 use crate::model::{ModelArguments, at_least, ids_protocol, token_windows};
@@ -23,10 +24,14 @@ N-1 scored targets; --skip-first K counts only predictions made at positions >= 
 Examples:
   harness score --model smollm2-135m-instruct --text book.txt --window 512 --json
   harness score --model model.gguf --text wiki.txt --window 512 --skip-first 256    (llama-perplexity's rule, 255 targets)
-  harness score --model my-folder --token-ids windows.json --json")]
+  harness score --model my-folder --token-ids windows.json --json
+  harness score --model my-folder --quant q4_0 --exec packed --activations int8 --head q8_0 --text book.txt
+  harness score --model folder-of-packed-codes --activations int8 --text book.txt")]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+    #[command(flatten)]
+    execution: ExecutionArguments,
     /// A UTF-8 text file, or a folder of .txt files.
     #[arg(long, required_unless_present = "token_ids", conflicts_with = "token_ids")]
     text: Option<PathBuf>,
@@ -52,7 +57,7 @@ pub struct Arguments {
 
 pub fn main(arguments: &Arguments) -> Outcome {
     let inputs = crate::fetch::inputs()?;
-    let model = arguments.model.open(&inputs)?;
+    let mut model = arguments.model.open(&inputs)?;
     let (tokens, protocol, dropped) = match (&arguments.token_ids, &arguments.text) {
         (Some(path), _) => {
             let mut tokens = token_windows(path, arguments.window, model.decoder.config().vocab_size)?;
@@ -99,6 +104,7 @@ pub fn main(arguments: &Arguments) -> Outcome {
         );
     }
     let mut progress = Progress::new(arguments.json);
+    let execution = arguments.execution.hold(&mut model, &mut progress)?;
     let started = Instant::now();
     let scores = score(&model.decoder, &tokens, arguments.skip_first, &mut |done, total| {
         progress.update("score", done as u64, total as u64);
@@ -111,7 +117,10 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let perplexity = (nll / count as f64).exp();
     if arguments.json {
         let windows: Vec<_> = scores.iter().map(|window| json!({"nll": window.nll, "tokens": window.tokens})).collect();
-        let value = json!({"protocol": protocol, "ppl": perplexity, "dropped": dropped, "windows": windows, "seconds": seconds, "tokens_per_second": speed});
+        let mut value = json!({"protocol": protocol, "ppl": perplexity, "dropped": dropped, "windows": windows, "seconds": seconds, "tokens_per_second": speed});
+        if let Some(execution) = execution {
+            value["execution"] = execution;
+        }
         println!("{}", serde_json::to_string(&value).or_exit(INTERNAL)?);
     } else {
         println!(
@@ -119,6 +128,9 @@ pub fn main(arguments: &Arguments) -> Outcome {
             scores.len()
         );
         println!("{protocol}");
+        if let Some(execution) = execution {
+            println!("{execution}");
+        }
     }
     Ok(DONE)
 }

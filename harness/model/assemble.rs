@@ -11,6 +11,7 @@ use crate::error::{Context, ModelError};
 use crate::linear::{Dense, LinearOp, Trainable};
 use crate::load::{Checkpoint, check_config, projection_bias, projection_shape};
 use crate::ops::AttentionShape;
+use crate::packed::{Activations, Packed, PackedMatrix};
 use crate::parameter::{Norm, Parameter};
 use crate::rope::{Rope, alibi_slopes};
 use crate::weight::Weight;
@@ -18,13 +19,26 @@ use crate::weight::Weight;
 /// Where named tensors come from.
 trait Source {
     fn parameter(&self, name: &str, rows: usize, cols: usize) -> Result<Parameter, ModelError>;
+
+    /// A matrix that is packed codes.
+    fn packed(&self, name: &str) -> Option<&Arc<PackedMatrix>> {
+        let _ = name;
+        None
+    }
 }
 
-struct Stored<'a>(&'a BTreeMap<String, Weight>);
+struct Stored<'a> {
+    weights: &'a BTreeMap<String, Weight>,
+    packed: Option<&'a BTreeMap<String, Arc<PackedMatrix>>>,
+}
 
 impl Source for Stored<'_> {
+    fn packed(&self, name: &str) -> Option<&Arc<PackedMatrix>> {
+        self.packed?.get(name)
+    }
+
     fn parameter(&self, name: &str, rows: usize, cols: usize) -> Result<Parameter, ModelError> {
-        let weight = self.0.get(name).ok_or_else(|| ModelError::MissingTensor { name: name.to_owned() })?;
+        let weight = self.weights.get(name).ok_or_else(|| ModelError::MissingTensor { name: name.to_owned() })?;
         check(name, (weight.rows(), weight.cols()), (rows, cols))?;
         Ok(Parameter::Stored(weight.clone()))
     }
@@ -55,7 +69,7 @@ impl Decoder {
     /// # Errors
     /// [`ModelError::Config`], [`ModelError::MissingTensor`] or [`ModelError::TensorShape`].
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
-        Self::from_weights(&checkpoint.config, &checkpoint.tensors)
+        assemble(&checkpoint.config, &Stored { weights: &checkpoint.tensors, packed: Some(&checkpoint.packed) })
     }
 
     /// A decoder over named weights (canonical Hugging Face names; a vector is a matrix of one row).
@@ -63,7 +77,7 @@ impl Decoder {
     /// # Errors
     /// [`ModelError::Config`], [`ModelError::MissingTensor`] or [`ModelError::TensorShape`].
     pub fn from_weights(config: &Config, weights: &BTreeMap<String, Weight>) -> Result<Self, ModelError> {
-        assemble(config, &Stored(weights))
+        assemble(config, &Stored { weights, packed: None })
     }
 
     /// A decoder whose parameters are variables: matrices `(rows, cols)`, vectors `(n)`, named as in a checkpoint.
@@ -140,10 +154,11 @@ fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError>
     let positions = (config.position == PositionScheme::Learned)
         .then(|| source.parameter("model.embed_positions.weight", config.max_positions, hidden))
         .transpose()?;
-    let head_weight = if config.tied_head {
-        embedding.clone()
+    let own_head = source.packed("lm_head.weight").is_some();
+    let head = if config.tied_head {
+        map("lm_head", embedding.clone(), None)?
     } else {
-        source.parameter("lm_head.weight", config.vocab_size, hidden)?
+        linear(source, "lm_head", (config.vocab_size, hidden), None)?
     };
     let blocks =
         (0..config.layers).map(|layer| block(config, source, layer).map(Arc::new)).collect::<Result<_, _>>()?;
@@ -157,8 +172,8 @@ fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError>
         positions,
         blocks,
         final_norm: norm(config, source, "model.norm")?,
-        head: map("lm_head", head_weight, None)?,
-        own_head: false,
+        head,
+        own_head,
         rope,
         attention: AttentionShape {
             heads: config.heads,
@@ -187,12 +202,11 @@ fn block(config: &Config, source: &dyn Source, layer: usize) -> Result<Block, Mo
         }
         let module = format!("{prefix}.{}", projection.module());
         let (rows, cols) = projection_shape(config, projection);
-        let weight = source.parameter(&format!("{module}.weight"), rows, cols)?;
         let bias = projection_bias(config, projection)
             .then(|| source.parameter(&format!("{module}.bias"), 1, rows))
             .transpose()?;
         biases.extend(bias.clone());
-        projections[projection as usize] = Some(map(&module, weight, bias)?);
+        projections[projection as usize] = Some(linear(source, &module, (rows, cols), bias)?);
     }
     Ok(Block {
         attention_norm: norm(config, source, &format!("{prefix}.input_layernorm"))?,
@@ -200,6 +214,23 @@ fn block(config: &Config, source: &dyn Source, layer: usize) -> Result<Block, Mo
         projections,
         biases,
     })
+}
+
+/// The linear map of a module: packed codes, or a matrix.
+fn linear(
+    source: &dyn Source,
+    module: &str,
+    shape: (usize, usize),
+    bias: Option<Parameter>,
+) -> Result<Arc<dyn LinearOp>, ModelError> {
+    let name = format!("{module}.weight");
+    let Some(matrix) = source.packed(&name) else {
+        return map(module, source.parameter(&name, shape.0, shape.1)?, bias);
+    };
+    check(&name, (matrix.rows(), matrix.cols()), shape)?;
+    let bias = bias.map(|bias| bias.weight().to_f32().into());
+    let map = Packed::new(Arc::clone(matrix), bias, Activations::Full);
+    Ok(Arc::new(map.map_err(candle_core::Error::wrap).doing(|| format!("reading {module}"))?))
 }
 
 fn map(module: &str, weight: Parameter, bias: Option<Parameter>) -> Result<Arc<dyn LinearOp>, ModelError> {

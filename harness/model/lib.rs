@@ -10,6 +10,7 @@ pub mod load;
 pub mod operated;
 pub mod ops;
 pub mod packed;
+mod packed_layout;
 mod parameter;
 pub mod replace;
 pub mod rope;

@@ -9,6 +9,7 @@ use harness_kernels::packed::{PackedLinear, packed_linear};
 use harness_kernels::{Linear, add_bias, linear_few, matmul_nt};
 
 use crate::ops;
+use crate::packed::Packed;
 use crate::tensor::{from_values, with_values};
 use crate::weight::Weight;
 
@@ -40,6 +41,11 @@ pub trait LinearOp: Debug + Send + Sync {
 
     /// The map as a plain matrix, when it is one: lets maps of one input share a parallel region.
     fn dense(&self) -> Option<Linear<'_>> {
+        None
+    }
+
+    /// The map as one of packed codes, when it is one.
+    fn as_packed(&self) -> Option<&Packed> {
         None
     }
 

@@ -7,7 +7,7 @@ use harness_kernels::buffer::filled;
 use harness_kernels::packed::packed_linear;
 
 pub use harness_kernels::packed::{
-    Activations, Bits, Meaning, PackError, PackedLinear, PackedMatrix, Quantized, Unpacked, rounded_activations,
+    Activations, Bits, Levels, Meaning, PackError, PackedLinear, PackedMatrix, Quantized, Unpacked, rounded_activations,
 };
 
 use crate::linear::{LinearOp, output_dims};
@@ -46,6 +46,14 @@ impl Packed {
         self.activations
     }
 
+    /// The same codes with activations rounded otherwise.
+    ///
+    /// # Errors
+    /// As [`Packed::new`].
+    pub fn with_activations(&self, activations: Activations) -> std::result::Result<Self, PackError> {
+        Self::new(Arc::clone(&self.matrix), self.bias.clone(), activations)
+    }
+
     fn view(&self) -> std::result::Result<PackedLinear<'_>, PackError> {
         PackedLinear::new(&self.matrix, self.bias.as_deref(), self.activations)
     }
@@ -82,6 +90,10 @@ impl LinearOp for Packed {
 
     fn packed(&self) -> Option<PackedLinear<'_>> {
         self.view().ok()
+    }
+
+    fn as_packed(&self) -> Option<&Packed> {
+        Some(self)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::config::Projection;
 use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
 use crate::linear::{Dense, LinearOp};
+use crate::packed::{Activations, PackError};
 use crate::parameter::Parameter;
 use crate::rope::Rope;
 use crate::weight::Weight;
@@ -49,6 +50,29 @@ impl Decoder {
         let mut changed = self.clone();
         Arc::make_mut(&mut changed.blocks[layer]).projections[projection as usize] = Some(map);
         Ok(changed)
+    }
+
+    /// This decoder with the inputs of all its packed maps rounded otherwise, and how many those are.
+    ///
+    /// # Errors
+    /// [`PackError`] for 8-bit activations with a look-up table.
+    pub fn with_activations(&self, activations: Activations) -> Result<(Self, usize), PackError> {
+        let mut changed = self.clone();
+        let mut count = 0;
+        let mut change = |map: &mut Arc<dyn LinearOp>| -> Result<(), PackError> {
+            if let Some(packed) = map.as_packed().map(|packed| packed.with_activations(activations)) {
+                *map = Arc::new(packed?);
+                count += 1;
+            }
+            Ok(())
+        };
+        for block in &mut changed.blocks {
+            for map in Arc::make_mut(block).projections.iter_mut().flatten() {
+                change(map)?;
+            }
+        }
+        change(&mut changed.head)?;
+        Ok((changed, count))
     }
 
     /// This decoder with one matrix replaced; the map's bias stays.

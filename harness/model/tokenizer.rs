@@ -5,6 +5,7 @@
 
 pub(crate) mod byte_level;
 pub(crate) mod sentence_piece;
+pub(crate) mod tables;
 
 use std::path::{Path, PathBuf};
 

@@ -1,12 +1,15 @@
-//! Writing a Hugging Face folder, tensor by tensor.
+//! Writing checkpoints: Hugging Face folders, tensor by tensor (here), GGUF files and folders of packed codes.
 //!
 //! All names and shapes are given first, so the places of all tensors are known; the values then come one tensor at a time in
-//! any order, and memory never holds more than one. The folder appears under its name only when it is whole.
+//! any order, and memory never holds more than one. A folder or file appears under its name only when it is whole.
 
 mod config;
+pub mod gguf;
+pub mod packed;
+mod partial;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -19,7 +22,9 @@ use crate::load::{Checkpoint, Shape, TensorSpec, expected_tensors};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::weight::{DType, Weight};
 
-/// Why a folder could not be written.
+use partial::PartialFolder;
+
+/// Why a folder or file could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The file system refused.
@@ -35,6 +40,18 @@ pub enum WriteError {
     Occupied {
         /// The folder.
         path: PathBuf,
+    },
+    /// Something is where a file should appear.
+    #[error("{path} exists; choose another place or remove it")]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A decoder that the format has no words for.
+    #[error("GGUF cannot express {what}; write a Hugging Face folder instead")]
+    Inexpressible {
+        /// What it cannot express.
+        what: String,
     },
     /// A tensor that was not announced, or was written before.
     #[error("tensor {name} {what}")]
@@ -89,13 +106,11 @@ struct Place {
 /// Writes a folder of one checkpoint. Dropping it before [`FolderWriter::finish`] removes what was written.
 #[derive(Debug)]
 pub struct FolderWriter {
-    target: PathBuf,
-    partial: PathBuf,
+    folder: PartialFolder,
     dtype: DType,
     order: Vec<String>,
     places: BTreeMap<String, Place>,
     shards: Vec<(PathBuf, File)>,
-    finished: bool,
 }
 
 /// Values that are converted at a time.
@@ -117,28 +132,10 @@ impl FolderWriter {
         dtype: DType,
         shard_bytes: u64,
     ) -> Result<Self, WriteError> {
-        if !is_free(target)? {
-            return Err(WriteError::Occupied { path: target.to_owned() });
-        }
-        let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(parent).map_err(io(parent))?;
-        let name = target.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned());
-        let partial = parent.join(format!(".{name}.partial-{}", std::process::id()));
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(io(&partial))?;
-        }
-        fs::create_dir(&partial).map_err(io(&partial))?;
-        let mut writer = Self {
-            target: target.to_owned(),
-            partial,
-            dtype,
-            order: Vec::new(),
-            places: BTreeMap::new(),
-            shards: Vec::new(),
-            finished: false,
-        };
-        writer.write_text("config.json", &pretty(&config::config_json(config, dtype)))?;
-        writer.write_text("generation_config.json", &pretty(&config::generation_json(config)))?;
+        let folder = PartialFolder::create(target)?;
+        let mut writer = Self { folder, dtype, order: Vec::new(), places: BTreeMap::new(), shards: Vec::new() };
+        writer.folder.text("config.json", &pretty(&config::config_json(config, dtype)))?;
+        writer.folder.text("generation_config.json", &pretty(&config::generation_json(config)))?;
         writer.lay_out(specs, shard_bytes)?;
         Ok(writer)
     }
@@ -148,10 +145,7 @@ impl FolderWriter {
     /// # Errors
     /// When the file system refuses.
     pub fn tokenizer(&self, tokenizer: &Tokenizer, chat_template: Option<&str>) -> Result<(), WriteError> {
-        self.write_text("tokenizer.json", &tokenizer.to_json()?)?;
-        let (settings, specials) = config::tokenizer_json(tokenizer, chat_template);
-        self.write_text("tokenizer_config.json", &pretty(&settings))?;
-        self.write_text("special_tokens_map.json", &pretty(&specials))
+        self.folder.tokenizer(tokenizer, chat_template)
     }
 
     /// Writes the values of one announced tensor, rounded to the folder's element type; a few of them at a time, so that
@@ -198,20 +192,10 @@ impl FolderWriter {
         let path = path.as_path();
         file.seek(SeekFrom::Start(place.offset)).map_err(io(path))?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
+        let mut bytes = Vec::new();
         let mut put = |values: &[f32]| {
-            let overflow = match dtype {
-                DType::F32 => None,
-                DType::F16 => values.iter().find(|v| v.is_finite() && !f16::from_f32(**v).is_finite()),
-                DType::Bf16 => values.iter().find(|v| v.is_finite() && !bf16::from_f32(**v).is_finite()),
-            };
-            if let Some(&value) = overflow {
-                return Err(WriteError::Overflow { name: name.to_owned(), value, dtype: config::dtype_name(dtype) });
-            }
-            let bytes: Vec<u8> = match dtype {
-                DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-                DType::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-                DType::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
-            };
+            bytes.clear();
+            append(name, dtype, values, &mut bytes)?;
             out.write_all(&bytes).map_err(io(path))
         };
         for start in (0..count).step_by(PART) {
@@ -226,7 +210,7 @@ impl FolderWriter {
     ///
     /// # Errors
     /// When a tensor is missing, the place was taken meanwhile, or the file system refuses.
-    pub fn finish(mut self) -> Result<PathBuf, WriteError> {
+    pub fn finish(self) -> Result<PathBuf, WriteError> {
         let missing: Vec<&String> = self.order.iter().filter(|name| !self.places[*name].written).collect();
         if let Some(first) = missing.first() {
             return Err(WriteError::Incomplete { count: missing.len(), first: (*first).clone() });
@@ -234,17 +218,7 @@ impl FolderWriter {
         for (path, file) in &self.shards {
             file.sync_all().map_err(io(path))?;
         }
-        if !is_free(&self.target)? {
-            return Err(WriteError::Occupied { path: self.target.clone() });
-        }
-        fs::rename(&self.partial, &self.target).map_err(io(&self.target))?;
-        self.finished = true;
-        Ok(self.target.clone())
-    }
-
-    fn write_text(&self, name: &str, text: &str) -> Result<(), WriteError> {
-        let path = self.partial.join(name);
-        fs::write(&path, text).map_err(io(&path))
+        self.folder.finish()
     }
 
     /// Deals the tensors out to files and writes the files' headers.
@@ -269,11 +243,7 @@ impl FolderWriter {
         }
         let mut weight_map = serde_json::Map::new();
         for (index, shard) in shards.iter().enumerate() {
-            let name = if shards.len() == 1 {
-                "model.safetensors".to_owned()
-            } else {
-                format!("model-{:05}-of-{:05}.safetensors", index + 1, shards.len())
-            };
+            let name = shard_name(index, shards.len());
             for spec in shard {
                 weight_map.insert(spec.name.clone(), json!(name));
             }
@@ -282,7 +252,7 @@ impl FolderWriter {
         self.order = specs.iter().map(|spec| spec.name.clone()).collect();
         if shards.len() > 1 {
             let index = json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
-            self.write_text("model.safetensors.index.json", &pretty(&index))?;
+            self.folder.text("model.safetensors.index.json", &pretty(&index))?;
         }
         Ok(())
     }
@@ -299,16 +269,11 @@ impl FolderWriter {
             });
             header.insert(spec.name.clone(), entry);
         }
-        let mut text = serde_json::Value::Object(header).to_string();
-        // Readers map the file: the values begin on a multiple of 64 bytes.
-        while !(text.len() + 8).is_multiple_of(64) {
-            text.push(' ');
-        }
-        let data = text.len() as u64 + 8;
-        let path = self.partial.join(name);
+        let header = safetensors_header(header);
+        let data = header.len() as u64;
+        let path = self.folder.path().join(name);
         let mut file = File::create(&path).map_err(io(&path))?;
-        file.write_all(&(text.len() as u64).to_le_bytes()).map_err(io(&path))?;
-        file.write_all(text.as_bytes()).map_err(io(&path))?;
+        file.write_all(&header).map_err(io(&path))?;
         file.set_len(data + end).map_err(io(&path))?;
         self.shards.push((path, file));
         let mut offset = data;
@@ -318,15 +283,6 @@ impl FolderWriter {
             offset += (spec.len() * self.dtype.size()) as u64;
         }
         Ok(())
-    }
-}
-
-impl Drop for FolderWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nothing more can be done about a folder that cannot be removed.
-            let _ = fs::remove_dir_all(&self.partial);
-        }
     }
 }
 
@@ -347,19 +303,45 @@ pub fn write_folder(
     }
     for spec in &specs {
         let absent = || WriteError::Tensor { name: spec.name.clone(), what: "is not in the checkpoint" };
-        writer.write(&spec.name, checkpoint.tensors.get(&spec.name).ok_or_else(absent)?)?;
+        writer.write(&spec.name, &checkpoint.weight(&spec.name).ok_or_else(absent)?)?;
     }
     writer.finish()
 }
 
-/// Whether nothing, or an empty folder, is at `path`.
-fn is_free(path: &Path) -> Result<bool, WriteError> {
-    match fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
-        Err(error) => Err(io(path)(error)),
-        Ok(metadata) if !metadata.is_dir() => Ok(false),
-        Ok(_) => Ok(fs::read_dir(path).map_err(io(path))?.next().is_none()),
+/// The name of a file of weights, one of `count`.
+fn shard_name(index: usize, count: usize) -> String {
+    match count {
+        1 => "model.safetensors".to_owned(),
+        _ => format!("model-{:05}-of-{count:05}.safetensors", index + 1),
     }
+}
+
+/// The bytes in front of the values of a safetensors file.
+fn safetensors_header(header: serde_json::Map<String, serde_json::Value>) -> Vec<u8> {
+    let mut text = serde_json::Value::Object(header).to_string();
+    // Readers map the file: the values begin on a multiple of 64 bytes.
+    while !(text.len() + 8).is_multiple_of(64) {
+        text.push(' ');
+    }
+    [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+/// Appends values in an element type.
+fn append(name: &str, dtype: DType, values: &[f32], bytes: &mut Vec<u8>) -> Result<(), WriteError> {
+    let overflow = match dtype {
+        DType::F32 => None,
+        DType::F16 => values.iter().find(|v| v.is_finite() && !f16::from_f32(**v).is_finite()),
+        DType::Bf16 => values.iter().find(|v| v.is_finite() && !bf16::from_f32(**v).is_finite()),
+    };
+    if let Some(&value) = overflow {
+        return Err(WriteError::Overflow { name: name.to_owned(), value, dtype: config::dtype_name(dtype) });
+    }
+    match dtype {
+        DType::F32 => bytes.extend(values.iter().flat_map(|v| v.to_le_bytes())),
+        DType::F16 => bytes.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes())),
+        DType::Bf16 => bytes.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes())),
+    }
+    Ok(())
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> WriteError + use<> {

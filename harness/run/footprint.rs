@@ -39,6 +39,8 @@ pub struct Footprint {
     pub others: u64,
     /// Bits of the prunable matrices as they are held.
     pub prunable_bits: u64,
+    /// Weights of the prunable matrices that are held as packed codes, and the bits of those.
+    pub packed: (u64, u64),
     /// Counts of each layer. Their changes are counted only where a dense model was given.
     pub layers: Vec<LayerFootprint>,
 }
@@ -68,9 +70,10 @@ impl Footprint {
                     parameters: count,
                     zeros,
                     bytes: held,
-                    prunable_stored: dense.min(sparse),
+                    prunable_stored: if linear.packed().is_some() { held } else { dense.min(sparse) },
                     prunable_bits: 8 * dense,
                     others: 0,
+                    packed: if linear.packed().is_some() { (count, 8 * held) } else { (0, 0) },
                     layers: Vec::new(),
                 };
                 Some((layer, whole, LayerFootprint { weights: count, zeros, change, norm }))
@@ -89,6 +92,7 @@ impl Footprint {
             sum.prunable_stored += part.prunable_stored;
             sum.prunable_bits += part.prunable_bits;
             sum.bytes += part.bytes;
+            sum.packed = (sum.packed.0 + part.packed.0, sum.packed.1 + part.packed.1);
         }
         for weight in decoder.other_weights() {
             sum.zeros += weight.zeros() as u64;
@@ -121,7 +125,8 @@ impl Footprint {
     /// Bits a weight of the quantized matrices (of all prunable ones where none is), and of the whole model with 16 bits for
     /// every weight that is not quantized.
     pub fn bits_per_weight(&self, taken: Option<&Taken>) -> (f64, f64) {
-        let (bits, weights) = taken.map_or((0, 0), |taken| (taken.bits.total(), taken.weights));
+        // A model that was loaded as packed codes is quantized already.
+        let (weights, bits) = taken.map_or(self.packed, |taken| (taken.weights, taken.bits.total()));
         let linear = match weights {
             0 => self.prunable_bits as f64 / self.prunable.max(1) as f64,
             _ => bits as f64 / weights as f64,

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use harness_core::Arm;
 use harness_methods::block::{CalibratedBlock, Fold};
 use harness_methods::prune::{Needs, PruneError, Pruner, Site};
+use harness_methods::quant::ggml::{Format, method::taken_apart};
 use harness_methods::quant::operator::Operator;
-use harness_methods::quant::{Bits, Quantizer};
+use harness_methods::quant::{Bits, QuantError, Quantized as TakenApart, Quantizer};
 use harness_methods::registry;
 use harness_methods::statistics::LinearStatistics;
 use harness_model::config::Projection;
@@ -120,10 +121,34 @@ impl Taken {
     }
 }
 
+/// In which form quantized matrices are handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// What their codes stand for, written out.
+    Values,
+    /// Blocks of ggml.
+    Blocks,
+    /// Packed codes.
+    Packed,
+}
+
+/// A finished tensor.
+#[derive(Debug)]
+pub enum Finished<'a> {
+    /// Its values, written out.
+    Values(&'a Weight),
+    /// Its blocks.
+    Blocks(Format, Vec<u8>),
+    /// Its codes.
+    Packed(PackedMatrix),
+}
+
 /// A quantizer in the walk of pruning methods.
 struct Quantizing<'a> {
     quantizer: &'a dyn Quantizer,
     pack: bool,
+    /// The bytes of matrices, where blocks are handed over.
+    blocks: Option<Mutex<BTreeMap<String, (Format, Vec<u8>)>>>,
     taken: Mutex<Taken>,
     packed: Mutex<BTreeMap<String, PackedMatrix>>,
     operators: Mutex<BTreeMap<String, Arc<dyn Operator>>>,
@@ -150,7 +175,34 @@ impl Multiply for Adapted {
 impl<'a> Quantizing<'a> {
     fn new(quantizer: &'a dyn Quantizer, pack: bool) -> Self {
         let (taken, packed, operators) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { quantizer, pack, taken, packed, operators }
+        Self { quantizer, pack, blocks: None, taken, packed, operators }
+    }
+
+    fn quantize(
+        &self,
+        site: &Site,
+        weight: &[f32],
+        statistics: Option<&LinearStatistics>,
+    ) -> Result<TakenApart, QuantError> {
+        let (Some(blocks), Some(maker)) = (&self.blocks, self.quantizer.blocks()) else {
+            return self.quantizer.quantize(site, weight, statistics);
+        };
+        let (format, bytes) = (maker.format(site.cols), maker.encode(site, weight)?);
+        let mut quantized = taken_apart(site, format, &bytes)?;
+        quantized.fallback = (format != maker.asked()).then_some(format.name());
+        blocks.lock().unwrap_or_else(PoisonError::into_inner).insert(site.name.to_owned(), (format, bytes));
+        Ok(quantized)
+    }
+
+    /// What is handed over of a matrix that was written out as `values`.
+    fn finished<'w>(&self, name: &str, values: &'w Weight) -> Finished<'w> {
+        let blocks = self.blocks.as_ref();
+        let blocks = blocks.and_then(|held| held.lock().unwrap_or_else(PoisonError::into_inner).remove(name));
+        if let Some((format, bytes)) = blocks {
+            return Finished::Blocks(format, bytes);
+        }
+        let packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        packed.map_or(Finished::Values(values), Finished::Packed)
     }
 }
 
@@ -178,10 +230,8 @@ impl Pruner for Quantizing<'_> {
             taken.kept.push(site.name.to_owned());
             return Ok(());
         }
-        let quantized = self
-            .quantizer
-            .quantize(site, weight, statistics)
-            .map_err(|error| PruneError::Refused(error.to_string()))?;
+        let quantized =
+            self.quantize(site, weight, statistics).map_err(|error| PruneError::Refused(error.to_string()))?;
         if let Some(operators) = &quantized.operators {
             let operator = if self.pack {
                 operators.packed().map_err(|error| PruneError::Refused(error.to_string()))?
@@ -290,22 +340,47 @@ fn quantized_head(model: &Decoder, packed: Option<Activations>) -> Result<(Arc<d
     Ok((map, HeadTaken { bits: found.bits.total(), own_weights }))
 }
 
-/// Applies one quantizer and hands over every matrix, written out, when its block is finished, so that one block's are held
-/// at a time however large the model is.
+/// Applies one quantizer to a model that is held as `holding` says, as a bench does.
+///
+/// # Errors
+/// [`PrepareError`].
+pub fn quantize_held(
+    model: &Decoder,
+    quantizer: (&dyn Quantizer, u64),
+    holding: Holding,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<(Decoder, Taken), PrepareError> {
+    let order = CalibrationOrder::Sequential;
+    let held = quantize_all(model, &[quantizer], None, order, holding, progress).pop();
+    let nothing = || PrepareError::Prune(PruneError::Refused("nothing was quantized".to_owned()));
+    held.ok_or_else(nothing)?.map(|(model, taken)| (model.decoder, taken))
+}
+
+/// Applies one quantizer and hands over every matrix when its block is finished, so that one block's are held at a time however
+/// large the model is. Matrices that it makes no such form of come written out.
 ///
 /// # Errors
 /// [`PrepareError`]; what `sink` reports becomes [`PrepareError::Sink`].
 pub fn quantize_streaming(
     model: &Decoder,
-    (quantizer, seed): (&dyn Quantizer, u64),
+    (quantizer, seed, form): (&dyn Quantizer, u64, Form),
     windows: Option<&[Vec<u32>]>,
     order: CalibrationOrder,
-    sink: &mut dyn FnMut(&str, &Weight) -> Result<(), String>,
+    sink: &mut dyn FnMut(&str, Finished<'_>) -> Result<(), String>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Taken, PrepareError> {
-    let adapter = Quantizing::new(quantizer, false);
+    let mut adapter = Quantizing::new(quantizer, form == Form::Packed);
+    adapter.blocks = (form == Form::Blocks).then(Mutex::default);
     let arm = PruneArm { pruner: &adapter, seed, dtype: Some(DType::F32) };
-    prune_streaming(model, &arm, windows, order, sink, progress)?;
+    let mut each = |name: &str, weight: &Weight| {
+        if form == Form::Packed && adapter.operators.lock().unwrap_or_else(PoisonError::into_inner).contains_key(name) {
+            return Err(format!(
+                "{name}: the method does more with inputs than to multiply codes; packed codes alone are not it"
+            ));
+        }
+        sink(name, adapter.finished(name, weight))
+    };
+    prune_streaming(model, &arm, windows, order, &mut each, progress)?;
     Ok(adapter.taken.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 

@@ -74,6 +74,17 @@ pub enum Meaning<'a> {
     Table(&'a [f32; 16]),
 }
 
+/// What the codes of a packed matrix stand for, before the scale.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Levels<'a> {
+    /// `code − zero`, one zero point for the whole matrix.
+    Zero(f32),
+    /// `code − zero`, one zero point a scale: see [`Unpacked::zeros`].
+    Zeros,
+    /// `table[code]`.
+    Table(&'a [f32; 16]),
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Decoding {
     Zero(f32),
@@ -165,6 +176,15 @@ impl PackedMatrix {
     /// Columns that share a scale.
     pub fn group(&self) -> usize {
         self.group
+    }
+
+    /// What its codes stand for, before the scales.
+    pub fn levels(&self) -> Levels<'_> {
+        match &self.decoding {
+            Decoding::Zero(zero) => Levels::Zero(*zero),
+            Decoding::Zeros(_) => Levels::Zeros,
+            Decoding::Table(table) => Levels::Table(table),
+        }
     }
 
     /// Whether codes choose from a table; then there is no integer kernel.

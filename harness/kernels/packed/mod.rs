@@ -29,5 +29,5 @@ mod tests;
 pub use activations::{Bytes, rounded_activations};
 pub use dot::{IntegerSet, integer_set};
 pub use error::PackError;
-pub use matrix::{Bits, Meaning, PackedMatrix, Quantized, Unpacked};
+pub use matrix::{Bits, Levels, Meaning, PackedMatrix, Quantized, Unpacked};
 pub use product::{Activations, PackedLinear, packed_linear, packed_linear_on, packed_linear_rounded};

@@ -211,6 +211,11 @@ pub trait Quantizer: Send + Sync {
     fn is_identity(&self) -> bool {
         false
     }
+
+    /// How it makes blocks of ggml, where its codes lie in such.
+    fn blocks(&self) -> Option<&dyn ggml::method::MakesBlocks> {
+        None
+    }
 }
 
 /// Weights of a group; `None` for whole rows.

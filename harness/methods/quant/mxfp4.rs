@@ -16,7 +16,7 @@ use harness_core::{Arm, Axis, MethodSpec, ParameterError, Parameters};
 use crate::prune::{Site, check_weight};
 use crate::quant::ggml::Format;
 use crate::quant::ggml::four_bit::{Ties, encode_mxfp4};
-use crate::quant::ggml::method::{check_blocks, taken_apart};
+use crate::quant::ggml::method::{MakesBlocks, check_blocks, refused, taken_apart};
 use crate::quant::{QuantError, Quantized, Quantizer};
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
@@ -59,8 +59,22 @@ struct Mxfp4 {
 
 impl Quantizer for Mxfp4 {
     fn quantize(&self, site: &Site, weight: &[f32], _: Option<&LinearStatistics>) -> Result<Quantized, QuantError> {
+        taken_apart(site, Format::Mxfp4, &self.encode(site, weight)?)
+    }
+
+    fn blocks(&self) -> Option<&dyn MakesBlocks> {
+        Some(self)
+    }
+}
+
+impl MakesBlocks for Mxfp4 {
+    fn asked(&self) -> Format {
+        Format::Mxfp4
+    }
+
+    fn encode(&self, site: &Site, weight: &[f32]) -> Result<Vec<u8>, QuantError> {
         check_weight(site, weight)?;
         check_blocks(site, Format::Mxfp4)?;
-        taken_apart(site, Format::Mxfp4, encode_mxfp4(weight, self.round))
+        encode_mxfp4(weight, self.round).map_err(|source| refused(site, Format::Mxfp4, source))
     }
 }

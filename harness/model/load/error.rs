@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::packed::PackError;
 use crate::tokenizer::TokenizerError;
 
 /// The shape of a tensor as messages print it: `(rows, cols)` or `(length)`.
@@ -126,6 +127,34 @@ pub enum LoadError {
         column: usize,
         /// The value.
         value: f32,
+    },
+    /// Packed codes that stand for no matrix.
+    #[error("{path}: the packed matrix {name} is not usable: {source}; the folder is damaged, write it again")]
+    Packed {
+        /// The folder.
+        path: PathBuf,
+        /// Canonical name of the weight.
+        name: String,
+        /// What is wrong with it.
+        source: PackError,
+    },
+    /// A code beyond the bits that its matrix uses.
+    #[error(
+        "{path}: the packed matrix {name} holds the code {code} at row {row}, column {column}, but its codes have {bits} bits; the folder is damaged, write it again"
+    )]
+    Code {
+        /// The folder.
+        path: PathBuf,
+        /// Canonical name of the weight.
+        name: String,
+        /// Row of the first such code.
+        row: usize,
+        /// Column of the first such code.
+        column: usize,
+        /// The code.
+        code: u8,
+        /// Bits that the folder states.
+        bits: u32,
     },
     /// The numbers of the configuration cannot be a decoder.
     #[error("{path}: the model configuration is not usable: {what}")]

@@ -11,7 +11,7 @@ use crate::tokenizer::byte_level::{self, Specials, TokenKind};
 use crate::tokenizer::{Tokenizer, TokenizerError, sentence_piece};
 use crate::weight::{MappedFile, Weight};
 
-use super::ggml::{BlockType, dequantise};
+use super::ggml::{BlockType, dequantise, read_four_bit};
 use super::gguf::{Array, Header, TensorInfo, Value, parse};
 use super::{Checkpoint, LoadError, Parts, Shape, assemble, check_config, half_split_rows};
 
@@ -58,7 +58,8 @@ pub(super) fn load(path: &Path, file: MappedFile) -> Result<Checkpoint, LoadErro
     let source = format!("GGUF {} ({})", config.architecture, types.join(", "));
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let files = vec![(name, file.clone())];
-    assemble(Parts { path: path.to_owned(), source, config, tensors, vectors, tokenizer, chat_template, files })
+    let packed = BTreeMap::new();
+    assemble(Parts { path: path.to_owned(), source, config, tensors, packed, vectors, tokenizer, chat_template, files })
 }
 
 /// The Hugging Face name of a GGUF tensor.
@@ -202,8 +203,18 @@ impl<'a> Reader<'a> {
             mlp_bias: holds("blk.0.ffn_up.bias"),
             tied_head: !holds("output.weight"),
             bos: self.token("tokenizer.ggml.bos_token_id"),
-            eos: self.token("tokenizer.ggml.eos_token_id").into_iter().collect(),
+            eos: self.ends(),
         })
+    }
+
+    /// The tokens that end a text, each once: of a sequence, of a turn, of a message.
+    fn ends(&self) -> Vec<u32> {
+        let mut ends = Vec::new();
+        for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
+            let token = self.token(&format!("tokenizer.ggml.{key}"));
+            ends.extend(token.filter(|token| !ends.contains(token)));
+        }
+        ends
     }
 
     /// A floating number, as the shortest decimal that rounds to the same f32: 1e-5 stored in 32 bits means 1e-5.
@@ -219,27 +230,34 @@ impl<'a> Reader<'a> {
         match info.block_type {
             BlockType::Plain(dtype) => Weight::mapped(file, info.offset, rows, cols, dtype)
                 .ok_or_else(|| damaged(format!("tensor {name} reaches past the end of the file"))),
-            BlockType::Quantised(kind) => {
+            blocks => {
                 let bytes = file.bytes().get(info.offset..info.offset + info.length);
                 let bytes = bytes.ok_or_else(|| damaged(format!("tensor {name} reaches past the end of the file")))?;
-                let values = dequantise(kind, bytes).map_err(|e| damaged(format!("tensor {name}: {e}")))?;
-                Ok(Weight::from_f32(rows, cols, values))
+                let values = match blocks {
+                    BlockType::Quantised(kind) => dequantise(kind, bytes),
+                    BlockType::FourBit(kind) => Ok(read_four_bit(kind, bytes)),
+                    BlockType::Plain(_) => Ok(Vec::new()),
+                };
+                Ok(Weight::from_f32(rows, cols, values.map_err(|e| damaged(format!("tensor {name}: {e}")))?))
             }
         }
     }
 
     fn tokenizer(&self, vocab_size: usize) -> Result<Option<Tokenizer>, LoadError> {
+        let fault = |source| LoadError::Tokenizer { path: self.path.to_owned(), source };
         let Some(model) = self.text("tokenizer.ggml.model").filter(|model| !matches!(*model, "none" | "no_vocab"))
         else {
-            return Ok(None);
+            // Kept whole where the tables of GGUF do not hold it.
+            let json = self.text("tokenizer.huggingface.json");
+            let (bos, eos) = (self.token("tokenizer.ggml.bos_token_id"), self.ends().first().copied());
+            return json.map(|json| Tokenizer::from_json(json.as_bytes(), bos, eos)).transpose().map_err(fault);
         };
         let tokens: Vec<&str> = self.texts("tokenizer.ggml.tokens");
         if tokens.len() != vocab_size {
             let path = self.path.to_owned();
             return Err(LoadError::Vocabulary { path, tokenizer: tokens.len(), model: vocab_size });
         }
-        let built = self.build_tokenizer(model, &tokens);
-        built.map(Some).map_err(|source| LoadError::Tokenizer { path: self.path.to_owned(), source })
+        self.build_tokenizer(model, &tokens).map(Some).map_err(fault)
     }
 
     fn build_tokenizer(&self, model: &str, tokens: &[&str]) -> Result<Tokenizer, TokenizerError> {

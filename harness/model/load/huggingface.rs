@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
 use crate::tokenizer::Tokenizer;
 
-use super::{Checkpoint, LoadError, Parts, assemble, check_config, open, safetensors};
+use super::{Checkpoint, LoadError, Parts, assemble, check_config, open, packed, safetensors};
 
 /// Loads the folder at `path`.
 pub(super) fn load(path: &Path) -> Result<Checkpoint, LoadError> {
@@ -31,9 +31,10 @@ pub(super) fn load(path: &Path) -> Result<Checkpoint, LoadError> {
     check_config(&config).map_err(|what| LoadError::Config { path: config_path.clone(), what })?;
     // Old checkpoints store the rotary frequencies; a tied head may be stored twice. Both are computed from the rest.
     let tied = config.tied_head;
-    let contents = safetensors::read_folder(path, |name| {
+    let mut contents = safetensors::read_folder(path, |name| {
         name.ends_with("rotary_emb.inv_freq") || (tied && name == "lm_head.weight")
     })?;
+    let packed = packed::read(path, &config_path, &json["quantization_config"], &config, &mut contents)?;
     let mut files = contents.files;
     files.push(("config.json".to_owned(), config_file));
     let mut tokenizer = None;
@@ -50,9 +51,10 @@ pub(super) fn load(path: &Path) -> Result<Checkpoint, LoadError> {
         files.push(("tokenizer.json".to_owned(), file));
     }
     let chat_template = chat_template(path);
-    let source = format!("Hugging Face folder ({})", config.architecture);
+    let codes = if packed.is_empty() { String::new() } else { format!(", {} matrices as packed codes", packed.len()) };
+    let source = format!("Hugging Face folder ({}{codes})", config.architecture);
     let (tensors, vectors) = (contents.tensors, contents.vectors);
-    assemble(Parts { path: path.to_owned(), source, config, tensors, vectors, tokenizer, chat_template, files })
+    assemble(Parts { path: path.to_owned(), source, config, tensors, packed, vectors, tokenizer, chat_template, files })
 }
 
 /// From `chat_template.jinja` or `tokenizer_config.json`; a folder without either has none.

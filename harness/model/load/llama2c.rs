@@ -75,7 +75,17 @@ pub(super) fn load(path: &Path, file: MappedFile) -> Result<Checkpoint, LoadErro
     }
     let vectors: BTreeSet<String> = tensors.keys().filter(|name| is_vector(name)).cloned().collect();
     let source = "llama2.c version 0 (f32)".to_owned();
-    assemble(Parts { path: path.to_owned(), source, config, tensors, vectors, tokenizer, chat_template: None, files })
+    assemble(Parts {
+        path: path.to_owned(),
+        source,
+        config,
+        tensors,
+        packed: BTreeMap::new(),
+        vectors,
+        tokenizer,
+        chat_template: None,
+        files,
+    })
 }
 
 /// The header's seven numbers: width, feed-forward width, layers, heads, key-value heads, vocabulary (negative: the head has

@@ -13,6 +13,7 @@ mod gguf_model;
 mod huggingface;
 mod layout;
 mod llama2c;
+mod packed;
 mod safetensors;
 
 use std::collections::BTreeMap;
@@ -25,10 +26,12 @@ use sha2::{Digest, Sha256};
 use harness_kernels::MatrixRef;
 
 use crate::config::Config;
+use crate::packed::PackedMatrix;
 use crate::tokenizer::Tokenizer;
 use crate::weight::{DType, MappedFile, Weight};
 
 pub use error::{LoadError, Shape};
+pub(crate) use ggml::BlockType;
 pub use layout::{TensorSpec, block_tensors, check_config, expected_tensors, projection_bias, projection_shape};
 
 /// What the identity of a checkpoint is computed from.
@@ -45,6 +48,8 @@ pub struct Checkpoint {
     pub config: Config,
     /// Weights by canonical name; a vector is a matrix of one row.
     pub tensors: BTreeMap<String, Weight>,
+    /// Linear maps that are packed codes, by the canonical name of the weight; they are not among `tensors`.
+    pub packed: BTreeMap<String, Arc<PackedMatrix>>,
     /// The tokenizer, where the source has one.
     pub tokenizer: Option<Tokenizer>,
     /// The chat template (Jinja), where the source has one.
@@ -72,6 +77,7 @@ impl Checkpoint {
             path,
             config,
             tensors,
+            packed: BTreeMap::new(),
             tokenizer,
             chat_template: None,
             files: Vec::new(),
@@ -88,6 +94,12 @@ impl Checkpoint {
             name: name.to_owned(),
             expected: Shape(Vec::new()),
         })
+    }
+
+    /// The weight called `name`, written out where it is packed codes.
+    pub fn weight(&self, name: &str) -> Option<Weight> {
+        let packed = || self.packed.get(name).map(|m| Weight::from_f32(m.rows(), m.cols(), m.dequantise()));
+        self.tensors.get(name).cloned().or_else(packed)
     }
 
     /// SHA-256 in hex of the bytes the checkpoint was read from, computed once. Of a single file it is the file's own
@@ -142,7 +154,8 @@ impl Checkpoint {
 
     /// Number of weights, a shared head counted once.
     pub fn parameters(&self) -> usize {
-        self.tensors.values().map(|weight| weight.rows() * weight.cols()).sum()
+        let packed: usize = self.packed.values().map(|matrix| matrix.rows() * matrix.cols()).sum();
+        self.tensors.values().map(|weight| weight.rows() * weight.cols()).sum::<usize>() + packed
     }
 
     fn hash_of_values(&self) -> String {
@@ -210,6 +223,7 @@ struct Parts {
     source: String,
     config: Config,
     tensors: BTreeMap<String, Weight>,
+    packed: BTreeMap<String, Arc<PackedMatrix>>,
     /// Names of the tensors the file states with one dimension.
     vectors: std::collections::BTreeSet<String>,
     tokenizer: Option<Tokenizer>,
@@ -224,13 +238,13 @@ fn is_vector(name: &str) -> bool {
 
 /// Checks configuration, tensors and tokenizer against each other.
 fn assemble(parts: Parts) -> Result<Checkpoint, LoadError> {
-    let Parts { path, source, config, mut tensors, vectors, tokenizer, chat_template, files } = parts;
+    let Parts { path, source, config, mut tensors, packed, vectors, tokenizer, chat_template, files } = parts;
     check_config(&config).map_err(|what| LoadError::Config { path: path.clone(), what })?;
     let shape_of = |name: &str, weight: &Weight| {
         Shape(if vectors.contains(name) { vec![weight.cols()] } else { vec![weight.rows(), weight.cols()] })
     };
     let mut kept = BTreeMap::new();
-    for spec in expected_tensors(&config) {
+    for spec in expected_tensors(&config).filter(|spec| !packed.contains_key(&spec.name)) {
         let Some(weight) = tensors.remove(&spec.name) else {
             return Err(LoadError::MissingTensor { path, expected: spec.shape(), name: spec.name });
         };
@@ -249,7 +263,7 @@ fn assemble(parts: Parts) -> Result<Checkpoint, LoadError> {
         return Err(LoadError::Vocabulary { path, tokenizer: tokenizer.vocab_size(), model: config.vocab_size });
     }
     let identity = Arc::new(Identity { files, hash: OnceLock::new() });
-    Ok(Checkpoint { config, tensors: kept, tokenizer, chat_template, source, path, identity })
+    Ok(Checkpoint { config, tensors: kept, packed, tokenizer, chat_template, source, path, identity })
 }
 
 /// Turns the rows of a query or key projection from the interleaved rotary layout (dimension `2i` turns with `2i + 1`)

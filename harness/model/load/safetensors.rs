@@ -1,7 +1,8 @@
 //! Safetensors files: one, or several with an index. The weights stay mapped in the type they are stored in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Component, Path};
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
 
 use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
 
@@ -14,12 +15,31 @@ pub(super) struct Contents {
     pub tensors: BTreeMap<String, Weight>,
     /// Names of the tensors with one dimension.
     pub vectors: BTreeSet<String>,
+    /// Bytes by name: codes of packed matrices.
+    pub bytes: BTreeMap<String, Bytes>,
     pub files: Vec<(String, MappedFile)>,
+}
+
+/// A tensor of bytes in a mapped file.
+#[derive(Debug)]
+pub(super) struct Bytes {
+    /// The file.
+    pub path: PathBuf,
+    pub shape: Vec<usize>,
+    file: MappedFile,
+    range: Range<usize>,
+}
+
+impl Bytes {
+    pub fn values(&self) -> &[u8] {
+        self.file.bytes().get(self.range.clone()).unwrap_or_default()
+    }
 }
 
 /// Reads `model.safetensors`, or the files that `model.safetensors.index.json` names. `skip` says which names are left out.
 pub(super) fn read_folder(folder: &Path, skip: impl Fn(&str) -> bool) -> Result<Contents, LoadError> {
-    let mut contents = Contents { tensors: BTreeMap::new(), vectors: BTreeSet::new(), files: Vec::new() };
+    let mut contents =
+        Contents { tensors: BTreeMap::new(), vectors: BTreeSet::new(), bytes: BTreeMap::new(), files: Vec::new() };
     if folder.join("model.safetensors").exists() {
         read_file(folder, "model.safetensors", &skip, &mut contents)?;
         return Ok(contents);
@@ -45,7 +65,7 @@ pub(super) fn read_folder(folder: &Path, skip: impl Fn(&str) -> bool) -> Result<
         read_file(folder, shard, &skip, &mut contents)?;
     }
     for tensor in map.keys().filter(|tensor| !skip(tensor)) {
-        if !contents.tensors.contains_key(tensor) {
+        if !contents.tensors.contains_key(tensor) && !contents.bytes.contains_key(tensor) {
             return Err(damaged(format!("it lists the tensor {tensor}, which no file holds")));
         }
     }
@@ -93,6 +113,15 @@ fn read_file(
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::Bf16,
+            Dtype::U8 => {
+                // The header was checked against the length of the file.
+                let range = data + info.data_offsets.0..data + info.data_offsets.1;
+                let bytes = Bytes { path: path.clone(), shape: info.shape.clone(), file: file.clone(), range };
+                if contents.bytes.insert(tensor.clone(), bytes).is_some() {
+                    return Err(damaged(format!("tensor {tensor} is in several files")));
+                }
+                continue;
+            }
             other => {
                 return Err(LoadError::ElementType { path, name: tensor, found: format!("{other:?}") });
             }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::NFC;
@@ -33,6 +34,17 @@ impl TokenKind {
             5 => Self::Unused,
             6 => Self::Byte,
             _ => Self::Normal,
+        }
+    }
+
+    pub(crate) fn number(self) -> i32 {
+        match self {
+            Self::Normal => 1,
+            Self::Unknown => 2,
+            Self::Control => 3,
+            Self::UserDefined => 4,
+            Self::Unused => 5,
+            Self::Byte => 6,
         }
     }
 }
@@ -93,6 +105,37 @@ fn splitting(name: &str) -> Result<Splitting, TokenizerError> {
             });
         }
     })
+}
+
+/// The name GGUF gives to a way of cutting text into words, from its description; `None` when it has none.
+///
+/// # Errors
+/// When a way that is known cannot be described.
+pub(crate) fn words_of(
+    pre_tokenizer: &Value,
+    normalizer: &Value,
+    ignore_merges: bool,
+) -> Result<Option<&'static str>, TokenizerError> {
+    let wanted = steps_of(pre_tokenizer);
+    for name in ["gpt-2", "smollm", "qwen2", "llama-bpe"] {
+        let Splitting { steps, normalise, whole_words_first } = splitting(name)?;
+        let described = serde_json::to_value(Sequence::new(steps)).map_err(TokenizerError::malformed)?;
+        let normal = if normalise { normalizer["type"] == "NFC" } else { normalizer.is_null() };
+        if normal && whole_words_first == ignore_merges && steps_of(&described) == wanted {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
+/// The steps of a pre-tokenizer, one or a sequence, without what changes offsets only.
+fn steps_of(pre_tokenizer: &Value) -> Vec<Value> {
+    let alone = std::slice::from_ref(pre_tokenizer);
+    let mut steps = pre_tokenizer["pretokenizers"].as_array().map_or(alone, Vec::as_slice).to_vec();
+    for step in steps.iter_mut().filter_map(Value::as_object_mut) {
+        step.remove("trim_offsets");
+    }
+    steps
 }
 
 /// Builds the tokenizer: `tokens` in id order, `merges` as "left right" in order of rank.

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::fs;
+
 use super::*;
 use crate::config::{Activation, NormKind, PositionScheme, RopeStyle};
 use crate::load::{Checkpoint, fixtures, load};

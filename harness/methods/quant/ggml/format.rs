@@ -86,6 +86,24 @@ impl Format {
         }
     }
 
+    /// What llama.cpp calls files whose matrices are of it (`general.file_type`, `llama_ftype`).
+    pub const fn file_type(self) -> u32 {
+        match self {
+            Self::Q4_0 => 2,
+            Self::Q4_1 => 3,
+            Self::Q5_0 => 8,
+            Self::Q5_1 => 9,
+            Self::Q8_0 => 7,
+            Self::Q2K => 10,
+            Self::Q3K => 11,
+            Self::Q4K => 14,
+            Self::Q5K => 16,
+            Self::Q6K => 18,
+            Self::Mxfp4 => 38,
+            Self::Nvfp4 => 39,
+        }
+    }
+
     /// Values of a block.
     pub const fn block_values(self) -> usize {
         match self {

@@ -42,22 +42,59 @@ pub fn with_fallback(format: Format, arm: &Arm) -> Result<Method, ParameterError
     Ok(Method::Quantizer(Box::new(Blocks { format, fallback: format.fallback().filter(|_| fallback) })))
 }
 
+/// A quantizer whose matrices are blocks of ggml, as GGUF files hold them.
+pub trait MakesBlocks {
+    /// The format it was asked for.
+    fn asked(&self) -> Format;
+
+    /// The format of matrices with rows of `cols` values.
+    fn format(&self, cols: usize) -> Format {
+        let _ = cols;
+        self.asked()
+    }
+
+    /// The bytes of a matrix.
+    ///
+    /// # Errors
+    /// A [`QuantError`].
+    fn encode(&self, site: &Site, weight: &[f32]) -> Result<Vec<u8>, QuantError>;
+}
+
 struct Blocks {
     format: Format,
     fallback: Option<Format>,
 }
 
+impl MakesBlocks for Blocks {
+    fn asked(&self) -> Format {
+        self.format
+    }
+
+    fn format(&self, cols: usize) -> Format {
+        match self.fallback {
+            Some(fallback) if !cols.is_multiple_of(self.format.block_values()) => fallback,
+            _ => self.format,
+        }
+    }
+
+    fn encode(&self, site: &Site, weight: &[f32]) -> Result<Vec<u8>, QuantError> {
+        check_weight(site, weight)?;
+        let format = self.format(site.cols);
+        check_blocks(site, format)?;
+        format.encode(weight).map_err(|source| refused(site, format, source))
+    }
+}
+
 impl Quantizer for Blocks {
     fn quantize(&self, site: &Site, weight: &[f32], _: Option<&LinearStatistics>) -> Result<Quantized, QuantError> {
-        check_weight(site, weight)?;
-        let format = match self.fallback {
-            Some(fallback) if !site.cols.is_multiple_of(self.format.block_values()) => fallback,
-            _ => self.format,
-        };
-        check_blocks(site, format)?;
-        let mut quantized = taken_apart(site, format, format.encode(weight))?;
+        let format = self.format(site.cols);
+        let mut quantized = taken_apart(site, format, &self.encode(site, weight)?)?;
         quantized.fallback = (format != self.format).then_some(format.name());
         Ok(quantized)
+    }
+
+    fn blocks(&self) -> Option<&dyn MakesBlocks> {
+        Some(self)
     }
 }
 
@@ -77,21 +114,25 @@ pub fn check_blocks(site: &Site, format: Format) -> Result<(), QuantError> {
     Err(QuantError::Group { site: site.name.to_owned(), group, columns: site.cols, advice })
 }
 
+/// A matrix that blocks cannot hold.
+pub fn refused(site: &Site, format: Format, source: BlockError) -> QuantError {
+    let at = match source {
+        BlockError::Scale { block, .. } | BlockError::Stored { block, .. } => block * format.block_values(),
+        BlockError::Value { index, .. } => index,
+        BlockError::Values { .. } | BlockError::Bytes { .. } => 0,
+    };
+    let (row, column) = (at / site.cols.max(1), at % site.cols.max(1));
+    QuantError::Block { site: site.name.to_owned(), row, column, source }
+}
+
 /// A matrix as its bytes say.
 ///
 /// # Errors
-/// [`QuantError::Block`] when it could not be encoded.
-pub fn taken_apart(site: &Site, format: Format, bytes: Result<Vec<u8>, BlockError>) -> Result<Quantized, QuantError> {
-    let decoded = bytes.and_then(|bytes| Ok((format.decode(&bytes)?, bytes.len() / format.block_bytes())));
-    let (Decoded { values, codes, scales, zeros }, blocks) = decoded.map_err(|source| {
-        let at = match source {
-            BlockError::Scale { block, .. } | BlockError::Stored { block, .. } => block * format.block_values(),
-            BlockError::Value { index, .. } => index,
-            BlockError::Values { .. } | BlockError::Bytes { .. } => 0,
-        };
-        let (row, column) = (at / site.cols.max(1), at % site.cols.max(1));
-        QuantError::Block { site: site.name.to_owned(), row, column, source }
-    })?;
+/// [`QuantError::Block`] when they hold no finite numbers.
+pub fn taken_apart(site: &Site, format: Format, bytes: &[u8]) -> Result<Quantized, QuantError> {
+    let decoded = format.decode(bytes).map_err(|source| refused(site, format, source))?;
+    let Decoded { values, codes, scales, zeros } = decoded;
+    let blocks = bytes.len() / format.block_bytes();
     let of = format.block_bits();
     let times = |bits: u64| bits * blocks as u64;
     let bits = Bits { codes: times(of.codes), scales: times(of.scales), zeros: times(of.zeros), ..Bits::default() };

@@ -1,0 +1,168 @@
+//! What `apply` writes beside Hugging Face folders, GGUF files and folders of packed codes, and how `score` holds models.
+
+use std::path::Path;
+
+use harness_model::load::{Checkpoint, expected_tensors, load};
+use harness_model::weight::DType;
+use serde_json::Value;
+
+use crate::models;
+use crate::support::{Ran, run, scratch};
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(scratch());
+        let windows: Vec<Vec<u32>> = (0..4).map(|salt| models::ids(64, 768, salt)).collect();
+        std::fs::write(place.path("ids.json"), serde_json::to_string(&windows).unwrap()).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn apply(&self, out: &str, arguments: &[&str]) -> Checkpoint {
+        let out = self.path(out);
+        let ran = run(&[&["apply", "--model", "tiny-100k", "--out", &out], arguments].concat());
+        assert_eq!((ran.code, ran.out.trim_end()), (0, out.as_str()), "{}", ran.err);
+        load(Path::new(&out)).unwrap()
+    }
+
+    fn ran(&self, model: &str, arguments: &[&str]) -> Ran {
+        run(&[&["score", "--json", "--model", model, "--token-ids", &self.path("ids.json")], arguments].concat())
+    }
+
+    fn score(&self, model: &str, arguments: &[&str]) -> Value {
+        let ran = self.ran(model, arguments);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str(&ran.out).unwrap()
+    }
+}
+
+fn perplexity(value: &Value) -> f64 {
+    value["ppl"].as_f64().unwrap()
+}
+
+#[test]
+fn gguf_holds_the_blocks_that_the_quantizer_made() {
+    let place = Place::new();
+    let dense = load(&crate::support::root().join("datasets/models/tiny-100k")).unwrap();
+    let formats = ["q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "mxfp4(round=ggml)"];
+    for quant in formats {
+        let file = format!("{quant}.gguf");
+        let written = place.apply(&file, &["--quant", quant, "--format", "gguf"]);
+        let folder = place.apply(quant, &["--quant", quant]);
+        assert_eq!(written.config, dense.config, "{quant}");
+        for spec in expected_tensors(&dense.config) {
+            let values = written.tensor(&spec.name).unwrap().to_f32();
+            assert_eq!(values, folder.tensor(&spec.name).unwrap().to_f32(), "{quant} {}", spec.name);
+        }
+        // What is not quantized is as it was stored, norms in f32.
+        assert_eq!(written.tensor("model.embed_tokens.weight").unwrap().dtype(), DType::F16);
+        assert_eq!(written.tensor("model.norm.weight").unwrap().dtype(), DType::F32);
+        let (a, b) = (place.score(&place.path(&file), &[]), place.score(&place.path(quant), &[]));
+        assert!((perplexity(&a) / perplexity(&b) - 1.0).abs() < 1e-9, "{quant}: {a} and {b}");
+    }
+}
+
+#[test]
+fn gguf_holds_plain_numbers_a_head_of_eight_bits_and_the_tokenizer() {
+    let place = Place::new();
+    let dense = load(&crate::support::root().join("datasets/models/tiny-100k")).unwrap();
+    for (flag, dtype) in [("f32", DType::F32), ("f16", DType::F16), ("bf16", DType::Bf16)] {
+        let written = place.apply(&format!("{flag}.gguf"), &["--format", "gguf", "--dtype", flag]);
+        for (name, weight) in &dense.tensors {
+            let stored = if weight.rows() == 1 { DType::F32 } else { dtype };
+            let wanted = harness_model::weight::Weight::rounded(weight.rows(), weight.cols(), &weight.to_f32(), stored);
+            let found = &written.tensors[name];
+            assert_eq!((found.dtype(), found.to_f32()), (stored, wanted.to_f32()), "{flag} {name}");
+        }
+        let (old, new) = (dense.tokenizer.as_ref().unwrap(), written.tokenizer.unwrap());
+        for special in [false, true] {
+            assert_eq!(new.encode("the a , .", special).unwrap(), old.encode("the a , .", special).unwrap());
+        }
+    }
+    let file = place.path("head.gguf");
+    let ran = run(&[
+        "apply",
+        "--model",
+        "tiny-100k",
+        "--quant",
+        "q8_0",
+        "--head",
+        "q8_0",
+        "--format",
+        "gguf",
+        "--out",
+        &file,
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("note: GGUF has no tables for this tokenizer"), "{}", ran.err);
+    let written = load(Path::new(&file)).unwrap();
+    assert!(
+        written.source.contains("Quantised(Q8_0) × 15"),
+        "seven maps in two blocks and the embedding: {}",
+        written.source
+    );
+    // The embedding is rounded too, where a bench keeps it beside the head.
+    let ours = perplexity(&place.score("tiny-100k", &["--quant", "q8_0", "--head", "q8_0"]));
+    let theirs = perplexity(&place.score(&file, &[]));
+    assert!((ours / theirs - 1.0).abs() < 2e-3, "{ours} and {theirs}");
+}
+
+#[test]
+fn packed_folders_are_the_packed_models_of_a_bench() {
+    let place = Place::new();
+    let quants = [
+        "rtn(group=64)",
+        "rtn(bits=3, group=32, mode=sym)",
+        "rtn(bits=8, group=-1)",
+        "hqq(group=32)",
+        "nf4(block=64)",
+        "q4_k",
+    ];
+    for (at, quant) in quants.into_iter().enumerate() {
+        let name = format!("packed-{at}");
+        let written = place.apply(&name, &["--quant", quant, "--format", "packed"]);
+        assert_eq!(written.packed.len(), 14, "{quant}");
+        let folder = place.path(&name);
+        let (ours, packed) =
+            (place.score(&folder, &[]), place.score("tiny-100k", &["--quant", quant, "--exec", "packed"]));
+        assert_eq!(ours["ppl"], packed["ppl"], "{quant}");
+        assert_eq!(ours["execution"]["bytes"], packed["execution"]["bytes"], "{quant}");
+        assert_eq!((&ours["execution"]["packed_maps"], &packed["execution"]["quant"]), (&14.into(), &quant.into()));
+        let fake = perplexity(&place.score("tiny-100k", &["--quant", quant]));
+        assert!((perplexity(&ours) / fake - 1.0).abs() < 1e-4, "{quant}: {ours} and {fake}");
+        let int8 = ["--activations", "int8"];
+        if quant.starts_with("nf4") {
+            let ran = place.ran(&folder, &int8);
+            assert_eq!(ran.code, 2);
+            assert!(ran.reason().contains("no integer kernel"), "{}", ran.err);
+            continue;
+        }
+        let direct = place.score("tiny-100k", &["--quant", quant, "--exec", "packed", "--activations", "int8"]);
+        let rounded = place.score(&folder, &int8);
+        assert_eq!(rounded["ppl"], direct["ppl"], "{quant}");
+        assert_eq!(rounded["execution"]["activations"], "int8");
+        assert_ne!(rounded["ppl"], ours["ppl"], "{quant}");
+    }
+    // A head of eight bits is a matrix of its own, in the folder as in a bench.
+    let written = place.apply("head", &["--quant", "q4_0", "--head", "q8_0", "--format", "packed"]);
+    assert_eq!((written.packed.len(), written.config.tied_head), (15, false));
+    let direct = place.score("tiny-100k", &["--quant", "q4_0", "--exec", "packed", "--head", "q8_0"]);
+    let ours = place.score(&place.path("head"), &[]);
+    assert_eq!((&ours["ppl"], &ours["execution"]["bytes"]), (&direct["ppl"], &direct["execution"]["bytes"]));
+    // A folder of packed codes is a checkpoint: its values are those of the codes.
+    let folder = place.apply("values", &["--quant", "q4_0"]);
+    let out = place.path("again");
+    let ran = run(&["apply", "--model", &place.path("head"), "--dtype", "f32", "--out", &out]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let again = load(Path::new(&out)).unwrap();
+    for spec in expected_tensors(&folder.config) {
+        assert_eq!(again.tensors[&spec.name].to_f32(), folder.tensors[&spec.name].to_f32(), "{}", spec.name);
+    }
+    let text = run(&["generate", "--model", &place.path("head"), "--prompt", "the", "--max-tokens", "4"]);
+    assert_eq!(text.code, 0, "{}", text.err);
+}
