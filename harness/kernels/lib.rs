@@ -17,8 +17,10 @@
 pub mod activation;
 pub mod attention;
 pub mod bends;
+pub mod bfloat16;
 pub mod buffer;
 mod gemv;
+mod lines;
 pub mod logits;
 mod matrix;
 pub mod normalise;
@@ -30,6 +32,8 @@ pub mod rotary;
 pub mod select;
 pub mod sort;
 mod tile;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 mod vector;
 
 pub use matrix::MatrixRef;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use harness_kernels::attention as kernel;
+use harness_kernels::bfloat16::bf16_linear;
 use harness_kernels::packed::packed_linear;
 
 use crate::cache::{KvCache, Past};
@@ -320,17 +321,21 @@ impl Decoder {
             return Err(ModelError::Range { what: "rows", start: rows.start, end: rows.end, available });
         }
         let range = rows.start * cols..rows.end * cols;
-        match (self.head.dense(), self.head.packed()) {
-            (Some(head), _) if head.bias.is_none() && head.cols == cols => {
+        match (self.head.dense(), self.head.packed(), self.head.bf16()) {
+            (Some(head), ..) if head.bias.is_none() && head.cols == cols => {
                 out.resize(rows.len() * head.rows, 0.0);
                 with_values(hidden, |x| {
                     harness_kernels::matmul_nt(&x[range], head.weight, out, rows.len(), cols, head.rows);
                 })
                 .doing(doing)
             }
-            (_, Some(head)) if head.cols() == cols => {
+            (_, Some(head), _) if head.cols() == cols => {
                 out.resize(rows.len() * head.rows(), 0.0);
                 with_values(hidden, |x| packed_linear(&x[range], rows.len(), &[head], &mut [out])).doing(doing)
+            }
+            (.., Some(head)) if head.matrix.cols() == cols => {
+                out.resize(rows.len() * head.matrix.rows(), 0.0);
+                with_values(hidden, |x| bf16_linear(&x[range], rows.len(), &[head], &mut [out])).doing(doing)
             }
             _ => {
                 let part = hidden.narrow(0, rows.start, rows.len()).doing(doing)?;

@@ -1,6 +1,7 @@
 //! One readable decoder, its loaders, tokenizers and training loop.
 
 mod assemble;
+pub mod bfloat16;
 pub mod cache;
 pub mod config;
 pub mod decoder;

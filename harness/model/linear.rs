@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor, Var, bail};
+use harness_kernels::bfloat16::{Bf16Linear, bf16_linear};
 use harness_kernels::buffer::{filled, filled_each};
 use harness_kernels::packed::{PackedLinear, packed_linear};
 use harness_kernels::{Linear, add_bias, linear_few, matmul_nt};
@@ -51,6 +52,12 @@ pub trait LinearOp: Debug + Send + Sync {
 
     /// The map as packed codes, when it is one: maps of one input share a parallel region and round it once.
     fn packed(&self) -> Option<PackedLinear<'_>> {
+        None
+    }
+
+    /// The map as a matrix in bf16, when it multiplies in bf16: maps of one input share a parallel region and round it
+    /// once.
+    fn bf16(&self) -> Option<Bf16Linear<'_>> {
         None
     }
 }
@@ -181,7 +188,7 @@ impl LinearOp for Trainable {
 }
 
 /// Applies several maps to one input `(…, cols)`; few rows of plain matrices share one parallel region, so that a
-/// single token waits once for all of them. Packed maps share one whatever the rows.
+/// single token waits once for all of them. Packed maps and maps in bf16 share one whatever the rows.
 ///
 /// # Errors
 /// Those of [`LinearOp::forward`].
@@ -191,11 +198,15 @@ pub fn forward_together<const N: usize>(maps: [&dyn LinearOp; N], x: &Tensor) ->
     let lengths = maps.map(|map| m * map.rows());
     let dense: Vec<Linear<'_>> = maps.iter().filter_map(|map| map.dense()).collect();
     let packed: Vec<PackedLinear<'_>> = maps.iter().filter_map(|map| map.packed()).collect();
+    let brain: Vec<Bf16Linear<'_>> = maps.iter().filter_map(|map| map.bf16()).collect();
     let outputs = if maps.iter().any(|map| map.cols() != cols) {
         None
     } else if packed.len() == N {
         output_dims(x, maps.first().map_or(0, |map| map.rows()), cols)?;
         Some(with_values(x, |x| filled_each(lengths, |mut outs| packed_linear(x, m, &packed, &mut outs)))?)
+    } else if brain.len() == N {
+        output_dims(x, maps.first().map_or(0, |map| map.rows()), cols)?;
+        Some(with_values(x, |x| filled_each(lengths, |mut outs| bf16_linear(x, m, &brain, &mut outs)))?)
     } else if dense.len() == N && m < FEW_ROWS {
         output_dims(x, maps.first().map_or(0, |map| map.rows()), cols)?;
         Some(with_values(x, |x| filled_each(lengths, |mut outs| linear_few(x, m, &dense, &mut outs)))?)

@@ -7,6 +7,7 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 
 use harness_kernels::MatrixRef;
+use harness_kernels::buffer::shared_copy;
 
 /// Element type of a stored weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,7 +76,16 @@ impl Weight {
     /// When `values` does not hold `rows · cols` elements.
     pub fn from_f32(rows: usize, cols: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), rows * cols, "a {rows}x{cols} matrix needs {} values", rows * cols);
-        Self { rows, cols, data: Data::F32(values.into()) }
+        Self { rows, cols, data: Data::F32(shared_copy(&values)) }
+    }
+
+    /// An owned bf16 matrix.
+    ///
+    /// # Panics
+    /// When `values` does not hold `rows · cols` elements.
+    pub fn from_bf16(rows: usize, cols: usize, values: Vec<bf16>) -> Self {
+        assert_eq!(values.len(), rows * cols, "a {rows}x{cols} matrix needs {} values", rows * cols);
+        Self { rows, cols, data: Data::Bf16(values.into()) }
     }
 
     /// A matrix of the given element type, rounded from f32 values.
@@ -85,7 +95,7 @@ impl Weight {
     pub fn rounded(rows: usize, cols: usize, values: &[f32], dtype: DType) -> Self {
         assert_eq!(values.len(), rows * cols, "a {rows}x{cols} matrix needs {} values", rows * cols);
         let data = match dtype {
-            DType::F32 => Data::F32(values.into()),
+            DType::F32 => Data::F32(shared_copy(values)),
             DType::F16 => Data::F16(values.iter().map(|&v| f16::from_f32(v)).collect()),
             DType::Bf16 => Data::Bf16(values.iter().map(|&v| bf16::from_f32(v)).collect()),
         };

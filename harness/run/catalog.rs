@@ -6,6 +6,7 @@ use harness_methods::registry as methods;
 use harness_methods::sample::Chain;
 
 use crate::calibrate::CalibrationOrder;
+use crate::compute::Compute;
 use crate::metrics;
 use crate::quantize::{ActivationType, Execution, HeadFormat, Holding, packed_with};
 use crate::sampling::SamplingSettings;
@@ -29,6 +30,8 @@ harness_core::parameters! {
         activations: ActivationType = ActivationType::Full;
         /// What the output head of quantized models becomes.
         head: HeadFormat = HeadFormat::Kept;
+        /// What linear maps that are not quantized are multiplied in, and the head.
+        compute: Compute = Compute::F32;
         /// Memory for the weights of arms scored together, in MiB.
         group_mib: usize = 4096, Domain::closed(1.0, 1e9);
     }
@@ -46,7 +49,8 @@ impl Settings {
         let Holding { packed, head } = self.holding();
         let exec = packed.map(|activations| ("exec", format!("packed {activations:?}")));
         let head = (head != HeadFormat::Kept).then(|| ("head", format!("{head:?}")));
-        exec.into_iter().chain(head).collect()
+        let compute = (self.compute != Compute::F32).then(|| ("compute", format!("{:?}", self.compute)));
+        exec.into_iter().chain(head).chain(compute).collect()
     }
 
     /// How quantized models are held and multiplied.

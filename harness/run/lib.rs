@@ -4,6 +4,7 @@ mod block;
 pub mod calibrate;
 pub mod catalog;
 pub mod clock;
+pub mod compute;
 pub mod decode;
 pub mod estimate;
 pub mod fetch;

@@ -8,6 +8,7 @@ use harness_model::decoder::Decoder;
 use harness_suite::Bench;
 
 use crate::calibrate::{PrepareError, PruneArm, Pruned, prune_all};
+use crate::compute::{Brain, Compute};
 use crate::inputs::LoadedModel;
 use crate::measure::Prepared;
 use crate::provoke::provoked;
@@ -85,6 +86,9 @@ impl<'a> Session<'_> {
                 Err(error) => failures.extend(own.into_iter().map(|built| (built.work, error.to_string()))),
             }
         }
+        if setup.settings.compute == Compute::Bf16 {
+            ready = in_bf16(ready, &mut failures);
+        }
         for (work, reason) in failures {
             self.failed(&work, "apply", &reason, 0.0)?;
         }
@@ -99,6 +103,23 @@ impl<'a> Session<'_> {
         }
         Ok(())
     }
+}
+
+/// The arms with their unquantized maps multiplying in bf16; what cannot be done goes to `failures`.
+fn in_bf16<'a>(
+    ready: Vec<(ArmWork<'a>, Prepared)>,
+    failures: &mut Vec<(ArmWork<'a>, String)>,
+) -> Vec<(ArmWork<'a>, Prepared)> {
+    let mut brain = Brain::default();
+    let mut changed = Vec::with_capacity(ready.len());
+    for (work, prepared) in ready {
+        match brain.of(&prepared.decoder, prepared.taken.as_ref()) {
+            // No arm is the dense model any more: that stays in f32.
+            Ok(decoder) => changed.push((work, Prepared { decoder, identity: false, ..prepared })),
+            Err(error) => failures.push((work, error.to_string())),
+        }
+    }
+    changed
 }
 
 /// The arms that begin with one pruned model, each with its quantizer applied to that.

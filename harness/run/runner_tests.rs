@@ -218,6 +218,30 @@ fn a_head_in_eight_bits_costs_little_and_is_counted() {
 }
 
 #[test]
+fn maps_in_bf16_change_what_is_scored_a_little_and_the_judge_stays_in_f32() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = fixture(folder.path(), 0.2);
+    let arm = "rtn(bits=8, group=32)";
+    let measure = |keys: &str| {
+        let suite = suite_with(&paths, &format!("{keys}\nquant = [\"none\", \"{arm}\"]"));
+        let (outcome, records) = execute(&suite, &folder.path().join("journal.jsonl"));
+        // Cells in bf16 are others than those in f32.
+        assert_eq!((outcome.measured, outcome.failed, outcome.kept), (2, 0, 0), "{keys}");
+        let of = |arm: &str, metric: &str| quantized(&records[records.len() - 2..], arm, metric).value().unwrap();
+        ["none", arm].map(|arm| (of(arm, "kl"), of(arm, "ppl"), of(arm, "bytes"), of(arm, "decode_tps")))
+    };
+    let [dense, packed] = measure("exec = \"packed\"");
+    let [brain, both] = measure("exec = \"packed\"\ncompute = \"bf16\"");
+    assert_eq!(dense.0, 0.0);
+    // Eight bits of a significand: the change is seen, and small beside that of eight-bit codes and of 0.1 nats.
+    assert!(brain.0 > 0.0 && brain.0 < 1e-3, "{}", brain.0);
+    assert!((brain.1 / dense.1 - 1.0).abs() < 0.01 && both.1.is_finite(), "{} {}", brain.1, dense.1);
+    // The quantized maps stay codes, and the kept ones and the head are in bf16.
+    assert!(both.0 > 0.0 && both.0 != packed.0, "{} {}", both.0, packed.0);
+    assert!(brain.2 != dense.2 && brain.3 > 0.0 && both.3 > 0.0);
+}
+
+#[test]
 fn codes_without_a_kernel_fail_alone_and_never_become_fake() {
     let folder = tempfile::tempdir().unwrap();
     let paths = fixture(folder.path(), 0.2);

@@ -1,73 +1,23 @@
 //! Matrix tiles of bytes (AMX): sixteen rows of activations with sixteen weight rows at once.
 //!
-//! The instructions have no stable intrinsics, so they stand as assembly. Tile registers are never used by compiled
-//! code, and a thread keeps them between the blocks of assembly below.
+//! Activations lie as tiles read them, one behind the other: loads of rows that lie far apart in memory take more than
+//! twice as long, and would take longer than the products.
 
 use std::arch::asm;
 use std::arch::x86_64::{
-    __cpuid, __cpuid_count, __m512i, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_load_si512, _mm512_set1_epi8,
-    _mm512_srli_epi16, _mm512_store_si512, _mm512_sub_epi8,
+    __m512i, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_load_si512, _mm512_set1_epi8, _mm512_srli_epi16,
+    _mm512_store_si512, _mm512_sub_epi8,
 };
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use super::activations::Bytes;
+use super::activations::{Bytes, TILE_ROWS};
 use super::block_int8::Panel;
 use super::matrix::Bits;
-use super::storage::Line;
 use crate::buffer::Shared;
+use crate::lines::Line;
+use crate::tiles::{self, Configuration};
 use crate::vector::{Avx512, Vector, WIDTH};
-
-/// Whether the processor has tiles of bytes and the system lets this process use them; asks for it.
-pub(crate) fn available() -> bool {
-    const TILES: u32 = 1 << 24;
-    const BYTES: u32 = 1 << 25;
-    if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & (TILES | BYTES) != TILES | BYTES {
-        return false;
-    }
-    permitted()
-}
-
-/// Linux lets a process use the tile registers only after it has asked, because they make signal frames larger.
-#[cfg(target_os = "linux")]
-fn permitted() -> bool {
-    const REQUEST_PERMISSION: libc::c_int = 0x1023;
-    const TILE_DATA: libc::c_ulong = 18;
-    // SAFETY: the call changes which registers the process may use and nothing else; it fails on older systems.
-    unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0 }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn permitted() -> bool {
-    false
-}
-
-/// Shapes of the eight tiles, as `ldtilecfg` reads them.
-#[repr(C, align(64))]
-struct Configuration {
-    palette: u8,
-    start: u8,
-    reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
-}
-
-impl Configuration {
-    /// Tiles 0 to 3 sum, 4 and 5 hold activations, 6 and 7 weights of `step` columns (64 or 32).
-    fn new(step: usize) -> Self {
-        let mut configuration = Self { palette: 1, start: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
-        for tile in 0..8 {
-            let (rows, bytes) = match tile {
-                0..4 => (16, 64),
-                4..6 => (16, step),
-                _ => (step / 4, 64),
-            };
-            configuration.rows[tile] = rows as u8;
-            configuration.row_bytes[tile] = bytes as u16;
-        }
-        configuration
-    }
-}
 
 /// Codes of some blocks less `base`, as signed bytes: four columns of sixteen rows a line.
 pub(crate) fn spread(packed: &[Line], bits: Bits, base: i32) -> Vec<Line> {
@@ -111,29 +61,26 @@ const WAITING: usize = 2;
 /// Multiplies a panel with the rows `span` of the activations and writes their part of `out`.
 pub(crate) fn multiply(panel: &Panel<'_>, x: &Bytes, span: Range<usize>, out: Shared) {
     // Tiles read whole sixteens of rows, two at a time; the activations are filled up to that.
-    let filled = span.end.next_multiple_of(2 * WIDTH);
-    assert!(span.start.is_multiple_of(2 * WIDTH) && x.codes.len() >= filled * x.cols);
+    let filled = span.end.next_multiple_of(TILE_ROWS);
+    assert!(x.tiled && span.start.is_multiple_of(TILE_ROWS) && x.codes.len() >= filled * x.cols);
     assert!(x.scales.len() >= filled * x.groups() && x.sums.len() >= filled * x.groups());
     assert!(panel.lines.len() * 4 >= panel.blocks.len() * x.cols);
     assert!(panel.scaling.scales.len() >= panel.blocks.len() * x.groups() * WIDTH);
-    let step = if x.group.is_multiple_of(64) { 64 } else { 32 };
-    let configuration = Configuration::new(step);
-    // SAFETY: this runs only where `available` found the instructions; the configuration is one of palette 1; the lengths
-    // that pointers cover were checked.
+    let step = x.step();
+    // SAFETY: this runs only where `available` found the instructions; the lengths that pointers cover were checked.
     unsafe {
-        asm!("ldtilecfg [{}]", in(reg) &raw const configuration, options(nostack));
-        // The codes of a pair of blocks stay in the first-level cache while the activations pass by.
+        Configuration::new(step).load();
         for b in (0..panel.blocks.len()).step_by(2) {
-            for i in span.clone().step_by(2 * WIDTH) {
+            for i in span.clone().step_by(TILE_ROWS) {
                 let tile = Tile { panel, x, i, b, wide: (panel.blocks.len() - b).min(2), step };
                 if panel.scaling.offsets.is_empty() {
-                    tile.multiply::<false>((span.end - i).min(2 * WIDTH), out);
+                    tile.multiply::<false>((span.end - i).min(TILE_ROWS), out);
                 } else {
-                    tile.multiply::<true>((span.end - i).min(2 * WIDTH), out);
+                    tile.multiply::<true>((span.end - i).min(TILE_ROWS), out);
                 }
             }
         }
-        asm!("tilerelease", options(nostack, nomem));
+        tiles::release();
     }
 }
 
@@ -145,6 +92,7 @@ struct Tile<'a> {
     i: usize,
     b: usize,
     wide: usize,
+    /// Columns of a tile of activations.
     step: usize,
 }
 
@@ -153,7 +101,7 @@ impl Tile<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
     unsafe fn multiply<const OFFSETS: bool>(self, m: usize, out: Shared) {
         let groups = self.x.groups();
-        let mut sums = [Line([0; 64]); 2 * WIDTH * 2];
+        let mut sums = [Line([0; 64]); TILE_ROWS * 2];
         let mut whole = [[MaybeUninit::<Sums>::uninit(); WAITING]; 2];
         unsafe {
             let sums = sums.as_mut_ptr().cast::<f32>();
@@ -182,10 +130,11 @@ impl Tile<'_> {
     unsafe fn sum_group(self, g: usize, to: *mut Sums) {
         let (cols, group) = (self.x.cols, self.x.group);
         unsafe {
-            let codes = self.x.codes.as_ptr().add(self.i * cols);
-            let lines = self.panel.lines.as_ptr().cast::<u8>().add(self.b * cols * WIDTH);
+            let upper = self.x.codes.as_ptr().add(self.i * cols);
+            let lower = upper.add(WIDTH * cols);
+            let left = self.panel.lines.as_ptr().cast::<u8>().add(self.b * cols * WIDTH);
             // A block that is not there is the first one again; its sums are not used.
-            let second = lines.add((self.wide - 1) * cols * WIDTH);
+            let right = left.add((self.wide - 1) * cols * WIDTH);
             asm!("tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3", options(nostack, nomem));
             for column in (g * group..(g + 1) * group).step_by(self.step) {
                 asm!(
@@ -197,11 +146,11 @@ impl Tile<'_> {
                     "tileloadd tmm5, [{c} + {row}*1]",
                     "tdpbssd tmm2, tmm5, tmm6",
                     "tdpbssd tmm3, tmm5, tmm7",
-                    a = in(reg) codes.add(column),
-                    b = in(reg) lines.add(column * WIDTH),
-                    c = in(reg) codes.add(WIDTH * cols + column),
-                    d = in(reg) second.add(column * WIDTH),
-                    row = in(reg) cols,
+                    a = in(reg) upper.add(column * WIDTH),
+                    b = in(reg) left.add(column * WIDTH),
+                    c = in(reg) lower.add(column * WIDTH),
+                    d = in(reg) right.add(column * WIDTH),
+                    row = in(reg) self.step,
                     line = in(reg) 64usize,
                     options(nostack, readonly),
                 );
@@ -221,31 +170,34 @@ impl Tile<'_> {
     /// Scales the integer sums of some groups and adds them, group by group, to half `part` of `sums (32, 32)`.
     #[inline(always)]
     unsafe fn scale<const OFFSETS: bool>(self, span: Range<usize>, part: usize, whole: *const Sums, sums: *mut f32) {
-        const ROWS: usize = 4;
+        // As many as hide the latency of the additions.
+        const ROWS: usize = 8;
         let groups = self.x.groups();
         unsafe {
             let scales = self.panel.scaling.scales.as_ptr();
             let offsets = self.panel.scaling.offsets.as_ptr();
             for v in 0..self.wide {
-                for r in (0..WIDTH).step_by(ROWS) {
-                    let at = (self.i + part * WIDTH + r) * groups;
-                    let to = sums.add(((part * WIDTH + r) * 2 + v) * WIDTH);
+                for r in (part * WIDTH..(part + 1) * WIDTH).step_by(ROWS) {
+                    let to = sums.add((r * 2 + v) * WIDTH);
                     let mut totals = [Avx512::load(to); ROWS];
                     for row in 1..ROWS {
                         totals[row] = Avx512::load(to.add(row * 2 * WIDTH));
                     }
                     for g in span.clone() {
-                        let lines = (*whole.add(g - span.start)).0[part * 2 + v].as_ptr().add(r);
+                        let lines = (*whole.add(g - span.start)).0[part * 2 + v].as_ptr().add(r % WIDTH);
                         let place = ((self.b + v) * groups + g) * WIDTH;
                         let scale = Avx512::load(scales.add(place));
+                        let at = self.i * groups + g * TILE_ROWS + r;
+                        let factors = self.x.scales.as_ptr().add(at);
                         for row in 0..ROWS {
                             let product =
                                 Avx512(_mm512_cvtepi32_ps(_mm512_load_si512(lines.add(row).cast()))).mul(scale);
-                            let factor = *self.x.scales.as_ptr().add(at + row * groups + g);
-                            totals[row] = product.fma(Avx512::splat(factor), totals[row]);
-                            if OFFSETS {
-                                let offset = Avx512::load(offsets.add(place));
-                                let factor = factor * *self.x.sums.as_ptr().add(at + row * groups + g) as f32;
+                            totals[row] = product.fma(Avx512::splat(*factors.add(row)), totals[row]);
+                        }
+                        if OFFSETS {
+                            let offset = Avx512::load(offsets.add(place));
+                            for row in 0..ROWS {
+                                let factor = *factors.add(row) * *self.x.sums.as_ptr().add(at + row) as f32;
                                 totals[row] = offset.fma(Avx512::splat(factor), totals[row]);
                             }
                         }

@@ -8,8 +8,8 @@ use super::amx;
 use super::dot::{Dot, IntegerSet, integers};
 use super::matrix::{Bits, PackedMatrix};
 use super::scaling::Scaling;
-use super::storage::Line;
 use crate::buffer::Shared;
+use crate::lines::Line;
 use crate::vector::{InstructionSet, Vector, WIDTH};
 
 /// Some blocks of sixteen weight rows, ready to be multiplied: codes as bytes, scales in f32.

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "x86_64")]
+use crate::tiles::{self, TileProduct};
 use crate::vector::{InstructionSet, Scalar, Vector, WIDTH, instruction_set};
 
 /// The instructions the integer kernels run on, the best last.
@@ -38,7 +40,7 @@ pub fn integer_set() -> IntegerSet {
         InstructionSet::Avx512 => {
             #[cfg(target_arch = "x86_64")]
             if is_x86_feature_detected!("avx512vnni") {
-                return if super::amx::available() { IntegerSet::Amx } else { IntegerSet::Vnni };
+                return if tiles::available(TileProduct::Bytes) { IntegerSet::Amx } else { IntegerSet::Vnni };
             }
             IntegerSet::Avx2
         }

@@ -6,7 +6,8 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::error::PackError;
-use super::storage::{Floats, Line, Zeros, zeroed_lines};
+use super::storage::{Floats, Zeros};
+use crate::lines::{Line, zeroed_lines};
 use crate::vector::WIDTH;
 
 /// Codes of a weight matrix and what they stand for, as a quantizer gives them.

@@ -102,6 +102,7 @@ pub fn packed_linear_rounded(x: &Bytes, m: usize, parts: &[PackedLinear<'_>], ou
         assert_eq!(part.activations, Activations::Int8, "rounded inputs meet integer kernels");
     }
     assert!(parts.len() == outs.len() && x.codes.len() >= m * x.cols, "one output for each map, and {m} rows");
+    assert_eq!(x.tiled, tiled(integer_set(), m), "inputs were rounded for another number of rows than {m}");
     multiply(integer_set(), instruction_set(), &[], &Forms::of(x), m, parts, outs);
 }
 
@@ -121,6 +122,11 @@ pub fn packed_linear_on(
     run(integers, instruction_set(), x, m, parts, outs);
 }
 
+/// Whether the kernels that multiply `m` rows read activations as tiles.
+pub(crate) fn tiled(integers: IntegerSet, m: usize) -> bool {
+    integers == IntegerSet::Amx && m >= FEW_ROWS
+}
+
 /// Activations in the forms that kernels need, each made once.
 #[derive(Default)]
 struct Forms<'a> {
@@ -134,13 +140,13 @@ impl<'a> Forms<'a> {
         Self { given: Some(bytes), ..Self::default() }
     }
 
-    fn new(x: &[f32], m: usize, parts: &[PackedLinear<'_>]) -> Self {
+    fn new(integers: IntegerSet, x: &[f32], m: usize, parts: &[PackedLinear<'_>]) -> Self {
         let mut forms = Self::default();
         for part in parts {
             let (cols, group) = (part.cols(), part.matrix.group());
             match part.activations {
                 Activations::Int8 if forms.bytes.iter().all(|bytes| bytes.group != group) => {
-                    forms.bytes.push(Bytes::new(x, m, cols, group));
+                    forms.bytes.push(Bytes::new(x, m, cols, group, tiled(integers, m)));
                 }
                 Activations::Full if m < FEW_ROWS && forms.sums.iter().all(|(other, _)| *other != group) => {
                     forms.sums.push((group, group_sums(x, group)));
@@ -184,7 +190,7 @@ pub(crate) fn run(
     for (index, (part, out)) in parts.iter().zip(outs.iter()).enumerate() {
         assert_eq!((x.len(), out.len()), (m * part.cols(), m * part.rows()), "packed map {index} of {m} rows");
     }
-    multiply(integers, set, x, &Forms::new(x, m, parts), m, parts, outs);
+    multiply(integers, set, x, &Forms::new(integers, x, m, parts), m, parts, outs);
 }
 
 fn multiply(

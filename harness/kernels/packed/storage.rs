@@ -6,30 +6,6 @@ use super::matrix::{Bits, fit_f16};
 use crate::matrix::Element;
 use crate::vector::{InstructionSet, WIDTH, vectorised};
 
-/// One line of memory.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-pub(crate) struct Line(pub [u8; 64]);
-
-/// Lines of zeros, on huge pages where the system gives them: a long stream of codes crosses fewer page borders, which
-/// stop the prefetcher.
-pub(crate) fn zeroed_lines(count: usize) -> Vec<Line> {
-    let mut lines: Vec<Line> = Vec::with_capacity(count);
-    #[cfg(target_os = "linux")]
-    {
-        const HUGE_PAGE: usize = 2 << 20;
-        let start = lines.as_mut_ptr() as usize;
-        let (first, end) =
-            (start.next_multiple_of(HUGE_PAGE), (start + count * size_of::<Line>()) / HUGE_PAGE * HUGE_PAGE);
-        if first < end {
-            // SAFETY: the range lies inside the allocation; the advice changes no contents.
-            unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
-        }
-    }
-    lines.resize(count, Line([0; 64]));
-    lines
-}
-
 /// Floats in sixteens, in 16 bits where those hold them exactly.
 #[derive(Debug, Clone)]
 pub(crate) enum Floats {

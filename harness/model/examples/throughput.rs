@@ -1,7 +1,8 @@
 //! Prefill, scoring and decode tokens a second of a 135M-parameter decoder with random weights.
 //!
-//! `cargo run --release -p harness-model --example throughput [f32|f16|bf16|w8a8|w4a8|w4a16|lut4] [rounds]`; the best of
-//! all rounds counts. Packed weights have groups of 32 (w8a8: whole rows) and random codes, and an 8-bit head.
+//! `cargo run --release -p harness-model --example throughput [f32|f16|bf16|compute-bf16|w8a8|w4a8|w4a16|lut4]
+//! [rounds]`; the best of all rounds counts. `bf16` weights are widened and multiplied in f32, `compute-bf16` multiplies in
+//! bf16, the head too. Packed weights have groups of 32 (w8a8: whole rows) and random codes, and an 8-bit head.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use harness_kernels::logits;
+use harness_model::bfloat16::Bf16;
 use harness_model::config::{Activation, Config, NormKind, PositionScheme, Projection, RopeStyle};
 use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
@@ -28,6 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "f32" => decoder(DType::F32)?,
         "f16" => decoder(DType::F16)?,
         "bf16" => decoder(DType::Bf16)?,
+        "compute-bf16" => in_bf16(&decoder(DType::F32)?)?,
         packed => quantised(packed)?,
     };
     println!("weights                        {format}, {:.1} MB", decoder.stored_bytes() as f64 / 1e6);
@@ -99,6 +102,19 @@ fn decoder(dtype: DType) -> Result<Decoder, ModelError> {
         })
         .collect();
     Decoder::from_weights(&config, &weights)
+}
+
+/// The decoder with every map and the head multiplying in bf16.
+fn in_bf16(decoder: &Decoder) -> Result<Decoder, ModelError> {
+    let mut changed = decoder.clone();
+    for layer in 0..decoder.config().layers {
+        for projection in Projection::ALL {
+            if let Some(map) = decoder.linear(layer, projection) {
+                changed = changed.with_linear(layer, projection, Arc::new(Bf16::of(map.as_ref())))?;
+            }
+        }
+    }
+    changed.with_head(Arc::new(Bf16::of(decoder.head().as_ref())))
 }
 
 /// The decoder with every map packed, and the head in 8 bits.

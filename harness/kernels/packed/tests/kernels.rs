@@ -187,7 +187,7 @@ fn rounded_inputs_give_what_rounding_inside_gives() {
     let matrix = source(37, cols, group, Bits::Eight, Kind::Symmetric, 9).matrix;
     for m in [1, 5, 40] {
         let x = Generator(3).values(m * cols);
-        let inside = Bytes::new(&x, m, cols, group);
+        let inside = Bytes::new(&x, m, cols, group, false);
         let (codes, scales) = (inside.codes[..m * cols].to_vec(), inside.scales[..m * cols / group].to_vec());
         let bytes = Bytes::of_codes(codes, scales, m, cols, group);
         let part = PackedLinear::new(&matrix, None, Activations::Int8).unwrap();
