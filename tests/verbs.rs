@@ -242,8 +242,8 @@ fn what_apply_writes_scores_as_the_run_measured_it() {
     let suite = format!(
         "[[bench]]\nname = \"pruned\"\n{texts}prune = [\"wanda(sparsity=0.5)\", \"sparsegpt(pattern=2:4)\"]\n\
          [[bench]]\nname = \"quantized\"\n{texts}zip = [[\"prune\", \"quant\"]]\n\
-         prune = [\"none\", \"wanda(sparsity=0.5)\", \"none\"]\n\
-         quant = [\"gptq(group=32)\", \"hqq(group=32)\", \"awq(group=32)\"]\n"
+         prune = [\"none\", \"wanda(sparsity=0.5)\"]\nquant = [\"gptq(group=32)\", \"hqq(group=32)\"]\n\
+         [[bench]]\nname = \"moved\"\n{texts}quant = \"awq(group=32)\"\n"
     );
     let suite = place.put("suite.toml", &suite);
     let ran = run(&["run", &suite, "--out", &place.path("run")]);
