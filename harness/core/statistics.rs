@@ -13,10 +13,12 @@ mod dispersion;
 mod effect;
 pub mod fence;
 mod holm;
+mod joint;
 mod kolmogorov;
 mod law;
 mod mcnemar;
 mod normal;
+mod offset;
 mod paired;
 mod permutation;
 mod rank_sum;
@@ -39,6 +41,10 @@ pub use kolmogorov::{kolmogorov_tail, uniform_distance};
 pub use law::{Law, LawEstimate, LawForm};
 pub use mcnemar::Discordant;
 pub use normal::{normal_cumulative, normal_quantile};
+pub use offset::{
+    BivariateControl, BudgetChoice, Offset, OffsetCurves, OffsetEstimate, OffsetPoint, OffsetRefusal, Optimum,
+    Parallelism,
+};
 pub use permutation::{Distribution, EXACT_CLUSTERS, EXACT_STEPS, sign_flip};
 pub use refusal::Refusal;
 pub use student::{student_quantile, student_reach, student_tail};

@@ -1,13 +1,9 @@
 //! Laws of scale, `y = floor + scale · x^exponent`, fitted to a few points whose values are reduced from raw samples.
 
-use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 
-use super::units::{Membership, Units, membership};
 use super::{Bootstrap, Interval, quantile};
-use crate::metric::Reduction;
 use crate::record::Observation;
-use crate::seed::stream;
 
 /// Which law is fitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -209,40 +205,12 @@ impl Bootstrap {
         let pairs: Vec<(f64, f64)> = points.iter().map(|(x, _)| *x).zip(values?).collect();
         let law = Law::fit(form, &pairs)?;
         let bare = || xs.iter().map(|x| (*x, law.at(*x), None)).collect();
-        let members: Vec<Membership> = points.iter().map(|(_, seen)| membership(seen)).collect();
-        let drawn: Vec<bool> = points
-            .iter()
-            .zip(&members)
-            .map(|((_, seen), members)| members.count > 1 && seen.reduction != Reduction::Single)
-            .collect();
-        if !drawn.contains(&true) {
+        let seen: Vec<&Observation> = points.iter().map(|(_, seen)| *seen).collect();
+        let Some(draws) = self.jointly(&seen) else {
             return Some(LawEstimate { law, intervals: None, curve: bare() });
-        }
-        let units: Vec<Units> =
-            points.iter().zip(&members).map(|((_, seen), members)| Units::gather(seen, members)).collect();
-        let mut counts: Vec<usize> =
-            members.iter().zip(&drawn).filter(|(_, drawn)| **drawn).map(|(members, _)| members.count).collect();
-        counts.sort_unstable();
-        counts.dedup();
-        let mut streams: Vec<_> = counts.iter().map(|n| stream(self.seed, &["law", &n.to_string()])).collect();
-        let mut laws: Vec<Law> = Vec::with_capacity(self.resamples);
-        let mut scratch = Vec::new();
-        let mut sample = pairs.clone();
-        let mut draws: Vec<Vec<usize>> = counts.iter().map(|count| vec![0; *count]).collect();
-        for _ in 0..self.resamples {
-            for (random, draw) in streams.iter_mut().zip(&mut draws) {
-                let count = draw.len() as u64;
-                for unit in draw {
-                    *unit = ((u64::from(random.next_u32()) * count) >> 32) as usize;
-                }
-            }
-            for (index, units) in units.iter().enumerate().filter(|(index, _)| drawn[*index]) {
-                if let Ok(place) = counts.binary_search(&members[index].count) {
-                    sample[index].1 = units.statistic(draws[place].iter().copied(), &mut scratch);
-                }
-            }
-            laws.extend(Law::fit(form, &sample));
-        }
+        };
+        let drawn = |values: &Vec<f64>| pairs.iter().zip(values).map(|((x, _), y)| (*x, *y)).collect::<Vec<_>>();
+        let laws: Vec<Law> = draws.iter().filter_map(|values| Law::fit(form, &drawn(values))).collect();
         // A law that most draws cannot bear has no interval worth showing.
         if laws.len() * 10 < self.resamples * 9 {
             return Some(LawEstimate { law, intervals: None, curve: bare() });

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::*;
+use crate::metric::Reduction;
 
 #[derive(Deserialize)]
 struct Case {
