@@ -71,7 +71,10 @@ pub fn of(run: &Run, suite: &Suite, arguments: &SuiteArguments) -> Result<Report
     let mut charts = Vec::new();
     for figure in &suite.figures {
         match harness_store::query(run, figure) {
-            Ok(chart) => charts.push(chart),
+            Ok(chart) => {
+                charts.push(chart);
+                tables.extend(harness_store::scaling_tables(run, figure));
+            }
             Err(error) => warnings.push(warn(format!("figure `{}` is left out: {error}", figure.name))),
         }
     }

@@ -30,11 +30,13 @@ pub enum ChartKind {
     Profile,
     /// Points with a law fitted through them.
     Fit,
+    /// Points of several sizes joined by precision, with curves of one shape at heights of their own.
+    Scaling,
 }
 
 impl ChartKind {
     /// All kinds, as written in suites.
-    pub const ALL: [(&'static str, Self); 10] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("line", Self::Line),
         ("bar", Self::Bar),
         ("scatter", Self::Scatter),
@@ -45,6 +47,7 @@ impl ChartKind {
         ("histogram", Self::Histogram),
         ("profile", Self::Profile),
         ("fit", Self::Fit),
+        ("scaling", Self::Scaling),
     ];
 
     /// The word in a suite.
@@ -141,6 +144,9 @@ pub struct Point {
     pub interval: Option<(f64, f64)>,
     /// A name to show beside it.
     pub label: Option<String>,
+    /// Whether a point that belongs between it and the next one of its series is missing, so that they are not joined.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gap: bool,
     /// How far it reaches along x: the interval of a measured x, or the edges of a bin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reach: Option<(f64, f64)>,
@@ -155,7 +161,7 @@ pub struct Point {
 impl Point {
     /// A bare value.
     pub fn new(x: Place, y: f64) -> Self {
-        Self { x, y, interval: None, label: None, reach: None, samples: Vec::new(), dominated: false }
+        Self { x, y, interval: None, label: None, gap: false, reach: None, samples: Vec::new(), dominated: false }
     }
 }
 
@@ -194,12 +200,15 @@ pub struct Series {
     /// The law through the points, in charts of fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub law: Option<FittedLaw>,
+    /// The curve fitted to it, in charts of scaling.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fitted: Vec<Point>,
 }
 
 impl Series {
     /// A series without points.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), points: Vec::new(), failed: Vec::new(), law: None }
+        Self { name: name.into(), points: Vec::new(), failed: Vec::new(), law: None, fitted: Vec::new() }
     }
 }
 
@@ -420,6 +429,7 @@ mod tests {
             points: xs.iter().map(|x| point(x)).collect(),
             failed: vec![FailedPoint { x: Some(Place::Category("z".into())), reason: "NaN".into() }],
             law: None,
+            fitted: Vec::new(),
         };
         let facet = |series| Facet { title: String::new(), series, references: Vec::new() };
         let mut chart = Chart::new("c", "C", ChartKind::Bar, ChartAxis::plain("x"), ChartAxis::plain("y"));

@@ -34,7 +34,10 @@ pub struct Plot<'a> {
 impl<'a> Axes<'a> {
     pub fn new(chart: &'a Chart, style: Style) -> Self {
         let categories = chart.categories();
-        let curve = || chart.series().filter_map(|series| series.law.as_ref()).flat_map(|law| &law.curve);
+        let curve = || {
+            let laws = chart.series().filter_map(|series| series.law.as_ref()).flat_map(|law| &law.curve);
+            laws.chain(chart.series().flat_map(|series| &series.fitted))
+        };
         let ys = chart.points().chain(curve()).flat_map(|point| {
             let (low, high) = point.interval.unwrap_or((point.y, point.y));
             [point.y, low, high]

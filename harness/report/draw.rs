@@ -9,6 +9,7 @@ use crate::heat::Heat;
 use crate::histogram::Histogram;
 use crate::line::Line;
 use crate::provenance::Provenance;
+use crate::scaling::Scaling;
 use crate::scatter::Scatter;
 use crate::scene::Scene;
 use crate::spread::Spread;
@@ -39,6 +40,7 @@ fn lay_out<'a>(chart: &'a Chart, style: Style) -> Box<dyn Drawing + 'a> {
         ChartKind::Heat => Box::new(Heat::new(chart, style)),
         ChartKind::Histogram => Box::new(Histogram::new(chart, style)),
         ChartKind::Fit => Box::new(Fit::new(chart, style)),
+        ChartKind::Scaling => Box::new(Scaling::new(chart, style)),
     }
 }
 
@@ -137,6 +139,8 @@ pub fn clean(chart: &Chart) -> Chart {
             series.name = plain(&series.name);
             series.points.retain(|point| point.y.is_finite() && finite(&point.x));
             series.points.iter_mut().for_each(mend);
+            series.fitted.retain(|point| point.y.is_finite() && finite(&point.x));
+            series.fitted.iter_mut().for_each(mend);
             if let Some(law) = &mut series.law {
                 law.curve.retain(|point| point.y.is_finite() && finite(&point.x));
                 law.curve.iter_mut().for_each(mend);

@@ -278,6 +278,38 @@ pub fn fit() -> Chart {
     }
 }
 
+pub fn scaling() -> Chart {
+    let curve = |name: &str, bits: f64, offset: f64| {
+        let at = |x: f64| 2.1 - 0.25 * (x / 1e6).ln() + offset;
+        let sizes = [1e5, 3e5, 1e6].map(|size: f64| size * (0.3 * 16.0 + 0.7 * bits));
+        let mut points: Vec<Point> = sizes.iter().map(|x| number(*x, at(*x) + 0.02 * (x / 4e4).sin(), 0.015)).collect();
+        if name == "5" {
+            points.remove(1);
+            points[0].gap = true;
+        }
+        Series { points, fitted: sizes.map(|x| number(x, at(x), 0.0)).to_vec(), ..Series::new(name) }
+    };
+    Chart {
+        facets: vec![facet(
+            "",
+            vec![
+                curve("3", 3.25, 0.12),
+                curve("4", 4.25, -0.14),
+                curve("5", 5.25, -0.1),
+                curve("16 (dense)", 16.0, 0.0),
+            ],
+        )],
+        note: Some("Optimal bits: 4.".into()),
+        ..Chart::new(
+            "bits-of-the-whole-model",
+            "Likelihood for bits of the whole model",
+            ChartKind::Scaling,
+            ChartAxis { log: true, ..axis("model_bits", "bits", true, Direction::Lower) },
+            axis("nll", "nats/token", false, Direction::Lower),
+        )
+    }
+}
+
 /// One chart of every kind, and those that are laid out otherwise.
 pub fn every_kind() -> Vec<Chart> {
     vec![
@@ -293,5 +325,6 @@ pub fn every_kind() -> Vec<Chart> {
         layers(),
         heat(),
         fit(),
+        scaling(),
     ]
 }

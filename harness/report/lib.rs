@@ -27,6 +27,7 @@ mod pgfplots;
 mod place;
 mod provenance;
 mod rows;
+mod scaling;
 mod scatter;
 mod scene;
 mod spread;

@@ -3,11 +3,15 @@
 mod law;
 mod profile;
 mod samples;
+mod scaling;
+mod scaling_text;
 
 use harness_core::chart::{Chart, ChartAxis, Facet, FailedPoint, Place, Point, Reference, Series};
 use harness_core::front::dominated;
 use harness_core::{Axis, Direction, Value};
 use harness_suite::{Column, Condition, Figure, FigureKind};
+
+pub use scaling::tables as scaling_tables;
 
 use crate::error::QueryError;
 use crate::run::{MetricInfo, Record, Run};
@@ -22,7 +26,7 @@ pub fn query(run: &Run, figure: &Figure) -> Result<Chart, QueryError> {
     let metric = run.metric(&figure.y).ok_or_else(|| QueryError::Metric { metric: figure.y.clone(), known })?;
     let mut gathered =
         Gathered { run, figure, metric, facets: Vec::new(), cells: Vec::new(), left_out: 0, notes: Vec::new() };
-    let shown: Vec<&Record> = run.records.iter().filter(|record| gathered.shows(record)).collect();
+    let shown: Vec<&Record> = run.records.iter().filter(|record| shows(figure, record)).collect();
     for record in &shown {
         gathered.cells.push(record.cell.id.to_string());
         gathered.enter(record);
@@ -49,20 +53,21 @@ struct Gathered<'a> {
     notes: Vec<String>,
 }
 
-impl Gathered<'_> {
-    fn shows(&self, record: &Record) -> bool {
-        let cell = &record.cell.cell;
-        let is = |reference: &Option<harness_suite::Reference>| {
-            reference.as_ref().is_some_and(|reference| reference.matches(cell))
-        };
-        // Among bars and the points of a front the reference stands as one of them as well. What is subtracted from
-        // itself says nothing.
-        let among = matches!(self.figure.kind, FigureKind::Bar | FigureKind::Pareto);
-        let as_line = is(&self.figure.reference) && !among;
-        let zero = is(&self.figure.minus) && record.cell.failure.is_none();
-        !as_line && !zero && self.figure.conditions.iter().all(|condition| condition.holds(cell))
-    }
+/// Whether a figure shows a cell as one of its points.
+fn shows(figure: &Figure, record: &Record) -> bool {
+    let cell = &record.cell.cell;
+    let is = |reference: &Option<harness_suite::Reference>| {
+        reference.as_ref().is_some_and(|reference| reference.matches(cell))
+    };
+    // Among bars and the points of a front the reference stands as one of them as well. What is subtracted from
+    // itself says nothing.
+    let among = matches!(figure.kind, FigureKind::Bar | FigureKind::Pareto);
+    let as_line = is(&figure.reference) && !among;
+    let zero = is(&figure.minus) && record.cell.failure.is_none();
+    !as_line && !zero && figure.conditions.iter().all(|condition| condition.holds(cell))
+}
 
+impl Gathered<'_> {
     /// Puts a cell where it belongs.
     fn enter(&mut self, record: &Record) {
         let figure = self.figure;
@@ -86,11 +91,16 @@ impl Gathered<'_> {
     }
 
     fn enter_value(&mut self, record: &Record, title: String, name: String, place: Option<Place>) -> bool {
-        let estimate = record.estimate(&self.figure.y).filter(|estimate| estimate.value.is_finite());
-        let (Some(place), Some(estimate)) = (place, estimate) else { return false };
+        let found = match &self.figure.minus {
+            None => record.estimate(&self.figure.y).map(|estimate| (estimate.value, estimate.interval)),
+            Some(reference) => samples::difference(self, record, reference),
+        };
+        let (Some(place), Some((value, interval))) = (place, found.filter(|(value, _)| value.is_finite())) else {
+            return false;
+        };
         let kind = self.figure.kind;
-        let mut point = Point::new(place, estimate.value);
-        point.interval = estimate.interval.map(|interval| (interval.low, interval.high));
+        let mut point = Point::new(place, value);
+        point.interval = interval.map(|interval| (interval.low, interval.high));
         if matches!(kind, FigureKind::Scatter | FigureKind::Pareto) {
             point.label = Some(short_label(record));
             if let Column::Metric(id) = &self.figure.x {
@@ -109,16 +119,23 @@ impl Gathered<'_> {
             FigureKind::Pareto => self.mark_fronts(),
             FigureKind::Histogram => samples::count(self),
             FigureKind::Fit => law::fit(self, shown),
+            FigureKind::Scaling => scaling::fit(self, shown),
             FigureKind::Heat => profile::arrange(&mut self.facets),
             _ => {}
         }
-        add_references(self);
+        if kind != FigureKind::Scaling {
+            add_references(self);
+        }
         if !kind.lies() && kind != FigureKind::Heat {
             let all = self.facets.iter_mut().flat_map(|facet| &mut facet.series);
             all.for_each(|series| series.points.sort_by(by_place));
         }
         let crowded: usize = match kind {
-            FigureKind::Scatter | FigureKind::Pareto | FigureKind::Fit | FigureKind::Histogram => 0,
+            FigureKind::Scatter
+            | FigureKind::Pareto
+            | FigureKind::Fit
+            | FigureKind::Histogram
+            | FigureKind::Scaling => 0,
             _ => self.facets.iter().flat_map(|facet| &facet.series).map(repeated).sum(),
         };
         if crowded > 0 {

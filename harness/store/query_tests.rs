@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
-use harness_core::Axis;
+use harness_core::chart::Entry;
 use harness_core::statistics::LawForm;
+use harness_core::{Axis, Observation, Reduction};
 
 use super::*;
 use crate::fixture;
@@ -181,4 +182,86 @@ fn laws_go_through_the_points_of_a_series() {
     assert!(law.curve.iter().all(|point| point.interval.is_some()));
     let note = chart.note.unwrap();
     assert!(note.contains("1 series have too few points") && note.contains("1 points at or below 0"), "{note}");
+}
+
+/// Models of 1, 3 and 9 weights at 3, 4, 8 and 16 bits: larger ones are better, and 3 bits cost much. One cell failed.
+fn family() -> Run {
+    let mut records = Vec::new();
+    for (size, (model, weights)) in [("a", 1.0_f64), ("b", 3.0), ("c", 9.0)].into_iter().enumerate() {
+        for (place, (arm, bits, cost)) in [
+            ("none", 16.0, 0.0),
+            ("wanda(sparsity=3)", 3.0, 0.5),
+            ("wanda(sparsity=4)", 4.0, 0.05),
+            ("wanda(sparsity=8)", 8.0, 0.02),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            if (size, place) == (1, 3) {
+                records.push(fixture::failed(model, arm));
+                continue;
+            }
+            let noise = 0.003 * ((size * 5 + place * 7) % 4) as f64;
+            let mut record = fixture::record(model, arm, weights * bits, 1.0 - 0.3 * weights.ln() + cost + noise);
+            let ppl = record.observation("ppl").cloned().unwrap();
+            record.observations.push(Observation { metric: "nll".into(), reduction: Reduction::Ratio, ..ppl });
+            records.push(record);
+        }
+    }
+    let mut metrics = fixture::metrics();
+    metrics.push(fixture::metric(
+        "nll",
+        Direction::Lower,
+        harness_core::Noise::Sampled,
+        Reduction::Ratio,
+        "nats/token",
+    ));
+    let order: Vec<_> = records.iter().map(|record| record.id.clone()).collect();
+    Run::from_records(std::path::Path::new("runs/family"), fixture::stamp(), &metrics, &order, records)
+}
+
+#[test]
+fn curves_of_scaling_say_which_bits_are_the_lowest() {
+    let bits = Column::Parameter { axis: Some(Axis::Prune), name: "sparsity".into() };
+    let mut figure = plain(FigureKind::Scaling, Column::Metric("sparsity".into()), "nll");
+    figure.series = Some(bits);
+    figure.reference = Some(harness_suite::Reference::Dense);
+    let chart = query(&family(), &figure).unwrap();
+    assert_eq!(chart.series_names(), ["3", "4", "8", "16 (dense)"]);
+    let series = &chart.facets[0].series;
+    let xs = |series: &Series| -> Vec<f64> {
+        let number = |point: &Point| if let Place::Number(x) = point.x { x } else { f64::NAN };
+        series.points.iter().map(number).collect()
+    };
+    assert_eq!((xs(&series[0]), xs(&series[3])), (vec![3.0, 9.0, 27.0], vec![16.0, 48.0, 144.0]));
+    // The middle size of eight bits failed: marked, and not bridged.
+    assert_eq!((xs(&series[2]), series[2].points[0].gap, series[2].failed.len()), (vec![8.0, 72.0], true, 1));
+    assert!(!series[0].points[0].gap && series[0].fitted.len() >= 2);
+    let note = chart.note.clone().unwrap();
+    assert!(note.ends_with("Optimal bits: 4 [4, 4], decided."), "{note}");
+    let tables = scaling_tables(&family(), &figure);
+    let shape: Vec<(&str, usize)> = tables.iter().map(|table| (table.id.as_str(), table.rows.len())).collect();
+    assert_eq!(shape[..2], [("ppl-against-sparsity-optimal-bits", 1), ("ppl-against-sparsity-offsets", 4)]);
+    assert_eq!((shape[2].0, shape[3]), ("ppl-against-sparsity-budgets", ("ppl-against-sparsity-fit", 1)));
+    assert_eq!(tables[0].rows[0][2], Entry::Text("decided".into()));
+    // 0.3 ln(4 / 16) and what 4 bits cost.
+    let Entry::Number { value, interval, .. } = &tables[1].rows[1][1] else { panic!("{:?}", tables[1].rows[1]) };
+    assert!((value - (0.3 * 0.25_f64.ln() + 0.05)).abs() < 0.015 && interval.is_some(), "{value}");
+    assert!(scaling_tables(&family(), &plain(FigureKind::Line, Column::Metric("sparsity".into()), "nll")).is_empty());
+}
+
+#[test]
+fn a_line_may_show_what_an_arm_adds_to_the_reference() {
+    let mut figure = plain(FigureKind::Line, Column::Metric("sparsity".into()), "nll");
+    figure.series = Some(Column::Method(Axis::Prune));
+    figure.facet = Some(Column::Axis(Axis::Model));
+    figure.minus = Some(harness_suite::Reference::Dense);
+    let chart = query(&family(), &figure).unwrap();
+    assert_eq!((chart.y.label.as_str(), chart.series_names()), ("nll − dense", vec!["wanda"]));
+    let added = &chart.facets[0].series[0].points[0];
+    assert!((added.y - 0.51).abs() < 0.03, "{added:?}");
+    assert!(
+        added.interval.is_some_and(|(low, high)| low < added.y && added.y < high && high - low < 0.02),
+        "{added:?}"
+    );
 }

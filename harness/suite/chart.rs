@@ -73,6 +73,7 @@ pub(crate) fn figure(
         log_x |= word == "x";
         log_y |= word == "y" || word == "value";
     }
+    log_x |= kind == Some(FigureKind::Scaling);
     let arm = |key: &str, faults: &mut Faults| {
         text(node, key, faults).and_then(|(word, span)| reference(key, word, span, vocabulary, faults))
     };
@@ -231,6 +232,16 @@ fn check_columns(
                     let known: Vec<&str> = vocabulary.metrics().iter().filter(good).copied().collect();
                     faults.push(Diagnostic::new(at(key), message).help(format!("there is {}", known.join(", "))));
                 }
+            }
+        }
+        FigureKind::Scaling => {
+            if !matches!(x, Column::Metric(_)) {
+                let message = format!("the sizes of models are measured, and `{x}` is no metric");
+                faults.push(Diagnostic::new(at("x"), message).help("write x = \"model_bits\""));
+            }
+            if let Some(other) = series.filter(|series| !matches!(series, Column::Parameter { .. })) {
+                let message = format!("the curves are told by a number of bits, and `{other}` is no parameter");
+                faults.push(Diagnostic::new(at("series"), message).help("write series = \"quant.bits\""));
             }
         }
         FigureKind::Fit if !matches!(x, Column::Metric(_) | Column::Parameter { .. }) => {

@@ -23,7 +23,9 @@ pub struct KindKeys {
 pub fn kind_keys(kind: FigureKind) -> KindKeys {
     let keys = |required, optional, about| KindKeys { required, optional, about };
     match kind {
-        FigureKind::Line => keys(&["x", "y"], &["series", "reference"], "points joined along x, with interval bands"),
+        FigureKind::Line => {
+            keys(&["x", "y"], &["series", "reference", "minus"], "points joined along x, with interval bands")
+        }
         FigureKind::Bar => keys(&["x", "y"], &["series", "reference"], "one bar a cell, with error bars"),
         FigureKind::Scatter => keys(&["x", "y"], &["series", "reference"], "points with error bars in both directions"),
         FigureKind::Pareto => keys(
@@ -37,6 +39,12 @@ pub fn kind_keys(kind: FigureKind) -> KindKeys {
         FigureKind::Histogram => keys(&["x"], &["series", "minus"], "counts of the raw samples of the metric x"),
         FigureKind::Profile => keys(&["x", "y"], &["series"], "a metric along the layers or along a window"),
         FigureKind::Fit => keys(&["x", "y"], &["series", "form"], "points and the law fitted through them"),
+        FigureKind::Scaling => keys(
+            &["x", "y", "series", "reference"],
+            &[],
+            "models of several sizes by bits of the whole model, a curve for each number of bits a weight, which one is the \
+                lowest and whether that is told; the reference is the curve of 16 bits",
+        ),
     }
 }
 
@@ -87,7 +95,7 @@ pub struct Figure {
     pub log_y: bool,
     /// The arm drawn beside the series, whatever the conditions say of it.
     pub reference: Option<Reference>,
-    /// The arm whose samples are taken from those of every other, sample by sample.
+    /// The arm whose samples are taken from those of every other, sample by sample; in a line whose value is.
     pub minus: Option<Reference>,
     /// Which law a fit draws.
     pub form: LawForm,

@@ -12,6 +12,7 @@ impl Sheet<'_> {
     pub(super) fn plots(&self, facet: &Facet) -> Vec<Plot> {
         match self.chart.kind {
             ChartKind::Line | ChartKind::Profile | ChartKind::Fit => self.lines(facet),
+            ChartKind::Scaling => self.scaling(facet),
             ChartKind::Scatter | ChartKind::Pareto => self.points(facet),
             ChartKind::Bar => self.bars(facet),
             ChartKind::Box | ChartKind::Violin => self.spreads(facet),
@@ -103,6 +104,33 @@ impl Sheet<'_> {
                 errors: (false, bars),
                 legend,
             });
+        }
+        all
+    }
+
+    /// Measured points joined where nothing between them is missing, and the fitted curves.
+    fn scaling(&self, facet: &Facet) -> Vec<Plot> {
+        let mut all = Vec::new();
+        for series in facet.series.iter().filter(|series| !series.points.is_empty()) {
+            let index = self.number(&series.name);
+            let bars = series.points.iter().any(|point| point.interval.is_some());
+            all.push(Plot {
+                about: format!("{}: the fitted curve", series.name),
+                options: format!("{}, densely dotted, mark=none", line_options(index, &self.style)),
+                rows: series.fitted.iter().map(|point| Row::at(self.x(&point.x), self.y(point.y))).collect(),
+                errors: (false, false),
+                legend: None,
+            });
+            let pieces = series.points.split_inclusive(|point| point.gap);
+            for (number, piece) in pieces.enumerate() {
+                all.push(Plot {
+                    about: series.name.clone(),
+                    options: line_options(index, &self.style),
+                    rows: piece.iter().map(|point| self.row(point)).collect(),
+                    errors: (false, bars),
+                    legend: self.legend(series).filter(|_| number == 0),
+                });
+            }
         }
         all
     }

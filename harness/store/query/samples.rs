@@ -2,7 +2,7 @@
 
 use harness_core::Axis::{self, Lowrank, Prune, Quant, Train};
 use harness_core::chart::{Place, Point};
-use harness_core::statistics::quantile;
+use harness_core::statistics::{Bootstrap, Interval, quantile};
 use harness_suite::Reference;
 
 use super::{Gathered, series};
@@ -41,6 +41,28 @@ fn median(samples: &[f64]) -> Option<f64> {
 /// The samples of a cell less those of the reference in the same place on every other axis, pair by pair. `None` where
 /// there is no such cell or it was measured otherwise.
 fn differences(gathered: &mut Gathered, record: &Record, reference: &Reference) -> Option<Vec<f64>> {
+    let other = partner(gathered, record, reference)?;
+    let metric = &gathered.figure.y;
+    let (mine, theirs) = (record.cell.observation(metric)?, other.cell.observation(metric)?);
+    if mine.protocol != theirs.protocol || mine.samples.len() != theirs.samples.len() {
+        return None;
+    }
+    let pairs = mine.alone().into_iter().zip(theirs.alone());
+    Some(pairs.map(|(a, b)| a.zip(b).map_or(f64::NAN, |(a, b)| a - b)).collect())
+}
+
+/// How far the value of a cell lies above that of the reference beside it, and the interval of that. `None` where there is no
+/// such cell or it was measured otherwise.
+pub fn difference(gathered: &mut Gathered, record: &Record, reference: &Reference) -> Option<(f64, Option<Interval>)> {
+    let other = partner(gathered, record, reference)?;
+    let metric = &gathered.figure.y;
+    let (mine, theirs) = (record.cell.observation(metric)?, other.cell.observation(metric)?);
+    let effect = Bootstrap::default().paired(theirs, mine).ok()?;
+    effect.difference.is_finite().then_some((effect.difference, effect.interval))
+}
+
+/// The reference cell in the same place as another on every axis that is not its own, which the figure then shows too.
+fn partner<'a>(gathered: &mut Gathered<'a>, record: &Record, reference: &Reference) -> Option<&'a Record> {
     let free = |axis: Axis| match reference {
         Reference::Arm(own, _) => axis == *own,
         Reference::Dense => [Train, Lowrank, Prune, Quant].contains(&axis),
@@ -52,17 +74,11 @@ fn differences(gathered: &mut Gathered, record: &Record, reference: &Reference) 
             && reference.matches(cell)
             && own.coordinates.iter().all(|(axis, at)| free(*axis) || cell.coordinates.get(axis) == Some(at))
     })?;
-    let metric = &gathered.figure.y;
-    let (mine, theirs) = (record.cell.observation(metric)?, other.cell.observation(metric)?);
-    if mine.protocol != theirs.protocol || mine.samples.len() != theirs.samples.len() {
-        return None;
-    }
     let id = other.cell.id.to_string();
     if !gathered.cells.contains(&id) {
         gathered.cells.push(id);
     }
-    let pairs = mine.alone().into_iter().zip(theirs.alone());
-    Some(pairs.map(|(a, b)| a.zip(b).map_or(f64::NAN, |(a, b)| a - b)).collect())
+    Some(other)
 }
 
 /// Turns the gathered samples into counts in bins that all series of all facets share.

@@ -351,8 +351,8 @@ fn every_kind_of_figure_has_its_own_keys() {
         ["a histogram counts the samples of a metric, and `prune` is none"]
     );
     assert_eq!(
-        wrong("kind = \"line\"\nx = \"token\"\ny = \"kl\"\nminus = \"dense\""),
-        ["`token` is for figures of kind `profile` and `heat`", "a figure of kind `line` has no key `minus`"]
+        wrong("kind = \"scatter\"\nx = \"token\"\ny = \"kl\"\nminus = \"dense\""),
+        ["`token` is for figures of kind `profile` and `heat`", "a figure of kind `scatter` has no key `minus`"]
     );
     assert_eq!(wrong("kind = \"profile\"\nx = \"token\"\ny = \"ppl\""), ["`ppl` is not measured along `token`"]);
     assert_eq!(
@@ -364,6 +364,17 @@ fn every_kind_of_figure_has_its_own_keys() {
         ["`sparsity` has no better direction, so there is no front along it"]
     );
     assert_eq!(wrong("kind = \"fit\"\nx = \"prune\"\ny = \"ppl\""), ["a law needs a number on x, and `prune` is none"]);
+    assert_eq!(
+        wrong("kind = \"scaling\"\nx = \"ppl\"\ny = \"kl\"\nseries = \"sparsity\""),
+        ["a figure of kind `scaling` needs `reference`"]
+    );
+    assert_eq!(
+        wrong("kind = \"scaling\"\nx = \"model\"\ny = \"ppl\"\nseries = \"prune\"\nreference = \"dense\""),
+        [
+            "the sizes of models are measured, and `model` is no metric",
+            "the curves are told by a number of bits, and `prune` is no parameter"
+        ]
+    );
     assert_eq!(
         wrong("kind = \"bar\"\nx = \"prune\"\ny = \"ppl\"\nstyle = \"papr-1col\""),
         ["there is no style `papr-1col`"]
