@@ -44,6 +44,7 @@ register! {
     "quant/mxfp4.rs" mxfp4;
     "quant/nvfp4.rs" nvfp4;
     "quant/fp8.rs" fp8;
+    "quant/mixed.rs" mixed;
     "sample/greedy.rs" greedy;
     "sample/temperature.rs" temperature;
     "sample/dynamic_temperature.rs" dynamic_temperature;
@@ -199,6 +200,12 @@ pub fn sampler(arm: &Arm) -> Result<Box<dyn Sampler>, BuildError> {
 /// its results change whenever theirs do.
 pub(crate) fn versions_except(file: &str) -> u32 {
     ENTRIES.iter().filter(|entry| entry.file != file).map(|entry| (entry.spec)().version).sum()
+}
+
+/// The versions of all methods below a folder but that of one file, added up.
+pub(crate) fn versions_of(folder: &str, except: &str) -> u32 {
+    let wanted = |entry: &&Entry| entry.file.starts_with(folder) && entry.file != except;
+    ENTRIES.iter().filter(wanted).map(|entry| (entry.spec)().version).sum()
 }
 
 /// Declares the module and the entry of every method.

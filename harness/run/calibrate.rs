@@ -401,7 +401,7 @@ fn prunable(dense: &Decoder) -> Vec<(String, usize, Projection)> {
         .collect()
 }
 
-fn embed(decoder: &Decoder, windows: &[Vec<u32>]) -> Result<Vec<Tensor>, PrepareError> {
+pub(crate) fn embed(decoder: &Decoder, windows: &[Vec<u32>]) -> Result<Vec<Tensor>, PrepareError> {
     windows
         .iter()
         .map(|window| decoder.embed(&[window]).map_err(|source| PrepareError::Forward { layer: 0, source }))
@@ -409,7 +409,7 @@ fn embed(decoder: &Decoder, windows: &[Vec<u32>]) -> Result<Vec<Tensor>, Prepare
 }
 
 /// Runs all sequences through one block.
-fn forward(
+pub(crate) fn forward(
     decoder: &Decoder,
     layer: usize,
     hidden: &[Tensor],
@@ -425,7 +425,7 @@ fn forward(
 }
 
 /// The statistics of the named projections' inputs, and the block's outputs.
-fn collect(
+pub(crate) fn collect(
     decoder: &Decoder,
     layer: usize,
     hidden: &[Tensor],
@@ -447,7 +447,7 @@ fn collect(
 }
 
 /// Sums up the inputs of linear maps as they pass.
-struct Collector {
+pub(crate) struct Collector {
     statistics: Statistics,
     failure: Option<PrepareError>,
 }

@@ -18,6 +18,19 @@ pub struct LayerFootprint {
     pub change: f64,
     /// Sum of the dense model's squared weights.
     pub norm: f64,
+    /// The kurtosis of each matrix times its weights, where it was asked for.
+    pub kurtosis: f64,
+    /// Weights further than three standard deviations from the mean of their matrix, where they were asked for.
+    pub outliers: u64,
+}
+
+/// What is counted beside zeros and bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counting<'a> {
+    /// The model that changes are measured from.
+    pub dense: Option<&'a Decoder>,
+    /// Whether the moments of weights are.
+    pub moments: bool,
 }
 
 /// Counts over a prepared model.
@@ -46,8 +59,8 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Counts a model, and how far its weights are from those of the dense model where that is given.
-    pub fn of(decoder: &Decoder, dense_model: Option<&Decoder>) -> Self {
+    /// Counts a model, and what else is asked for.
+    pub fn of(decoder: &Decoder, Counting { dense: dense_model, moments }: Counting) -> Self {
         let sites: Vec<(usize, Projection)> = (0..decoder.config().layers)
             .flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)))
             .collect();
@@ -76,7 +89,9 @@ impl Footprint {
                     packed: if linear.packed().is_some() { (count, 8 * held) } else { (0, 0) },
                     layers: Vec::new(),
                 };
-                Some((layer, whole, LayerFootprint { weights: count, zeros, change, norm }))
+                let (kurtosis, outliers) = if moments { shape(&weight) } else { (0.0, 0) };
+                let kurtosis = kurtosis * count as f64;
+                Some((layer, whole, LayerFootprint { weights: count, zeros, change, norm, kurtosis, outliers }))
             })
             .collect();
         let mut sum = Self { layers: vec![LayerFootprint::default(); decoder.config().layers], ..Self::default() };
@@ -86,6 +101,8 @@ impl Footprint {
             own.zeros += counts.zeros;
             own.change += counts.change;
             own.norm += counts.norm;
+            own.kurtosis += counts.kurtosis;
+            own.outliers += counts.outliers;
             sum.prunable += part.prunable;
             sum.prunable_zeros += part.prunable_zeros;
             sum.zeros += part.zeros;
@@ -148,6 +165,16 @@ impl Footprint {
         if norm > 0.0 { change / norm } else { 0.0 }
     }
 
+    /// The kurtosis of the matrices, averaged over their weights.
+    pub fn kurtosis(&self) -> f64 {
+        self.layers.iter().map(|layer| layer.kurtosis).sum::<f64>() / self.prunable.max(1) as f64
+    }
+
+    /// Share of weights further than three standard deviations from the mean of their matrix.
+    pub fn outlier_share(&self) -> f64 {
+        self.layers.iter().map(|layer| layer.outliers).sum::<u64>() as f64 / self.prunable.max(1) as f64
+    }
+
     /// Zero share of all parameters.
     pub fn sparsity_total(&self) -> f64 {
         self.zeros as f64 / self.parameters.max(1) as f64
@@ -165,9 +192,42 @@ fn change(weight: &Weight, original: &Weight) -> (f64, f64) {
     (change, norm)
 }
 
+/// Kurtosis of a matrix' weights, and how many lie further than three standard deviations from their mean, summed in f64;
+/// zeros where all weights are equal.
+fn shape(weight: &Weight) -> (f64, u64) {
+    let values = weight.to_f32();
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / count;
+    let (mut second, mut fourth) = (0.0, 0.0);
+    for value in &values {
+        let square = (f64::from(*value) - mean).powi(2);
+        second += square;
+        fourth += square * square;
+    }
+    let variance = second / count;
+    if variance <= 0.0 {
+        return (0.0, 0);
+    }
+    let beyond = values.iter().filter(|value| (f64::from(**value) - mean).powi(2) > 9.0 * variance).count();
+    (fourth / count / (variance * variance), beyond as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_shape_of_weights_is_known() {
+        let of = |values: Vec<f32>| shape(&Weight::from_f32(1, values.len(), values));
+        // Two values at equal shares have the least kurtosis there is, 1.
+        assert_eq!(of(vec![1.0, -1.0, 1.0, -1.0]), (1.0, 0));
+        assert_eq!(of(vec![2.5; 8]), (0.0, 0));
+        // One weight of 1 among n − 1 zeros: kurtosis (n − 1) + 1 / (n − 1) − 1.
+        let mut lone = vec![0.0; 101];
+        lone[7] = 1.0;
+        let (kurtosis, outliers) = of(lone);
+        assert!((kurtosis - 99.01).abs() < 1e-9 && outliers == 1, "{kurtosis} {outliers}");
+    }
 
     #[test]
     fn the_change_of_a_matrix_is_known() {

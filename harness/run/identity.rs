@@ -71,6 +71,9 @@ pub fn cell_id(facts: &Facts<'_>) -> CellId {
         named.push(("clock", facts.clock.clone()));
         named.push(("host", host_class()));
     }
+    if metrics.iter().any(|metric| metric.needs == Some("calib")) {
+        named.push(("compared on", facts.calibration.map(|windows| windows.hash.clone()).unwrap_or_default()));
+    }
     named.extend(facts.settings.iter().cloned());
     CellId::of(&named)
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
-use harness_model::load::{self, Checkpoint, LoadError};
+use harness_model::load::{self, Checkpoint, Coded, LoadError};
 use harness_model::tokenizer::Tokenizer;
 use sha2::{Digest, Sha256};
 
@@ -12,6 +12,7 @@ use crate::estimate::ModelSize;
 use crate::fetch::{
     self, Cache, Corpus, CorpusChoice, FetchError, Folder, Kind, Located, Manifest, ModelChoice, Progress,
 };
+use crate::footprint::{Counting, Footprint};
 use crate::generated::Generated;
 use crate::language;
 use crate::selfwritten;
@@ -92,6 +93,8 @@ pub struct LoadedModel {
     pub decoder: Decoder,
     /// SHA-256 of the checkpoint's files.
     pub hash: String,
+    /// How its matrices are coded in its file, where they are: its dense model is then what those codes stand for.
+    pub coded: Option<Coded>,
     /// Prompt template of chat models.
     pub chat_template: Option<String>,
     tokenizer: Option<Tokenizer>,
@@ -130,10 +133,19 @@ impl LoadedModel {
             name: name.to_owned(),
             decoder,
             hash,
+            coded: checkpoint.coded,
             chat_template: checkpoint.chat_template,
             tokenizer: checkpoint.tokenizer,
             tokenizer_hash: hash_texts(description.iter().map(String::as_str)),
         })
+    }
+
+    /// Bits a weight of the linear maps in the checkpoint's file.
+    pub fn checkpoint_bits(&self) -> f64 {
+        self.coded.as_ref().map_or_else(
+            || Footprint::of(&self.decoder, Counting::default()).bits_per_weight(None).0,
+            |coded| coded.bits,
+        )
     }
 
     /// Its tokenizer.

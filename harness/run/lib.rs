@@ -1,5 +1,6 @@
 //! Preparing models along the plan, calibration, probes, metrics, the clock, and fetching.
 
+pub mod anatomy;
 mod block;
 pub mod calibrate;
 pub mod catalog;
@@ -17,6 +18,7 @@ mod language;
 pub mod measure;
 pub mod memory;
 pub mod metrics;
+mod mixture;
 mod panics;
 mod prepare;
 mod provoke;

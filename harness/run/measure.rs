@@ -6,9 +6,10 @@ use harness_core::{Arm, Failure, Observation, Probe};
 use harness_methods::sample::Chain;
 use harness_model::decoder::Decoder;
 
+use crate::anatomy::block_errors;
 use crate::catalog::Settings;
 use crate::clock::{self, Clock};
-use crate::footprint::Footprint;
+use crate::footprint::{Counting, Footprint};
 use crate::inputs::LoadedModel;
 use crate::memory;
 use crate::metrics::{Metric, Seen, registry};
@@ -45,12 +46,15 @@ pub(crate) fn measure_group(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<Vec<Observation>, Failure>> {
     let (dense, probes) = (&model.decoder, &setup.probes);
+    let asks = |id: &str| wanted.iter().any(|wanted| wanted == id);
+    let checkpoint_bits = asks("checkpoint_bpw").then(|| model.checkpoint_bits());
     let mut seen: Vec<Watched> = arms
         .iter()
         .map(|arm| {
             Ok(Seen {
                 apply_seconds: arm.apply_seconds,
                 taken: arm.taken.clone(),
+                checkpoint_bits,
                 documents: data.windows.documents.clone(),
                 protocol: data.windows.protocol.clone(),
                 ..Seen::default()
@@ -63,14 +67,19 @@ pub(crate) fn measure_group(
     if probes.contains(&Probe::Time) {
         time_all(dense, arms, &setup.settings, &mut seen);
     }
-    ask_all(model, arms, &setup.tasks, &mut seen, progress);
+    ask_all(model, arms, &setup.tasks, asks("answer_flips"), &mut seen, progress);
+    if asks("output_error") {
+        compare_blocks(dense, arms, setup, &mut seen);
+    }
     let metrics = registry();
     if probes.contains(&Probe::Static) {
         let beside = |metric: &&Metric| metric.spec.probe == Probe::Static && metric.spec.needs_dense;
         let compared = metrics.iter().filter(beside).any(|metric| wanted.iter().any(|id| id == metric.spec.id));
+        let counting =
+            Counting { dense: compared.then_some(dense), moments: asks("kurtosis") || asks("outlier_share") };
         for (arm, seen) in arms.iter().zip(&mut seen) {
             if let Ok(seen) = seen {
-                seen.footprint = Some(Footprint::of(&arm.decoder, compared.then_some(dense)));
+                seen.footprint = Some(Footprint::of(&arm.decoder, counting));
             }
         }
     }
@@ -106,11 +115,33 @@ fn score_all(
     }
 }
 
-/// Asks every arm the questions of the bench.
+/// Runs the blocks of every arm on the dense model's inputs.
+fn compare_blocks(dense: &Decoder, arms: &[&Prepared], setup: &Setup, seen: &mut [Watched]) {
+    let Some(windows) = &setup.calibration else { return };
+    let decoders: Vec<&Decoder> = arms.iter().map(|arm| &arm.decoder).collect();
+    let errors = caught(|| block_errors(dense, &decoders, &windows.tokens));
+    match errors {
+        Ok(errors) => {
+            for (slot, blocks) in seen.iter_mut().zip(errors) {
+                if let Ok(seen) = slot {
+                    seen.block_errors = Some(blocks);
+                }
+            }
+        }
+        Err(panic) => {
+            for seen in seen.iter_mut().flatten() {
+                seen.block_errors = Some(Err(format!("panicked: {panic}")));
+            }
+        }
+    }
+}
+
+/// Asks every arm the questions of the bench, and the dense model too where arms are held against its choices.
 fn ask_all(
     model: &LoadedModel,
     arms: &[&Prepared],
     tasks: &Tasks,
+    beside_dense: bool,
     seen: &mut [Watched],
     progress: &mut dyn FnMut(usize, usize),
 ) {
@@ -119,9 +150,14 @@ fn ask_all(
             *slot = Err(Failure { stage: stage.to_owned(), reason });
         }
     };
+    let dense = tasks.choices.as_ref().filter(|_| beside_dense);
+    let dense = dense.map(|choices| caught(|| choices.choose(&model.decoder, progress)).and_then(|chosen| chosen));
     for (arm, slot) in arms.iter().zip(seen.iter_mut()) {
         if let (Some(choices), Ok(seen)) = (&tasks.choices, &mut *slot) {
             let outcome = caught(|| {
+                if let Some(dense) = &dense {
+                    seen.dense_chosen = dense.clone()?;
+                }
                 seen.chosen = (choices.choose(&arm.decoder, progress)?, choices.protocol.clone());
                 Ok(())
             });

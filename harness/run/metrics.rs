@@ -2,6 +2,7 @@
 
 use harness_core::{Along, Direction, MetricSpec, Noise, Observation, Probe, Profile, Reduction};
 
+use crate::anatomy::{self, BlockError};
 use crate::clock::Throughput;
 use crate::footprint::{Footprint, LayerFootprint};
 use crate::quantize::Taken;
@@ -24,6 +25,11 @@ pub struct Seen {
     pub peak: Option<u64>,
     /// Counts over the prepared weights.
     pub footprint: Option<Footprint>,
+    /// What the arm's blocks make of the dense model's inputs, layer by layer, or why that is not known; `None` where it was
+    /// not asked for.
+    pub block_errors: Option<Result<Vec<BlockError>, String>>,
+    /// Bits a weight of the linear maps in the checkpoint's file.
+    pub checkpoint_bits: Option<f64>,
     /// Seconds that applying the method took.
     pub apply_seconds: f64,
     /// What quantized matrices take.
@@ -32,6 +38,8 @@ pub struct Seen {
     pub sampling: Sampled,
     /// What was chosen for each question, and how they were asked.
     pub chosen: (Vec<Chosen>, String),
+    /// What the dense model chose, where that was asked for.
+    pub dense_chosen: Vec<Chosen>,
     /// What was answered to each question, and how they were asked.
     pub answered: (Vec<Answered>, String),
 }
@@ -58,14 +66,15 @@ pub(crate) const BASE: MetricSpec = MetricSpec {
     version: 1,
 };
 const TOKEN: Option<Along> = Some(Along { word: "token", label: "place in the window (tokens)" });
-const LAYER: Option<Along> = Some(Along { word: "layer", label: "layer" });
-const SCORED: MetricSpec =
+pub(crate) const LAYER: Option<Along> = Some(Along { word: "layer", label: "layer" });
+pub(crate) const SCORED: MetricSpec =
     MetricSpec { noise: Noise::Sampled, probe: Probe::Score, reduction: Reduction::Ratio, ..BASE };
 const TIMED: MetricSpec = MetricSpec { noise: Noise::Timed, probe: Probe::Time, reduction: Reduction::Median, ..BASE };
 
 /// All metrics, in the order reports show them.
 pub fn registry() -> Vec<Metric> {
     let mut all = of_language_models();
+    all.extend(anatomy::registry());
     all.extend(tasks::metrics::registry());
     all.extend(sampling::metrics::registry());
     all
@@ -139,11 +148,8 @@ fn of_language_models() -> Vec<Metric> {
                 ..BASE
             },
             observe: |spec, seen| {
-                if seen.taken.as_ref().is_some_and(|taken| taken.folded) {
-                    return absent(
-                        spec,
-                        "factors were moved into the weights, which are no longer those of the dense model",
-                    );
+                if moved(seen) {
+                    return absent(spec, MOVED);
                 }
                 let pair = |layer: &LayerFootprint| (layer.change, layer.norm);
                 by_layer(seen, counted(spec, seen, Footprint::weight_error), pair)
@@ -217,6 +223,22 @@ fn of_language_models() -> Vec<Metric> {
             },
             observe: |spec, seen| {
                 stored(spec, seen, |footprint, taken| footprint.bits_per_weight(taken).1 * footprint.parameters as f64)
+            },
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "linear_bits",
+                about: "bits of the linear maps of all blocks, 16 for every weight that is not quantized; embeddings, head and norms left out",
+                unit: "bits",
+                direction: Lower,
+                ..BASE
+            },
+            observe: |spec, seen| {
+                let bits = |footprint: &Footprint, taken: Option<&Taken>| {
+                    let (bits, weights) = taken.map_or((0, 0), |taken| (taken.bits.total(), taken.weights));
+                    bits as f64 + 16.0 * (footprint.prunable - weights) as f64
+                };
+                stored(spec, seen, bits)
             },
         },
         Metric {
@@ -346,7 +368,7 @@ pub(crate) fn absent(spec: &MetricSpec, reason: &str) -> Observation {
     Observation::absent(spec.id, spec.reduction, Some(reason.to_owned()))
 }
 
-fn scored(spec: &MetricSpec, seen: &Seen, sample: fn(&WindowScore) -> f64) -> Observation {
+pub(crate) fn scored(spec: &MetricSpec, seen: &Seen, sample: fn(&WindowScore) -> f64) -> Observation {
     Observation {
         samples: seen.scores.iter().map(sample).collect(),
         weights: seen.scores.iter().map(|window| window.tokens as f64).collect(),
@@ -378,7 +400,7 @@ fn by_token(seen: &Seen, whole: Observation, sample: fn(&StretchScore) -> f64) -
 }
 
 /// With one sample for each layer, numbered from 0; `pair` gives its part and what that is a part of.
-fn by_layer(seen: &Seen, whole: Observation, pair: fn(&LayerFootprint) -> (f64, f64)) -> Observation {
+pub(crate) fn by_layer(seen: &Seen, whole: Observation, pair: fn(&LayerFootprint) -> (f64, f64)) -> Observation {
     let Some(footprint) = &seen.footprint else { return whole };
     let (samples, weights) = footprint.layers.iter().map(pair).unzip();
     let places = (0..footprint.layers.len()).map(|layer| layer as f64).collect();
@@ -389,6 +411,14 @@ fn by_layer(seen: &Seen, whole: Observation, pair: fn(&LayerFootprint) -> (f64, 
 /// Why quantized arms have neither speed nor memory.
 const FAKE: &str = "the codes are written back as f32 (fake quantization), which has no speed or memory of its own; \
     set `exec = \"packed\"` to measure those of packed codes";
+
+/// Why weights are not held against the dense model's.
+pub(crate) const MOVED: &str = "factors were moved into the weights, which are no longer those of the dense model";
+
+/// Whether factors were moved between the maps before they were quantized.
+pub(crate) fn moved(seen: &Seen) -> bool {
+    seen.taken.as_ref().is_some_and(|taken| taken.folded)
+}
 
 /// Whether codes are written back as f32.
 fn fake(seen: &Seen) -> bool {
@@ -438,7 +468,7 @@ fn stored(spec: &MetricSpec, seen: &Seen, value: fn(&Footprint, Option<&Taken>) 
     }
 }
 
-fn counted(spec: &MetricSpec, seen: &Seen, value: fn(&Footprint) -> f64) -> Observation {
+pub(crate) fn counted(spec: &MetricSpec, seen: &Seen, value: fn(&Footprint) -> f64) -> Observation {
     seen.footprint
         .as_ref()
         .map_or_else(|| absent(spec, "not counted"), |footprint| Observation::single(spec.id, value(footprint)))
@@ -488,7 +518,8 @@ mod tests {
 
     #[test]
     fn layers_add_up_to_the_whole() {
-        let layer = |zeros, change| LayerFootprint { weights: 4, zeros, change, norm: 8.0 };
+        let layer =
+            |zeros, change| LayerFootprint { weights: 4, zeros, change, norm: 8.0, ..LayerFootprint::default() };
         let footprint = Footprint {
             prunable: 8,
             prunable_zeros: 5,

@@ -20,6 +20,7 @@ use harness_model::weight::{DType, Weight};
 use rand_chacha::ChaCha8Rng;
 
 use crate::calibrate::{CalibrationOrder, PrepareError, PruneArm, Pruned, prune_all, prune_streaming};
+use crate::mixture::Planned;
 
 /// Matrices with a shorter side stay as they are.
 pub const LEAST_SIDE: usize = 32;
@@ -280,11 +281,18 @@ pub(crate) fn quantize_all(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<Quantized, PrepareError>> {
     let head = (head == HeadFormat::Q8_0).then(|| quantized_head(model, packed));
+    let planned: Vec<Option<Planned>> =
+        quantizers.iter().map(|(quantizer, _)| Some(Planned::of(model, quantizer.mixture()?, windows))).collect();
+    let quantizers: Vec<(&dyn Quantizer, u64)> = quantizers
+        .iter()
+        .zip(&planned)
+        .map(|((whole, seed), planned)| (planned.as_ref().map_or(*whole, |planned| planned as &dyn Quantizer), *seed))
+        .collect();
     let adapters: Vec<Quantizing> =
         quantizers.iter().map(|(quantizer, _)| Quantizing::new(*quantizer, packed.is_some())).collect();
     let arms: Vec<PruneArm> = adapters
         .iter()
-        .zip(quantizers)
+        .zip(&quantizers)
         .map(|(adapter, (_, seed))| PruneArm { pruner: adapter, seed: *seed, dtype: Some(DType::F32) })
         .collect();
     let models = prune_all(model, &arms, windows, order, progress);
@@ -292,9 +300,11 @@ pub(crate) fn quantize_all(
     models
         .into_iter()
         .zip(adapters)
-        .map(|(model, adapter)| {
+        .zip(&planned)
+        .map(|((model, adapter), planned)| {
             let mut taken = adapter.taken.into_inner().unwrap_or_else(PoisonError::into_inner);
             let mut model = model?;
+            model.seconds += planned.as_ref().map_or(0.0, |planned| planned.seconds);
             if taken.weights == 0 && !adapter.quantizer.is_identity() {
                 let why = format!(
                     "no matrix was quantized: none has {LEAST_SIDE} rows and columns or more ({} stayed as they are)",
@@ -369,6 +379,8 @@ pub fn quantize_streaming(
     sink: &mut dyn FnMut(&str, Finished<'_>) -> Result<(), String>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Taken, PrepareError> {
+    let planned = quantizer.mixture().map(|mixture| Planned::of(model, mixture, windows));
+    let quantizer = planned.as_ref().map_or(quantizer, |planned| planned as &dyn Quantizer);
     let mut adapter = Quantizing::new(quantizer, form == Form::Packed);
     adapter.blocks = (form == Form::Blocks).then(Mutex::default);
     let arm = PruneArm { pruner: &adapter, seed, dtype: Some(DType::F32) };

@@ -196,6 +196,30 @@ fn packed_codes_say_what_written_out_ones_say_and_have_speed_and_memory() {
 }
 
 #[test]
+fn a_mixture_keeps_its_budget_and_with_one_choice_is_that_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = fixture(folder.path(), 0.2);
+    let own = "rtn(group=32)";
+    let all = "rtn(bits=2, group=32) | rtn(bits=3, group=32) | gptq(group=32) | rtn(bits=8, group=32)";
+    let alone = format!("mixed(budget=8, choices=\"{own}\")");
+    let of = |budget: &str| format!("mixed(budget={budget}, choices=\"{all}\")");
+    let budgets = ["2.5625", "3.1", "4.2", "5.5", "9"];
+    let arms: Vec<String> = [own.to_owned(), alone.clone(), of("2.5")].into_iter().chain(budgets.map(&of)).collect();
+    let list = arms.iter().map(|arm| format!("'{arm}'")).collect::<Vec<_>>().join(", ");
+    let (outcome, records) =
+        execute(&suite_with(&paths, &format!("quant = [{list}]")), &folder.path().join("journal.jsonl"));
+    assert_eq!((outcome.measured, outcome.failed), (arms.len(), 1));
+    let refused = records.iter().find_map(|record| record.failure.as_ref()).unwrap();
+    assert!(refused.reason.contains("a budget of 2.5 bits a weight is below 2.5625"), "{refused:?}");
+    let value = |arm: &str, metric: &str| quantized(&records, arm, metric).value().unwrap();
+    assert_eq!((value(own, "kl"), value(own, "bpw_linear")), (value(&alone, "kl"), value(&alone, "bpw_linear")));
+    let found = budgets
+        .map(|budget| (budget.parse::<f64>().unwrap(), value(&of(budget), "bpw_linear"), value(&of(budget), "kl")));
+    assert!(found.iter().all(|(budget, bits, _)| bits <= budget && *bits > budget - 0.75), "{found:?}");
+    assert!(found[4].2 < 0.1 * found[0].2, "{found:?}");
+}
+
+#[test]
 fn a_head_in_eight_bits_costs_little_and_is_counted() {
     let folder = tempfile::tempdir().unwrap();
     let paths = fixture(folder.path(), 0.2);

@@ -102,6 +102,12 @@ impl Setup {
             .map(|length| {
                 format!("windows of {length} tokens are longer than the {limit} positions {} was made for", model.name)
             })
+            .chain(model.coded.as_ref().map(|coded| {
+                format!(
+                    "{} is a quantized checkpoint ({}): its dense model is what those codes stand for",
+                    model.name, coded.types
+                )
+            }))
             .collect();
         let tasks = Tasks::of(bench, model, inputs, &probes)?;
         Ok(Self { settings, data, calibration, tasks, probes, warnings })

@@ -85,10 +85,10 @@ fn codes_scales_and_values_are_those_of_the_references() {
         }
     }
     // The block formats are compared byte by byte, in `ggml/golden_tests.rs` and `block_tests.rs`; the signs of turns are drawn, so
-    // they are held to what turns keep, in `hadamard.rs`.
+    // they are held to what turns keep, in `hadamard.rs`; `mixed` is one of the others for each matrix (`mixture_tests.rs`).
     let elsewhere = [
         "none", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "mxfp4", "nvfp4",
-        "fp8", "rht",
+        "fp8", "rht", "mixed",
     ];
     for spec in methods().iter().filter(|spec| spec.axis == Axis::Quant && !elsewhere.contains(&spec.id)) {
         assert!(checked.contains(spec.id), "{} has no golden", spec.id);

@@ -10,6 +10,7 @@ pub mod grid;
 pub mod hadamard;
 pub mod half_quadratic;
 pub mod lookup;
+pub mod mixture;
 pub mod operator;
 pub(crate) mod outliers;
 pub(crate) mod output_change;
@@ -165,6 +166,22 @@ pub enum QuantError {
         /// What does not fit.
         why: String,
     },
+    /// A budget that even the smallest formats exceed.
+    #[error(
+        "a budget of {budget} bits a weight is below {least}, the fewest that the choices take; raise `budget` or add a smaller format"
+    )]
+    Budget {
+        /// What was asked for.
+        budget: f64,
+        /// What the smallest formats take.
+        least: f64,
+    },
+    /// Formats could not be told out to the matrices of a model.
+    #[error("{reason}")]
+    Plan {
+        /// Why.
+        reason: String,
+    },
     /// Too few weights for what is estimated from them.
     #[error("{site}: {found} weights are too few; {what} needs {least}")]
     TooFew {
@@ -206,6 +223,11 @@ pub trait Quantizer: Send + Sync {
         weight: &[f32],
         statistics: Option<&LinearStatistics>,
     ) -> Result<Quantized, QuantError>;
+
+    /// The formats that the matrices of a model share a budget of bits among; `None` where each matrix is a matter of its own.
+    fn mixture(&self) -> Option<&mixture::Mixture> {
+        None
+    }
 
     /// Whether it leaves every weight of every model as it is.
     fn is_identity(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::weight::{MappedFile, Weight};
 
 use super::ggml::{BlockType, dequantise, read_four_bit};
 use super::gguf::{Array, Header, TensorInfo, Value, parse};
-use super::{Checkpoint, LoadError, Parts, Shape, assemble, check_config, half_split_rows};
+use super::{Checkpoint, Coded, LoadError, Parts, Shape, assemble, check_config, half_split_rows};
 
 /// Loads the file at `path`, already mapped.
 pub(super) fn load(path: &Path, file: MappedFile) -> Result<Checkpoint, LoadError> {
@@ -26,6 +26,8 @@ pub(super) fn load(path: &Path, file: MappedFile) -> Result<Checkpoint, LoadErro
     let mut tensors = BTreeMap::new();
     let mut vectors = std::collections::BTreeSet::new();
     let mut stored = BTreeMap::new();
+    let mut coded = BTreeMap::new();
+    let (mut bits, mut weights) = (0usize, 0usize);
     for (name, info) in &header.tensors {
         let unknown = || LoadError::ExtraTensor {
             path: path.to_owned(),
@@ -41,6 +43,14 @@ pub(super) fn load(path: &Path, file: MappedFile) -> Result<Checkpoint, LoadErro
         }
         *stored.entry(format!("{:?}", info.block_type)).or_insert(0usize) += 1;
         let mut weight = reader.weight(&file, name, info)?;
+        if let BlockType::Quantised(kind) = info.block_type {
+            *coded.entry(type_name(kind)).or_insert(0usize) += 1;
+        }
+        if name.starts_with("blk.") && info.shape.len() == 2 {
+            let count = weight.rows() * weight.cols();
+            weights += count;
+            bits += 8 * info.block_type.bytes(count, weight.cols()).unwrap_or_default();
+        }
         let heads = match canonical.rsplit('.').nth(1) {
             _ if config.architecture != "llama" => None,
             Some("q_proj") => Some(config.heads),
@@ -55,11 +65,33 @@ pub(super) fn load(path: &Path, file: MappedFile) -> Result<Checkpoint, LoadErro
         tensors.insert(canonical, weight);
     }
     let types: Vec<String> = stored.into_iter().map(|(kind, count)| format!("{kind} × {count}")).collect();
+    let listed: Vec<String> = coded.into_iter().map(|(kind, count)| format!("{kind} × {count}")).collect();
+    let coded =
+        (!listed.is_empty()).then(|| Coded { types: listed.join(", "), bits: bits as f64 / weights.max(1) as f64 });
     let source = format!("GGUF {} ({})", config.architecture, types.join(", "));
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let files = vec![(name, file.clone())];
-    let packed = BTreeMap::new();
-    assemble(Parts { path: path.to_owned(), source, config, tensors, packed, vectors, tokenizer, chat_template, files })
+    assemble(Parts {
+        path: path.to_owned(),
+        source,
+        config,
+        tensors,
+        packed: BTreeMap::new(),
+        vectors,
+        tokenizer,
+        chat_template,
+        coded,
+        files,
+    })
+}
+
+/// A type as ggml writes it: `Q4_1`, `Q4_K`.
+fn type_name(kind: candle_core::quantized::GgmlDType) -> String {
+    let plain = format!("{kind:?}");
+    match plain.strip_suffix('K') {
+        Some(bits) => format!("{bits}_K"),
+        None => plain,
+    }
 }
 
 /// The Hugging Face name of a GGUF tensor.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
 use crate::tokenizer::Tokenizer;
 
-use super::{Checkpoint, LoadError, Parts, assemble, check_config, open, packed, safetensors};
+use super::{Checkpoint, Coded, LoadError, Parts, assemble, check_config, open, packed, safetensors};
 
 /// Loads the folder at `path`.
 pub(super) fn load(path: &Path) -> Result<Checkpoint, LoadError> {
@@ -53,8 +53,24 @@ pub(super) fn load(path: &Path) -> Result<Checkpoint, LoadError> {
     let chat_template = chat_template(path);
     let codes = if packed.is_empty() { String::new() } else { format!(", {} matrices as packed codes", packed.len()) };
     let source = format!("Hugging Face folder ({}{codes})", config.architecture);
+    let (bits, weights) = packed.values().fold((0, 0), |(bits, weights), matrix| {
+        (bits + 8 * matrix.bytes(), weights + matrix.rows() * matrix.cols())
+    });
+    let coded = (!packed.is_empty())
+        .then(|| Coded { types: format!("packed codes × {}", packed.len()), bits: bits as f64 / weights.max(1) as f64 });
     let (tensors, vectors) = (contents.tensors, contents.vectors);
-    assemble(Parts { path: path.to_owned(), source, config, tensors, packed, vectors, tokenizer, chat_template, files })
+    assemble(Parts {
+        path: path.to_owned(),
+        source,
+        config,
+        tensors,
+        packed,
+        vectors,
+        tokenizer,
+        chat_template,
+        coded,
+        files,
+    })
 }
 
 /// From `chat_template.jinja` or `tokenizer_config.json`; a folder without either has none.

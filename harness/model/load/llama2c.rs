@@ -84,6 +84,7 @@ pub(super) fn load(path: &Path, file: MappedFile) -> Result<Checkpoint, LoadErro
         vectors,
         tokenizer,
         chat_template: None,
+        coded: None,
         files,
     })
 }

@@ -56,8 +56,19 @@ pub struct Checkpoint {
     pub chat_template: Option<String>,
     /// Where it came from and in what form, for people.
     pub source: String,
+    /// How its matrices are coded in the file where they are; what is loaded is what the codes stand for.
+    pub coded: Option<Coded>,
     path: PathBuf,
     identity: Arc<Identity>,
+}
+
+/// Matrices that are codes in a checkpoint's file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Coded {
+    /// Types of the coded tensors and how many have each, such as `Q4_1 × 210`.
+    pub types: String,
+    /// Bits a weight of the linear maps of the blocks.
+    pub bits: f64,
 }
 
 impl Checkpoint {
@@ -80,6 +91,7 @@ impl Checkpoint {
             packed: BTreeMap::new(),
             tokenizer,
             chat_template: None,
+            coded: None,
             files: Vec::new(),
         })
     }
@@ -228,6 +240,7 @@ struct Parts {
     vectors: std::collections::BTreeSet<String>,
     tokenizer: Option<Tokenizer>,
     chat_template: Option<String>,
+    coded: Option<Coded>,
     files: Vec<(String, MappedFile)>,
 }
 
@@ -238,7 +251,7 @@ fn is_vector(name: &str) -> bool {
 
 /// Checks configuration, tensors and tokenizer against each other.
 fn assemble(parts: Parts) -> Result<Checkpoint, LoadError> {
-    let Parts { path, source, config, mut tensors, packed, vectors, tokenizer, chat_template, files } = parts;
+    let Parts { path, source, config, mut tensors, packed, vectors, tokenizer, chat_template, coded, files } = parts;
     check_config(&config).map_err(|what| LoadError::Config { path: path.clone(), what })?;
     let shape_of = |name: &str, weight: &Weight| {
         Shape(if vectors.contains(name) { vec![weight.cols()] } else { vec![weight.rows(), weight.cols()] })
@@ -263,7 +276,7 @@ fn assemble(parts: Parts) -> Result<Checkpoint, LoadError> {
         return Err(LoadError::Vocabulary { path, tokenizer: tokenizer.vocab_size(), model: config.vocab_size });
     }
     let identity = Arc::new(Identity { files, hash: OnceLock::new() });
-    Ok(Checkpoint { config, tensors: kept, packed, tokenizer, chat_template, source, path, identity })
+    Ok(Checkpoint { config, tensors: kept, packed, tokenizer, chat_template, source, coded, path, identity })
 }
 
 /// Turns the rows of a query or key projection from the interleaved rotary layout (dimension `2i` turns with `2i + 1`)

@@ -39,6 +39,9 @@ fn gguf_llama_keeps_types_and_unpermutes_queries() {
     assert_eq!((checkpoint.config.layers, checkpoint.config.vocab_size), (2, 259 + fixtures::PIECES.len()));
     assert_eq!(checkpoint.config.norm_epsilon, 1e-5);
     assert!(checkpoint.config.tied_head && !checkpoint.config.qkv_bias);
+    // Block 0 in f16, block 1 with attention in f32 and its feed-forward matrices in blocks of 34 bytes.
+    let bits = f64::from(9216 * 16 + 3072 * 32 + 6144 / 32 * 34 * 8) / 18432.0;
+    assert_eq!(checkpoint.coded, Some(Coded { types: "Q8_0 × 3".to_owned(), bits }));
     let q = checkpoint.tensor(&Projection::Q.tensor(0)).unwrap();
     assert_eq!(q.dtype(), DType::F16);
     // In the file the rotary pairs are neighbours: row 2j + s of a head is row s·8 + j here.

@@ -41,6 +41,8 @@ pub(crate) struct Choices {
 /// What a model chose for one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chosen {
+    /// The likeliest answer, from 0.
+    pub answer: usize,
     /// Whether the likeliest answer is right.
     pub plain: bool,
     /// Whether the likeliest by character is.
@@ -132,6 +134,7 @@ impl Asked {
         let item = Item { choices: &choices, log_likelihoods, gold: self.gold };
         let right = |by| item.answer(by).map(|answer| answer == self.gold).map_err(|error| error.to_string());
         Ok(Chosen {
+            answer: item.answer(Normalisation::None).map_err(|error| error.to_string())?,
             plain: right(Normalisation::None)?,
             by_character: right(Normalisation::Characters)?,
             by_byte: right(Normalisation::Bytes)?,

@@ -45,6 +45,23 @@ pub(crate) fn registry() -> Vec<Metric> {
         },
         Metric {
             spec: MetricSpec {
+                id: "answer_flips",
+                about: "share of multiple-choice questions whose likeliest answer is another than the dense model's, right or wrong",
+                direction: Lower,
+                needs_dense: true,
+                ..CHOSEN
+            },
+            observe: |spec, seen| {
+                let (chosen, protocol) = &seen.chosen;
+                if seen.dense_chosen.len() != chosen.len() {
+                    return absent(spec, "the dense model was not asked");
+                }
+                let pairs = chosen.iter().zip(&seen.dense_chosen);
+                by_question(spec, pairs.map(|(own, dense)| f64::from(own.answer != dense.answer)).collect(), protocol)
+            },
+        },
+        Metric {
+            spec: MetricSpec {
                 id: "exact_match",
                 about: "share of generated answers whose last number is the right one, written alike",
                 ..ANSWERED
