@@ -87,7 +87,8 @@ impl Bytes {
     fn into_tiles(self, m: usize) -> Self {
         let Self { cols, group, .. } = self;
         let (rows, groups, step) = (m.next_multiple_of(TILE_ROWS), cols / group, step(group));
-        let (mut codes, mut scales, mut sums) = (vec![0; rows * cols], vec![0.0; rows * groups], vec![0; rows * groups]);
+        let (mut codes, mut scales, mut sums) =
+            (vec![0; rows * cols], vec![0.0; rows * groups], vec![0; rows * groups]);
         for (r, row) in self.codes.chunks_exact(cols).enumerate() {
             for (s, part) in row.chunks_exact(step).enumerate() {
                 let to = r / WIDTH * WIDTH * cols + (s * WIDTH + r % WIDTH) * step;

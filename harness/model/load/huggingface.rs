@@ -53,11 +53,13 @@ pub(super) fn load(path: &Path) -> Result<Checkpoint, LoadError> {
     let chat_template = chat_template(path);
     let codes = if packed.is_empty() { String::new() } else { format!(", {} matrices as packed codes", packed.len()) };
     let source = format!("Hugging Face folder ({}{codes})", config.architecture);
-    let (bits, weights) = packed.values().fold((0, 0), |(bits, weights), matrix| {
-        (bits + 8 * matrix.bytes(), weights + matrix.rows() * matrix.cols())
+    let (bits, weights) = packed
+        .values()
+        .fold((0, 0), |(bits, weights), matrix| (bits + 8 * matrix.bytes(), weights + matrix.rows() * matrix.cols()));
+    let coded = (!packed.is_empty()).then(|| Coded {
+        types: format!("packed codes × {}", packed.len()),
+        bits: bits as f64 / weights.max(1) as f64,
     });
-    let coded = (!packed.is_empty())
-        .then(|| Coded { types: format!("packed codes × {}", packed.len()), bits: bits as f64 / weights.max(1) as f64 });
     let (tensors, vectors) = (contents.tensors, contents.vectors);
     assemble(Parts {
         path: path.to_owned(),
