@@ -21,6 +21,8 @@ pub enum Axis {
     Prune,
     /// A quantization method.
     Quant,
+    /// What keys and values of attention are kept as.
+    Cache,
     /// What is measured on.
     Data,
     /// A sampler or decoder.
@@ -31,13 +33,14 @@ pub enum Axis {
 
 impl Axis {
     /// All axes in staging order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Model,
         Self::Train,
         Self::Position,
         Self::Lowrank,
         Self::Prune,
         Self::Quant,
+        Self::Cache,
         Self::Data,
         Self::Sampler,
         Self::Seed,
@@ -52,6 +55,7 @@ impl Axis {
             Self::Lowrank => "lowrank",
             Self::Prune => "prune",
             Self::Quant => "quant",
+            Self::Cache => "cache",
             Self::Data => "data",
             Self::Sampler => "sampler",
             Self::Seed => "seed",

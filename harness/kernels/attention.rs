@@ -189,7 +189,7 @@ vectorised! {
 /// Scales the first `count` scores, adds the linear bias, and replaces all of them by `e^(score − max)`, where `max`
 /// also covers `previous`; scores past `count` become zero. Returns the maximum and the sum.
 #[inline(always)]
-unsafe fn soften<V: Vector>(
+pub(crate) unsafe fn soften<V: Vector>(
     scores: &mut [f32],
     count: usize,
     scale: f32,

@@ -19,6 +19,7 @@ pub mod attention;
 pub mod bends;
 pub mod bfloat16;
 pub mod buffer;
+pub mod cache;
 mod gemv;
 mod lines;
 pub mod logits;

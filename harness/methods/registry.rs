@@ -5,6 +5,7 @@
 
 use harness_core::nearest::nearest;
 use harness_core::{Arm, Axis, MethodSpec, ParameterError};
+use harness_kernels::cache::CacheFormat;
 
 use crate::decode::Decode;
 use crate::prune::Pruner;
@@ -45,6 +46,8 @@ register! {
     "quant/nvfp4.rs" nvfp4;
     "quant/fp8.rs" fp8;
     "quant/mixed.rs" mixed;
+    "cache/none.rs" full_cache;
+    "cache/kivi.rs" kivi;
     "sample/greedy.rs" greedy;
     "sample/temperature.rs" temperature;
     "sample/dynamic_temperature.rs" dynamic_temperature;
@@ -98,6 +101,8 @@ pub enum Method {
     Pruner(Box<dyn Pruner>),
     /// Quantizes linear maps.
     Quantizer(Box<dyn Quantizer>),
+    /// Says what keys and values are kept as.
+    Cache(CacheFormat),
     /// Changes or removes candidates for the next token.
     Sampler(Box<dyn Sampler>),
     /// A chain whose strength has yet to be found on calibration text.
@@ -181,6 +186,17 @@ pub fn quantizer(arm: &Arm) -> Result<Box<dyn Quantizer>, BuildError> {
     }
 }
 
+/// What an arm keeps keys and values as.
+///
+/// # Errors
+/// As [`build`].
+pub fn cache(arm: &Arm) -> Result<CacheFormat, BuildError> {
+    match build(Axis::Cache, arm)? {
+        Method::Cache(format) => Ok(format),
+        _ => Err(BuildError::Unknown { axis: Axis::Cache, id: arm.id.clone(), nearest: None }),
+    }
+}
+
 /// The sampler an arm names.
 ///
 /// # Errors
@@ -190,7 +206,7 @@ pub fn sampler(arm: &Arm) -> Result<Box<dyn Sampler>, BuildError> {
         Method::Sampler(sampler) => Ok(sampler),
         Method::Matched(_) => Err(BuildError::NoStage { arm: arm.to_string() }),
         Method::Decoder(_) => Err(BuildError::Decoder { arm: arm.to_string() }),
-        Method::Pruner(_) | Method::Quantizer(_) => {
+        Method::Pruner(_) | Method::Quantizer(_) | Method::Cache(_) => {
             Err(BuildError::Unknown { axis: Axis::Sampler, id: arm.id.clone(), nearest: None })
         }
     }
@@ -261,7 +277,7 @@ mod tests {
             let needs = match build(spec.axis, &Arm::new(spec.id)).unwrap() {
                 Method::Pruner(pruner) => pruner.needs().any(),
                 Method::Quantizer(quantizer) => quantizer.needs().any(),
-                Method::Sampler(_) | Method::Decoder(_) => false,
+                Method::Sampler(_) | Method::Decoder(_) | Method::Cache(_) => false,
                 Method::Matched(_) => true,
             };
             assert_eq!(needs, spec.calibrated, "{}", spec.id);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use candle_core::Var;
 
+use crate::cache::CacheFormat;
 use crate::config::{Config, NormKind, PositionScheme, Projection};
 use crate::decoder::{Block, Decoder};
 use crate::error::{Context, ModelError};
@@ -182,6 +183,7 @@ fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError>
             scale: 1.0 / (config.head_dim as f32).sqrt(),
             slopes,
         },
+        cache_format: CacheFormat::Full,
         config: Arc::new(config.clone()),
     })
 }

@@ -1,30 +1,45 @@
 //! Keys and values of the positions already seen.
 
+mod full;
+mod quantized;
+
+#[cfg(test)]
+mod tests;
+
+use harness_kernels::attention as kernel;
+pub use harness_kernels::cache::{CacheFormat, CodeBits, Grid};
+
 use crate::error::ModelError;
+use crate::ops::AttentionShape;
+use full::FullCache;
+use quantized::QuantizedCache;
 
-/// Growable keys and values of every block, in f32, for a batch of sequences of one length.
+/// Growable keys and values of every block for a batch of sequences of one length, in f32 or as a [`CacheFormat`] says.
 #[derive(Debug, Clone)]
-pub struct KvCache {
-    layers: Vec<LayerCache>,
-    width: usize,
-    batch: usize,
-    length: usize,
-    capacity: usize,
+pub struct KvCache(Kept);
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Full(FullCache),
+    Quantized(QuantizedCache),
 }
 
-#[derive(Debug, Clone, Default)]
-struct LayerCache {
-    /// `(batch, capacity, width)`.
-    keys: Vec<f32>,
-    values: Vec<f32>,
+/// What a cache is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheShape {
+    /// Blocks.
+    pub layers: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Dimensions of a head.
+    pub head_dim: usize,
 }
 
-/// One block's keys and values with the number of positions they hold.
-pub(crate) struct Cached<'a> {
-    pub keys: &'a [f32],
-    pub values: &'a [f32],
-    pub positions: usize,
-    pub stride: usize,
+impl CacheShape {
+    /// Elements of the keys, and of the values, of a position in a block.
+    pub fn width(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
 }
 
 /// What a block looks back on.
@@ -38,185 +53,212 @@ pub(crate) enum Past<'a> {
 }
 
 impl KvCache {
-    /// An empty cache of `layers` blocks whose keys have `width` (kv heads times head dimension) elements a position.
-    pub fn new(layers: usize, width: usize) -> Self {
-        Self { layers: vec![LayerCache::default(); layers], width, batch: 0, length: 0, capacity: 0 }
+    /// An empty cache.
+    ///
+    /// # Errors
+    /// [`ModelError::CacheGroup`] when groups do not divide a head.
+    pub fn new(shape: CacheShape, format: CacheFormat) -> Result<Self, ModelError> {
+        Ok(Self(match format {
+            CacheFormat::Full => Kept::Full(FullCache::new(shape)),
+            CacheFormat::Quantized { grid, window } => Kept::Quantized(QuantizedCache::new(shape, grid, window)?),
+        }))
+    }
+
+    /// An empty cache in f32.
+    pub(crate) fn full(shape: CacheShape) -> Self {
+        Self(Kept::Full(FullCache::new(shape)))
+    }
+
+    /// What keys and values are kept as.
+    pub fn format(&self) -> CacheFormat {
+        match &self.0 {
+            Kept::Full(_) => CacheFormat::Full,
+            Kept::Quantized(cache) => cache.format(),
+        }
     }
 
     /// Positions held.
     pub fn len(&self) -> usize {
-        self.length
+        match &self.0 {
+            Kept::Full(cache) => cache.length,
+            Kept::Quantized(cache) => cache.length,
+        }
     }
 
     /// Whether no position is held.
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.len() == 0
     }
 
     /// Sequences held; zero before the first use.
     pub fn batch(&self) -> usize {
-        self.batch
+        match &self.0 {
+            Kept::Full(cache) => cache.batch,
+            Kept::Quantized(cache) => cache.batch,
+        }
     }
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(|layer| (layer.keys.len() + layer.values.len()) * size_of::<f32>()).sum()
+        match &self.0 {
+            Kept::Full(cache) => cache.bytes(),
+            Kept::Quantized(cache) => cache.bytes(),
+        }
+    }
+
+    /// Bytes of what is held, without the room to grow.
+    pub fn live_bytes(&self) -> usize {
+        match &self.0 {
+            Kept::Full(cache) => cache.live_bytes(),
+            Kept::Quantized(cache) => cache.live_bytes(),
+        }
+    }
+
+    /// Positions whose keys and values are codes.
+    pub fn quantized(&self) -> (usize, usize) {
+        match &self.0 {
+            Kept::Full(_) => (0, 0),
+            Kept::Quantized(cache) => cache.quantized(),
+        }
     }
 
     /// Forgets all positions from `length` on.
-    pub fn truncate(&mut self, length: usize) {
-        self.length = self.length.min(length);
-        if self.length == 0 {
-            self.batch = 0;
+    ///
+    /// # Errors
+    /// [`ModelError::CacheCodes`] when one of the positions that would stay the newest has become a code already.
+    pub fn truncate(&mut self, length: usize) -> Result<(), ModelError> {
+        match &mut self.0 {
+            Kept::Full(cache) => {
+                cache.truncate(length);
+                Ok(())
+            }
+            Kept::Quantized(cache) => cache.truncate(length),
         }
     }
 
-    /// A cache of the first `length` positions of sequences of other caches of the same model, each given as a cache and
-    /// the place of the sequence in it.
+    /// A cache of the first `length` positions of sequences of other caches of the same model and format, each given as a
+    /// cache and the place of the sequence in it.
     ///
     /// # Errors
-    /// [`ModelError::Range`] when a cache has no such sequence or fewer positions.
+    /// [`ModelError::Range`] when a cache has no such sequence or fewer positions, [`ModelError::CacheFormat`] where
+    /// formats differ, and [`ModelError::CacheCodes`] where they are quantized, as [`Self::truncate`].
     pub fn gather(sources: &[(&Self, usize)], length: usize) -> Result<Self, ModelError> {
         for (cache, row) in sources {
             let range = |what, end, available| ModelError::Range { what, start: 0, end, available };
-            if *row >= cache.batch {
-                return Err(range("cached sequences", row + 1, cache.batch));
+            if *row >= cache.batch() {
+                return Err(range("cached sequences", row + 1, cache.batch()));
             }
-            if length > cache.length {
-                return Err(range("cached positions", length, cache.length));
-            }
-        }
-        let Some((first, _)) = sources.first() else { return Ok(Self::new(0, 0)) };
-        let mut gathered = Self::new(first.layers.len(), first.width);
-        gathered.reserve(sources.len(), length + 1)?;
-        let (stride, used) = (gathered.capacity * gathered.width, length * gathered.width);
-        for (at, (cache, row)) in sources.iter().enumerate() {
-            let (to, from) = (at * stride, row * cache.capacity * cache.width);
-            for (target, source) in gathered.layers.iter_mut().zip(&cache.layers) {
-                target.keys[to..to + used].copy_from_slice(&source.keys[from..from + used]);
-                target.values[to..to + used].copy_from_slice(&source.values[from..from + used]);
+            if length > cache.len() {
+                return Err(range("cached positions", length, cache.len()));
             }
         }
-        gathered.length = length;
-        Ok(gathered)
+        let refused = || ModelError::CacheFormat { what: "hold sequences of caches of different formats" };
+        if let Some(Kept::Quantized(first)) = sources.first().map(|(first, _)| &first.0) {
+            let parts: Option<Vec<(&QuantizedCache, usize)>> = sources
+                .iter()
+                .map(|(cache, row)| Some((cache.as_quantized().filter(|cache| cache.grows_like(first))?, *row)))
+                .collect();
+            return Ok(Self(Kept::Quantized(QuantizedCache::gather(&parts.ok_or_else(refused)?, length)?)));
+        }
+        let parts: Option<Vec<(&FullCache, usize)>> =
+            sources.iter().map(|(cache, row)| Some((cache.as_full()?, *row))).collect();
+        Ok(Self(Kept::Full(FullCache::gather(&parts.ok_or_else(refused)?, length))))
     }
 
     /// A copy of the positions from `from` on of a cache of one sequence; [`Self::extend`] puts them behind others.
     ///
     /// # Errors
-    /// [`ModelError::CacheBatch`] for several sequences, [`ModelError::Range`] where there are no such positions.
+    /// [`ModelError::CacheBatch`] for several sequences, [`ModelError::Range`] where there are no such positions,
+    /// [`ModelError::CacheFormat`] where they are quantized.
     pub fn rest(&self, from: usize) -> Result<Self, ModelError> {
-        if self.batch != 1 {
-            return Err(ModelError::CacheBatch { cached: self.batch, given: 1 });
-        }
-        if from > self.length {
-            return Err(ModelError::Range { what: "cached positions", start: from, end: from, available: self.length });
-        }
-        let positions = from * self.width..self.length * self.width;
-        let part = |layer: &LayerCache| LayerCache {
-            keys: layer.keys[positions.clone()].to_vec(),
-            values: layer.values[positions.clone()].to_vec(),
-        };
-        let (length, width) = (self.length - from, self.width);
-        Ok(Self { layers: self.layers.iter().map(part).collect(), width, batch: 1, length, capacity: length })
+        let full = self.as_full().ok_or(ModelError::CacheFormat { what: "be taken apart" })?;
+        Ok(Self(Kept::Full(full.rest(from)?)))
     }
 
     /// Appends what another cache of the same model holds; both of one sequence.
     ///
     /// # Errors
-    /// [`ModelError::CacheBatch`] for several sequences.
+    /// [`ModelError::CacheBatch`] for several sequences, [`ModelError::CacheFormat`] where one is quantized.
     pub fn extend(&mut self, other: &Self) -> Result<(), ModelError> {
-        if other.batch != 1 {
-            return Err(ModelError::CacheBatch { cached: other.batch, given: 1 });
+        match (&mut self.0, &other.0) {
+            (Kept::Full(cache), Kept::Full(other)) => cache.extend(other),
+            _ => Err(ModelError::CacheFormat { what: "be put together" }),
         }
-        self.reserve(1, other.length)?;
-        let used = other.length * other.width;
-        for (layer, held) in other.layers.iter().enumerate() {
-            self.append(layer, &held.keys[..used], &held.values[..used]);
+    }
+
+    /// This cache in another format, as if its positions had been the prompt; itself where it has that format.
+    ///
+    /// # Errors
+    /// [`ModelError::CacheGroup`] and [`ModelError::CacheValue`]; [`ModelError::CacheFormat`] for a quantized cache that
+    /// should change.
+    pub fn kept_as(self, format: CacheFormat) -> Result<Self, ModelError> {
+        match (self.0, format) {
+            (Kept::Full(full), CacheFormat::Full) => Ok(Self(Kept::Full(full))),
+            (Kept::Full(full), CacheFormat::Quantized { grid, window }) => {
+                let mut cache = QuantizedCache::new(full.shape, grid, window)?;
+                cache.read(&full)?;
+                Ok(Self(Kept::Quantized(cache)))
+            }
+            (Kept::Quantized(cache), _) if cache.format() == format => Ok(Self(Kept::Quantized(cache))),
+            (Kept::Quantized(_), _) => Err(ModelError::CacheFormat { what: "change its format" }),
         }
-        self.advance(other.length);
-        Ok(())
+    }
+
+    fn as_quantized(&self) -> Option<&QuantizedCache> {
+        match &self.0 {
+            Kept::Full(_) => None,
+            Kept::Quantized(cache) => Some(cache),
+        }
+    }
+
+    fn as_full(&self) -> Option<&FullCache> {
+        match &self.0 {
+            Kept::Full(cache) => Some(cache),
+            Kept::Quantized(_) => None,
+        }
     }
 
     /// Makes room for `more` positions of `batch` sequences.
     pub(crate) fn reserve(&mut self, batch: usize, more: usize) -> Result<(), ModelError> {
-        if self.length > 0 && batch != self.batch {
-            return Err(ModelError::CacheBatch { cached: self.batch, given: batch });
+        if !self.is_empty() && batch != self.batch() {
+            return Err(ModelError::CacheBatch { cached: self.batch(), given: batch });
         }
-        let needed = self.length + more;
-        if batch == self.batch && needed <= self.capacity {
-            return Ok(());
+        match &mut self.0 {
+            Kept::Full(cache) => cache.reserve(batch, more),
+            Kept::Quantized(cache) => cache.reserve(batch, more),
         }
-        let capacity = needed.next_power_of_two().max(64);
-        let (old, new, used) = (self.capacity * self.width, capacity * self.width, self.length * self.width);
-        for layer in &mut self.layers {
-            for values in [&mut layer.keys, &mut layer.values] {
-                let mut grown = vec![0.0; batch * new];
-                if used > 0 {
-                    for (to, from) in grown.chunks_exact_mut(new).zip(values.chunks_exact(old)) {
-                        to[..used].copy_from_slice(&from[..used]);
-                    }
-                }
-                *values = grown;
-            }
-        }
-        self.capacity = capacity;
-        self.batch = batch;
         Ok(())
     }
 
-    /// Writes keys and values `(batch, new, width)` of the positions after [`Self::len`] into one block, after
-    /// [`Self::reserve`]; [`Self::advance`] makes them count once every block has them.
-    pub(crate) fn append(&mut self, layer: usize, keys: &[f32], values: &[f32]) -> Cached<'_> {
-        let stride = self.capacity * self.width;
-        let new = keys.len() / self.batch;
-        let at = self.length * self.width;
-        let block = &mut self.layers[layer];
-        for (target, source) in [(&mut block.keys, keys), (&mut block.values, values)] {
-            for (to, from) in target.chunks_exact_mut(stride).zip(source.chunks_exact(new)) {
-                to[at..at + new].copy_from_slice(from);
-            }
+    /// Takes keys and values `(batch, new, width)` of the positions after [`Self::len`] into one block, after
+    /// [`Self::reserve`], and gives the attention of their queries to all positions; [`Self::advance`] makes them count once
+    /// every block has them.
+    pub(crate) fn attend(
+        &mut self,
+        layer: usize,
+        qkv: [&[f32]; 3],
+        shape: &AttentionShape,
+    ) -> Result<Vec<f32>, ModelError> {
+        match &mut self.0 {
+            Kept::Full(cache) => Ok(cache.attend(layer, qkv, shape)),
+            Kept::Quantized(cache) => cache.attend(layer, qkv, shape),
         }
-        Cached { keys: &block.keys, values: &block.values, positions: self.length + new / self.width, stride }
     }
 
     pub(crate) fn advance(&mut self, positions: usize) {
-        self.length += positions;
+        match &mut self.0 {
+            Kept::Full(cache) => cache.advance(positions),
+            Kept::Quantized(cache) => cache.advance(positions),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn growing_keeps_what_each_sequence_holds() {
-        let mut cache = KvCache::new(1, 2);
-        cache.reserve(2, 1).unwrap();
-        cache.append(0, &[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]);
-        cache.advance(1);
-        cache.reserve(2, 100).unwrap();
-        let new: Vec<f32> = (0..400).map(|v| v as f32).collect();
-        let cached = cache.append(0, &new, &new);
-        assert_eq!(cached.positions, 101);
-        assert_eq!(cached.keys[..4], [1.0, 2.0, 0.0, 1.0]);
-        assert_eq!(cached.values[cached.stride..cached.stride + 4], [7.0, 8.0, 200.0, 201.0]);
-        assert!(matches!(cache.reserve(3, 1), Err(ModelError::CacheBatch { cached: 2, given: 3 })));
-        let gathered = KvCache::gather(&[(&cache, 1), (&cache, 0), (&cache, 1)], 1).unwrap();
-        assert_eq!((gathered.batch(), gathered.len()), (3, 1));
-        let stride = gathered.capacity * gathered.width;
-        let firsts: Vec<f32> = (0..3).flat_map(|row| gathered.layers[0].keys[row * stride..][..2].to_vec()).collect();
-        assert_eq!(firsts, [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
-        assert!(KvCache::gather(&[(&cache, 2)], 1).is_err() && KvCache::gather(&[(&cache, 0)], 2).is_err());
-        cache.advance(100);
-        let mut joined = KvCache::gather(&[(&cache, 1)], 2).unwrap();
-        joined.extend(&KvCache::gather(&[(&cache, 1)], 9).unwrap().rest(2).unwrap()).unwrap();
-        let whole = KvCache::gather(&[(&cache, 1)], 9).unwrap();
-        assert_eq!((joined.len(), &joined.layers[0].keys[..18]), (9, &whole.layers[0].keys[..18]));
-        assert!(cache.rest(0).is_err() && whole.rest(10).is_err() && joined.extend(&cache).is_err());
-        cache.truncate(0);
-        assert!(cache.reserve(3, 1).is_ok() && cache.is_empty() && cache.bytes() > 0);
-    }
+/// Attention to keys and values in f32 that are `stride` elements apart from sequence to sequence.
+fn attend_full(
+    [q, k, v]: [&[f32]; 3],
+    (batch, queries, keys): (usize, usize, usize),
+    stride: usize,
+    shape: &AttentionShape,
+) -> Vec<f32> {
+    kernel::attention(q, k, v, &shape.kernel(batch, queries, keys, stride)).0
 }

@@ -7,11 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use harness_kernels::attention as kernel;
 use harness_kernels::bfloat16::bf16_linear;
 use harness_kernels::packed::packed_linear;
 
-use crate::cache::{KvCache, Past};
+use crate::cache::{CacheFormat, CacheShape, KvCache, Past};
 use crate::config::{Config, Projection};
 use crate::error::{Context, ModelError};
 use crate::linear::{LinearOp, forward_together};
@@ -80,6 +79,7 @@ pub struct Decoder {
     pub(crate) own_head: bool,
     pub(crate) rope: Option<Arc<Rope>>,
     pub(crate) attention: AttentionShape,
+    pub(crate) cache_format: CacheFormat,
 }
 
 impl Decoder {
@@ -99,9 +99,28 @@ impl Decoder {
         &self.head
     }
 
-    /// An empty cache for this decoder.
+    /// An empty cache for this decoder, in its format.
+    ///
+    /// # Panics
+    /// Never: [`Decoder::with_cache`] has seen that the format fits.
     pub fn new_cache(&self) -> KvCache {
-        KvCache::new(self.blocks.len(), self.config.kv_heads * self.config.head_dim)
+        KvCache::new(self.cache_shape(), self.cache_format).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    /// An empty cache in f32 for this decoder. [`KvCache::kept_as`] makes it one in the decoder's format.
+    pub fn full_cache(&self) -> KvCache {
+        KvCache::full(self.cache_shape())
+    }
+
+    /// What this decoder's caches keep keys and values as.
+    pub fn cache_format(&self) -> CacheFormat {
+        self.cache_format
+    }
+
+    /// What a cache for this decoder is of.
+    pub fn cache_shape(&self) -> CacheShape {
+        let Config { kv_heads, head_dim, .. } = *self.config;
+        CacheShape { layers: self.blocks.len(), kv_heads, head_dim }
     }
 
     /// Embeddings of equally long windows, `(batch, sequence, hidden)`, the first token at position 0.
@@ -185,7 +204,7 @@ impl Decoder {
         see(tap, layer, &[Projection::Q, Projection::K, Projection::V], &normal).doing(doing)?;
         let maps = [block.map(Projection::Q)?, block.map(Projection::K)?, block.map(Projection::V)?];
         let [q, k, v] = forward_together(maps, &normal).doing(doing)?;
-        let mut attended = self.attend(layer, q, k, &v, past).doing(doing)?;
+        let mut attended = self.attend(layer, q, k, &v, past)?;
         if let Some(keep) = keep {
             attended = kept(&attended, keep).doing(doing)?;
         }
@@ -233,8 +252,8 @@ impl Decoder {
     }
 
     /// Rotates queries and keys and attends, `(batch, sequence, heads · head_dim)`.
-    fn attend(&self, layer: usize, q: Tensor, k: Tensor, v: &Tensor, past: Past<'_>) -> candle_core::Result<Tensor> {
-        let (batch, queries, _) = q.dims3()?;
+    fn attend(&self, layer: usize, q: Tensor, k: Tensor, v: &Tensor, past: Past<'_>) -> Result<Tensor, ModelError> {
+        let doing = || format!("attention of block {layer}");
         let cache = match past {
             Past::Nothing => None,
             Past::Shared(cache) => Some(cache),
@@ -243,19 +262,17 @@ impl Decoder {
         let start = cache.as_ref().map_or(0, |cache| cache.len());
         let (q, k) = match &self.rope {
             Some(rope) => {
-                let tables = rope.tables(start + queries);
-                let head_dim = self.config.head_dim;
-                (ops::rotate(&q, &tables, start, head_dim)?, ops::rotate(&k, &tables, start, head_dim)?)
+                let tables = rope.tables(start + q.dim(1).doing(doing)?);
+                let turn = |x: &Tensor| ops::rotate(x, &tables, start, self.config.head_dim).doing(doing);
+                (turn(&q)?, turn(&k)?)
             }
             None => (q, k),
         };
         let Some(cache) = cache else {
-            return ops::attention(&q, &k, v, &self.attention);
+            return ops::attention(&q, &k, v, &self.attention).doing(doing);
         };
-        let cached = with_values(&k, |k| with_values(v, |v| cache.append(layer, k, v)))??;
-        let shape = self.attention.kernel(batch, queries, cached.positions, cached.stride);
-        let values = with_values(&q, |q| kernel::attention(q, cached.keys, cached.values, &shape).0)?;
-        from_values(values, q.shape())
+        let attended = ops::with_three(&q, &k, v, |q, k, v| cache.attend(layer, [q, k, v], &self.attention));
+        from_values(attended.doing(doing)??, q.shape()).doing(doing)
     }
 
     /// The normalisation after the last block, over hidden states of any leading shape.
@@ -368,15 +385,24 @@ impl Decoder {
     }
 
     /// Appends tokens to the single sequence of the cache, a long prompt in chunks, and returns the logits after the
-    /// last one, `vocabulary` values.
+    /// last one, `vocabulary` values. The prompt that an empty cache begins with is read in full precision whatever the
+    /// cache's format.
     ///
     /// # Errors
     /// Those of [`Decoder::step`].
     pub fn logits_last(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, ModelError> {
         on_worker(|| {
             let mut hidden = None;
-            for chunk in tokens.chunks(PREFILL_CHUNK) {
-                hidden = Some(self.step(&[chunk], cache, 1)?);
+            if cache.is_empty() && tokens.len() > PREFILL_CHUNK && cache.format() != CacheFormat::Full {
+                let mut full = self.full_cache();
+                for chunk in tokens.chunks(PREFILL_CHUNK) {
+                    hidden = Some(self.step(&[chunk], &mut full, 1)?);
+                }
+                *cache = full.kept_as(cache.format())?;
+            } else {
+                for chunk in tokens.chunks(PREFILL_CHUNK) {
+                    hidden = Some(self.step(&[chunk], cache, 1)?);
+                }
             }
             let hidden = hidden.ok_or_else(|| ModelError::Windows(vec![0]))?;
             let doing = || "logits of the last position".to_owned();

@@ -79,6 +79,48 @@ pub enum ModelError {
         /// How many are needed.
         expected: usize,
     },
+    /// Groups that do not fit a head, the window or bytes.
+    #[error(
+        "keys and values of {bits} bits in groups of {group} with a window of {window} do not fit heads of {head_dim} dimensions: a group has to divide the dimensions of a head and the window, and its codes have to fill bytes"
+    )]
+    CacheGroup {
+        /// Bits of a code.
+        bits: usize,
+        /// Tokens or channels of a group.
+        group: usize,
+        /// Positions that are kept in full.
+        window: usize,
+        /// Dimensions of a head.
+        head_dim: usize,
+    },
+    /// A key or value that cannot be quantized.
+    #[error(
+        "{what} of block {layer} cannot be quantized: {value} is beyond half precision, in which minima and scales are stored"
+    )]
+    CacheValue {
+        /// Block.
+        layer: usize,
+        /// Keys or values.
+        what: &'static str,
+        /// The number, or NaN for one that is not finite.
+        value: f32,
+    },
+    /// Positions that would have to come back from their codes.
+    #[error(
+        "a key-value cache cannot go back to {length} positions: {codes} have become codes, whose numbers are gone; use a new cache"
+    )]
+    CacheCodes {
+        /// Positions wanted.
+        length: usize,
+        /// Positions that are codes.
+        codes: usize,
+    },
+    /// What a quantized cache cannot do.
+    #[error("a quantized key-value cache cannot {what}; use one in full precision and quantize it afterwards")]
+    CacheFormat {
+        /// What was asked of it.
+        what: &'static str,
+    },
     /// A replacement of another shape than the map it replaces.
     #[error("block {layer} {projection:?}: a {found:?} map cannot stand for a {expected:?} one")]
     Replacement {

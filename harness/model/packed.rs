@@ -100,3 +100,7 @@ impl LinearOp for Packed {
 #[cfg(test)]
 #[path = "packed_tests.rs"]
 mod tests;
+
+/// A decoder with made-up weights, for the tests of other rooms.
+#[cfg(test)]
+pub(crate) use tests::decoder as small_decoder;

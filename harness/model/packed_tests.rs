@@ -38,7 +38,7 @@ fn config() -> Config {
     }
 }
 
-fn decoder() -> Decoder {
+pub(crate) fn decoder() -> Decoder {
     let config = config();
     let mut state = 7_u32;
     let weights: BTreeMap<String, Weight> = expected_tensors(&config)

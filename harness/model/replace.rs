@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::cache::{CacheFormat, KvCache};
 use crate::config::Projection;
 use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
@@ -29,6 +30,15 @@ fn check_factors(factors: &[f32], expected: usize) -> Result<(), ModelError> {
 }
 
 impl Decoder {
+    /// This decoder with caches that keep keys and values in another format; all weights are shared.
+    ///
+    /// # Errors
+    /// [`ModelError::CacheGroup`] when groups do not divide a head.
+    pub fn with_cache(&self, format: CacheFormat) -> Result<Self, ModelError> {
+        KvCache::new(self.cache_shape(), format)?;
+        Ok(Self { cache_format: format, ..self.clone() })
+    }
+
     /// This decoder with one linear map replaced; all else is shared.
     ///
     /// # Errors

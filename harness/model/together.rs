@@ -1,7 +1,6 @@
 //! One step of sequences of different lengths: the linear maps see all of them at once, so that the weights are read once.
 
 use candle_core::Tensor;
-use harness_kernels::attention as kernel;
 use harness_kernels::rotary::{Rotation, rotate};
 use rayon::prelude::*;
 
@@ -44,22 +43,24 @@ impl Decoder {
         k: &Tensor,
         v: &Tensor,
         caches: &mut [KvCache],
-    ) -> candle_core::Result<Tensor> {
+    ) -> Result<Tensor, ModelError> {
+        let doing = || format!("attention of block {layer}");
         let places: Vec<usize> = caches.iter().map(KvCache::len).collect();
-        let (turned_q, turned_k) = (self.turned(q, &places)?, self.turned(k, &places)?);
+        let (turned_q, turned_k) = (self.turned(q, &places).doing(doing)?, self.turned(k, &places).doing(doing)?);
         let q_width = turned_q.len() / places.len();
         let kv_width = turned_k.len() / places.len();
         let mut out = vec![0.0; turned_q.len()];
-        with_values(v, |v| {
+        let attended: Result<(), ModelError> = with_values(v, |v| {
             let rows = turned_k.par_chunks(kv_width).zip(v.par_chunks(kv_width)).zip(turned_q.par_chunks(q_width));
             let work = caches.par_iter_mut().zip(rows).zip(out.par_chunks_mut(q_width));
-            work.for_each(|((cache, ((k, v), q)), out)| {
-                let cached = cache.append(layer, k, v);
-                let shape = self.attention.kernel(1, 1, cached.positions, cached.stride);
-                out.copy_from_slice(&kernel::attention(q, cached.keys, cached.values, &shape).0);
-            });
-        })?;
-        from_values(out, q.shape())
+            work.try_for_each(|((cache, ((k, v), q)), out)| {
+                out.copy_from_slice(&cache.attend(layer, [q, k, v], &self.attention)?);
+                Ok(())
+            })
+        })
+        .doing(doing)?;
+        attended?;
+        from_values(out, q.shape()).doing(doing)
     }
 
     /// Queries or keys `(sequences, 1, width)` turned by where each sequence stands.

@@ -32,6 +32,9 @@ harness_core::parameters! {
         head: HeadFormat = HeadFormat::Kept;
         /// What linear maps that are not quantized are multiplied in, and the head.
         compute: Compute = Compute::F32;
+        /// First place of a scored window whose token is decoded, one at a time through the cache of keys and values; those
+        /// before are read at once and not scored. 0 reads whole windows at once, without a cache.
+        decode_from: usize = 0, Domain::closed(0.0, 1_048_576.0);
         /// Memory for the weights of arms scored together, in MiB.
         group_mib: usize = 4096, Domain::closed(1.0, 1e9);
     }
@@ -64,7 +67,7 @@ pub fn catalog() -> Catalog {
     let language_model = BenchKind {
         id: "language-model",
         about: "quality on text, speed, memory and bytes of decoder language models",
-        axes: vec![Axis::Model, Axis::Prune, Axis::Quant, Axis::Data, Axis::Seed],
+        axes: vec![Axis::Model, Axis::Prune, Axis::Quant, Axis::Cache, Axis::Data, Axis::Seed],
         probes: vec![Probe::Static, Probe::Score, Probe::Time, Probe::Choose, Probe::Answer],
         settings: Settings::specs(),
         tables: vec![

@@ -70,7 +70,7 @@ impl PrefixCached {
         if whole {
             // What goes on in the same order needs no copy; what it goes on to holds the prefix as well.
             let mut cache = self.held.remove(held).cache;
-            cache.truncate(length);
+            cache.truncate(length)?;
             return Ok(cache);
         }
         let rows: Vec<(&KvCache, usize)> =

@@ -180,6 +180,10 @@ pub fn estimates(
             let calibration_tokens = calibration_passes as u64 * calibration;
             let operations = 2.0 * size.parameters as f64 * (scored_tokens + calibration_tokens) as f64;
             let mut seconds = operations / (machine.operations * EFFICIENCY);
+            if settings.decode_from > 0 {
+                // Token by token, matrices have fewer rows.
+                seconds += scored_tokens as f64 * (together(size, machine) - read(size, machine));
+            }
             if asks(Probe::Time) {
                 let rounds = (settings.rounds + 1) as f64 * cells.len() as f64;
                 let prefill =

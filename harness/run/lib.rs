@@ -2,6 +2,7 @@
 
 pub mod anatomy;
 mod block;
+pub mod cache;
 pub mod calibrate;
 pub mod catalog;
 pub mod clock;

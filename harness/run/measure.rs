@@ -7,6 +7,7 @@ use harness_methods::sample::Chain;
 use harness_model::decoder::Decoder;
 
 use crate::anatomy::block_errors;
+use crate::cache;
 use crate::catalog::Settings;
 use crate::clock::{self, Clock};
 use crate::footprint::{Counting, Footprint};
@@ -15,13 +16,13 @@ use crate::memory;
 use crate::metrics::{Metric, Seen, registry};
 use crate::panics::caught;
 use crate::quantize::Taken;
-use crate::score::{ScoreError, WindowScore, score_group};
+use crate::score::{Reading, ScoreError, WindowScore, score_group};
 use crate::setup::{Data, Setup};
 use crate::tasks::Tasks;
 use crate::writing::Read;
 
 /// An arm that is ready to be measured.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Prepared {
     /// The model with the arm applied.
     pub decoder: Decoder,
@@ -83,6 +84,16 @@ pub(crate) fn measure_group(
             }
         }
     }
+    if wanted.iter().any(|id| cache::METRICS.contains(&id.as_str())) {
+        for (arm, slot) in arms.iter().zip(&mut seen) {
+            if let (Ok(seen), Some(window)) = (slot.as_mut(), data.windows.tokens.first()) {
+                match cache::CacheFootprint::of(&arm.decoder, window) {
+                    Ok(footprint) => seen.cache = Some(footprint),
+                    Err(error) => *slot = Err(Failure { stage: "cache".to_owned(), reason: error.to_string() }),
+                }
+            }
+        }
+    }
     let wanted: Vec<_> = wanted.iter().filter_map(|id| metrics.iter().find(|metric| metric.spec.id == id)).collect();
     seen.into_iter()
         .map(|seen| seen.map(|seen| wanted.iter().map(|metric| (metric.observe)(&metric.spec, &seen)).collect()))
@@ -101,7 +112,8 @@ fn score_all(
 ) {
     let changed: Vec<usize> = (0..arms.len()).filter(|&index| !arms[index].identity).collect();
     let decoders: Vec<&Decoder> = changed.iter().map(|&index| &arms[index].decoder).collect();
-    let (dense_scores, scores) = score_group(dense, &decoders, &data.windows.tokens, data.skip_first, progress);
+    let reading = Reading { skip_first: data.skip_first, decode_from: data.decode_from };
+    let (dense_scores, scores) = score_group(dense, &decoders, &data.windows.tokens, reading, progress);
     let mut enter = |index: usize, scores: Result<Vec<WindowScore>, &ScoreError>| match (scores, &mut seen[index]) {
         (Ok(windows), Ok(seen)) => seen.scores = windows,
         (Err(error), slot) => *slot = Err(Failure { stage: "score".to_owned(), reason: error.to_string() }),
@@ -190,7 +202,10 @@ fn time_all(dense: &Decoder, arms: &[&Prepared], settings: &Settings, seen: &mut
     };
     // Weights that only siblings hold lie in memory too and are not this arm's.
     let own: Vec<u64> = arms.iter().map(|arm| arm.decoder.bytes_not_shared_with(dense)).collect();
-    let all: u64 = own.iter().sum();
+    let held_before =
+        |at: usize| arms[..at].iter().any(|arm| arms[at].decoder.bytes_not_shared_with(&arm.decoder) == 0);
+    // Arms that differ in what is kept of a text share their weights.
+    let all: u64 = (0..arms.len()).filter(|&at| !held_before(at)).map(|at| own[at]).sum();
     let numbers = clock::round_numbers(clock.rounds);
     for round in 0..=clock.rounds {
         for ((arm, own), slot) in arms.iter().zip(&own).zip(seen.iter_mut()) {

@@ -3,6 +3,7 @@
 use harness_core::{Along, Direction, MetricSpec, Noise, Observation, Probe, Profile, Reduction};
 
 use crate::anatomy::{self, BlockError};
+use crate::cache::{self, CacheFootprint};
 use crate::clock::Throughput;
 use crate::footprint::{Footprint, LayerFootprint};
 use crate::quantize::Taken;
@@ -30,6 +31,8 @@ pub struct Seen {
     pub block_errors: Option<Result<Vec<BlockError>, String>>,
     /// Bits a weight of the linear maps in the checkpoint's file.
     pub checkpoint_bits: Option<f64>,
+    /// What the keys and values of a window take.
+    pub cache: Option<CacheFootprint>,
     /// Seconds that applying the method took.
     pub apply_seconds: f64,
     /// What quantized matrices take.
@@ -75,6 +78,7 @@ const TIMED: MetricSpec = MetricSpec { noise: Noise::Timed, probe: Probe::Time, 
 pub fn registry() -> Vec<Metric> {
     let mut all = of_language_models();
     all.extend(anatomy::registry());
+    all.extend(cache::metrics());
     all.extend(tasks::metrics::registry());
     all.extend(sampling::metrics::registry());
     all

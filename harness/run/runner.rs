@@ -7,6 +7,7 @@ use harness_core::journal::{Journal, JournalError};
 use harness_core::{Arm, Axis, Catalog, Cell, CellId, CellRecord, Failure, ParameterValue, Probe};
 use harness_suite::{Bench, Plan, Suite};
 
+use crate::cache;
 use crate::identity;
 use crate::inputs::{Inputs, LoadedModel};
 use crate::measure::{Prepared, measure_group};
@@ -259,21 +260,22 @@ impl Session<'_> {
         setup: &Setup,
         works: Vec<ArmWork>,
     ) -> Result<(), RunError> {
-        let ready = self.prepare(bench, model, setup, works)?;
+        let mut ready: Vec<(CellId, &Cell, Prepared)> = Vec::new();
+        for (work, prepared) in self.prepare(bench, model, setup, works)? {
+            for (id, cell) in work.cells {
+                match cache::kept(&prepared, &arm_of(cell, Axis::Cache)) {
+                    Ok(prepared) => ready.push((id, cell, prepared)),
+                    Err(reason) => self.write_failed(id, cell, "cache", &reason, 0.0)?,
+                }
+            }
+        }
         for (key, data) in &setup.data {
-            let members: Vec<(&CellId, &Cell, &Prepared)> = ready
-                .iter()
-                .flat_map(|(work, prepared)| {
-                    work.cells
-                        .iter()
-                        .filter(|(_, cell)| data_key(cell) == *key)
-                        .map(move |(id, cell)| (id, *cell, prepared))
-                })
-                .collect();
+            let members: Vec<&(CellId, &Cell, Prepared)> =
+                ready.iter().filter(|(_, cell, _)| data_key(cell) == *key).collect();
             if members.is_empty() {
                 continue;
             }
-            let prepared: Vec<&Prepared> = members.iter().map(|(_, _, prepared)| *prepared).collect();
+            let prepared: Vec<&Prepared> = members.iter().map(|(_, _, prepared)| prepared).collect();
             let step = format!("{}: measure {} arms of {} on {key}", bench.name, members.len(), model.name);
             let events = &mut *self.events;
             let started = Instant::now();
@@ -291,7 +293,7 @@ impl Session<'_> {
                     };
                     let beyond = setup.tasks.beyond(&observations);
                     CellRecord {
-                        id: (*id).clone(),
+                        id: id.clone(),
                         cell: (*cell).clone(),
                         observations,
                         failure,

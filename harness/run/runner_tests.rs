@@ -350,3 +350,78 @@ fn orders_of_calibration_differ_only_behind_the_first_block() {
     assert!(all[0] != all[1] && all[1] != all[2], "{all:?}");
     assert!(all.iter().all(|value| (value / all[0] - 1.0).abs() < 0.5), "{all:?}");
 }
+
+#[test]
+fn quantized_keys_and_values_are_scored_where_tokens_are_decoded_and_weighed_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = fixture(folder.path(), 0.6);
+    let cache = |bits: u32| format!("kivi(bits={bits}, group=16, window=16)");
+    let list = format!("\"none\", \"{}\", \"{}\", \"{}\", \"kivi(group=16, window=48)\"", cache(2), cache(4), cache(8));
+    let keys = format!("decode_from = 12\ncache = [{list}]\nquant = [\"none\", \"rtn(bits=8, group=32)\"]");
+    let mut suite = suite_with(&paths, &keys);
+    suite.benches[0].metrics = ["ppl", "kl", "cache_bytes", "cache_bits", "decode_tps"].map(str::to_owned).into();
+    let (outcome, records) = execute(&suite, &folder.path().join("journal.jsonl"));
+    assert_eq!((outcome.measured, outcome.failed), (10, 0), "{records:?}");
+    let seen = |cache: &str, quant: &str, metric: &str| {
+        let at = |record: &&CellRecord| {
+            record.cell.label(Axis::Cache) == Some(cache) && record.cell.label(Axis::Quant) == Some(quant)
+        };
+        records.iter().find(at).unwrap().observation(metric).unwrap().clone()
+    };
+    let value = |cache: &str, quant: &str, metric: &str| seen(cache, quant, metric).value().unwrap();
+    let perplexity = seen("none", "none", "ppl");
+    assert_eq!(perplexity.weights, [19.0; 6], "positions 12 to 30 predict a token");
+    assert!(perplexity.protocol.unwrap().ends_with(" decode_from=12"));
+    for quant in ["none", "rtn(bits=8, group=32)"] {
+        let kl: Vec<f64> = [8, 4, 2].map(|bits| value(&cache(bits), quant, "kl")).into();
+        let plain = value("none", quant, "kl");
+        assert!(kl[0] < kl[1] && kl[1] < kl[2] && (quant != "none" || plain == 0.0 && kl[0] > 0.0), "{plain} {kl:?}");
+        // 32 tokens of 2 layers with 16 keys and as many values: none of them is a code in a window of 48, and of a window of 16
+        // all keys and half of the values are, in `bits` and two halves for 16.
+        let full = 2.0 * 32.0 * 2.0 * 16.0;
+        for arm in ["none", "kivi(group=16, window=48)"] {
+            assert_eq!(
+                (value(arm, quant, "cache_bytes"), value(arm, quant, "cache_bits")),
+                (4.0 * full, 32.0),
+                "{arm}"
+            );
+            assert_eq!(value(arm, quant, "kl"), plain, "{arm} on {quant}");
+        }
+        for bits in [2_u32, 4, 8] {
+            let bytes = full * 0.75 * (f64::from(bits) / 8.0 + 0.25) + full * 0.25 * 4.0;
+            assert_eq!(value(&cache(bits), quant, "cache_bytes"), bytes, "{bits}");
+        }
+    }
+    assert!(value(&cache(2), "none", "decode_tps") > 0.0);
+    assert!(seen(&cache(2), "rtn(bits=8, group=32)", "decode_tps").absent.unwrap().contains("fake quantization"));
+    // Decoding gives what reading at once gives.
+    let mut at_once = suite_with(&paths, "prune = \"none\"");
+    for arm in at_once.benches[0].axes.get_mut(&Axis::Data).unwrap() {
+        let skip = arm.parameters.iter_mut().find(|(name, _)| name == "skip_first").unwrap();
+        skip.1 = Value::Int(12);
+    }
+    let (_, records) = execute(&at_once, &folder.path().join("whole.jsonl"));
+    let whole = records[0].observation("ppl").unwrap();
+    assert_eq!(whole.weights, [19.0; 6]);
+    let (whole, decoded) = (whole.value().unwrap(), value("none", "none", "ppl"));
+    assert!((whole / decoded - 1.0).abs() < 1e-5, "{decoded} {whole}");
+}
+
+#[test]
+fn benches_that_cannot_see_what_a_cache_loses_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = fixture(folder.path(), 0.2);
+    let reason = |keys: &str| {
+        let (_, records) = execute(&suite_with(&paths, keys), &folder.path().join("journal.jsonl"));
+        records.iter().filter_map(|record| record.failure.clone()).next_back().unwrap().reason
+    };
+    let unseen = reason("cache = \"kivi(group=16, window=16)\"");
+    assert!(unseen.contains("could not show; set `decode_from`"), "{unseen}");
+    let empty = reason("cache = \"kivi(group=16, window=16)\"\ndecode_from = 31");
+    assert!(empty.contains("`decode_from = 31` leaves nothing to score of windows of 32 tokens"), "{empty}");
+    let group = reason("cache = [\"none\", \"kivi\"]\ndecode_from = 8");
+    assert!(
+        group.contains("kivi: keys and values of 2 bits in groups of 32") && group.contains("heads of 16"),
+        "{group}"
+    );
+}

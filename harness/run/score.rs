@@ -4,7 +4,7 @@
 use harness_kernels::logits;
 use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
-use harness_model::tensor::Tensor;
+use harness_model::tensor::{Device, Tensor, with_values};
 use rayon::prelude::*;
 
 use crate::panics::caught;
@@ -13,6 +13,10 @@ use crate::panics::caught;
 const LOGITS_CHUNK: usize = 8 << 20;
 /// Tokens in one forward pass.
 const PASS_TOKENS: usize = 1024;
+/// Bytes of keys and values in f32 of windows that are decoded together.
+const CACHE_BYTES: usize = 256 << 20;
+/// Windows that are decoded together at most.
+const DECODED_TOGETHER: usize = 64;
 
 /// What some neighbouring positions of one window gave.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -84,28 +88,51 @@ pub enum ScoreError {
     Dense(String),
 }
 
+/// How windows are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// First position whose prediction counts: target `t` is predicted at position `t - 1`.
+    pub skip_first: usize,
+    /// First position that is decoded, one at a time through the cache, behind those before it, which are read at once; 0
+    /// where all are read at once and there is no cache. At most `skip_first`.
+    pub decode_from: usize,
+}
+
+impl Reading {
+    /// Windows that go through the blocks together, whatever arms there are. Decoded ones keep their keys and values.
+    fn together(self, decoder: &Decoder, length: usize) -> usize {
+        if self.decode_from == 0 {
+            return (PASS_TOKENS / length).max(1);
+        }
+        let shape = decoder.cache_shape();
+        let window = 2 * shape.layers * shape.width() * length * size_of::<f32>();
+        (CACHE_BYTES / window.max(1)).clamp(1, DECODED_TOGETHER)
+    }
+}
+
 /// Scores of one model, a window each, or the reason there are none.
 pub type Scores = Result<Vec<WindowScore>, ScoreError>;
 
 /// Scores the dense model and all arms on windows of one length.
 ///
-/// Predictions made at positions `skip_first` and later count: target `t` is predicted at position `t - 1`.
 /// `progress` is told how many windows of how many are done. The dense model's scores come first. An arm that fails
 /// is left out from there on; the others go on.
 pub fn score_group(
     dense: &Decoder,
     arms: &[&Decoder],
     windows: &[Vec<u32>],
-    skip_first: usize,
+    reading: Reading,
     progress: &mut dyn FnMut(usize, usize),
 ) -> (Scores, Vec<Scores>) {
+    let skip_first = reading.skip_first;
     let mut dense_scores: Scores = Ok(Vec::with_capacity(windows.len()));
     let mut arm_scores: Vec<Scores> = arms.iter().map(|_| Ok(Vec::with_capacity(windows.len()))).collect();
     let length = windows.first().map_or(1, Vec::len).max(1);
-    for (pass, batch) in windows.chunks((PASS_TOKENS / length).max(1)).enumerate() {
-        let first = pass * (PASS_TOKENS / length).max(1);
+    let together = reading.together(dense, length);
+    for (pass, batch) in windows.chunks(together).enumerate() {
+        let first = pass * together;
         let hidden = |decoder: &Decoder| {
-            caught(|| scored_states(decoder, batch, skip_first))
+            caught(|| scored_states(decoder, batch, reading))
                 .map_err(|reason| ScoreError::Panic { window: first, reason })
                 .and_then(|states| states.map_err(|source| ScoreError::Forward { window: first, source }))
         };
@@ -160,7 +187,7 @@ pub fn score(
     skip_first: usize,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Scores {
-    score_group(decoder, &[], windows, skip_first, progress).0
+    score_group(decoder, &[], windows, Reading { skip_first, decode_from: 0 }, progress).0
 }
 
 /// What one position gave.
@@ -200,10 +227,35 @@ fn fold(scores: &mut Scores, rows: &[Row], per_window: usize, first: usize, targ
 }
 
 /// Final hidden states of the positions whose predictions count, `(rows, hidden)`.
-fn scored_states(decoder: &Decoder, batch: &[Vec<u32>], skip_first: usize) -> Result<Tensor, ModelError> {
+fn scored_states(
+    decoder: &Decoder,
+    batch: &[Vec<u32>],
+    Reading { skip_first, decode_from }: Reading,
+) -> Result<Tensor, ModelError> {
     let windows: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
     let length = windows.first().map_or(0, |window| window.len());
-    decoder.hidden_positions(&windows, skip_first..length - 1)
+    if decode_from == 0 {
+        return decoder.hidden_positions(&windows, skip_first..length - 1);
+    }
+    let width = decoder.config().hidden_size;
+    let counted = length - 1 - skip_first;
+    let mut states = vec![0.0; batch.len() * counted * width];
+    let mut cache = decoder.new_cache();
+    let beginnings: Vec<&[u32]> = windows.iter().map(|window| &window[..decode_from]).collect();
+    decoder.step(&beginnings, &mut cache, 1)?;
+    let failed = |source| ModelError::Compute { what: "collecting decoded states".to_owned(), source };
+    for at in decode_from..length - 1 {
+        let tokens: Vec<&[u32]> = windows.iter().map(|window| &window[at..=at]).collect();
+        let hidden = decoder.step(&tokens, &mut cache, 1)?;
+        let Some(place) = at.checked_sub(skip_first) else { continue };
+        with_values(&hidden, |rows| {
+            for (states, row) in states.chunks_exact_mut(counted * width).zip(rows.chunks_exact(width)) {
+                states[place * width..][..width].copy_from_slice(row);
+            }
+        })
+        .map_err(failed)?;
+    }
+    Tensor::from_vec(states, (batch.len() * counted, width), &Device::Cpu).map_err(failed)
 }
 
 /// Logits of all models, a chunk of rows at a time, reduced to one [`Row`] a position.

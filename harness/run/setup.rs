@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use harness_core::{Arm, Axis, Cell, Parameters, Probe, Value};
 use harness_suite::Bench;
 
+use crate::cache;
 use crate::catalog::Settings;
 use crate::inputs::{Inputs, LoadedModel};
 use crate::quantize::{ActivationType, Execution};
@@ -57,6 +58,25 @@ pub struct Data {
     pub windows: Windows,
     /// First position whose prediction counts.
     pub skip_first: usize,
+    /// First position that is decoded; 0 where windows are read at once.
+    pub decode_from: usize,
+}
+
+impl Data {
+    /// The same with positions from some on decoded, of which alone the predictions count.
+    fn decoded(mut self, from: usize, window: usize) -> Result<Self, SetupError> {
+        if from == 0 {
+            return Ok(self);
+        }
+        if from + 2 > window {
+            let why = format!("`decode_from = {from}` leaves nothing to score of windows of {window} tokens");
+            return Err(SetupError::at("settings")(&why));
+        }
+        self.decode_from = from;
+        self.skip_first = self.skip_first.max(from);
+        self.windows.protocol = format!("{} decode_from={from}", self.windows.protocol);
+        Ok(self)
+    }
 }
 
 impl Setup {
@@ -74,13 +94,15 @@ impl Setup {
             let why = "`activations = \"int8\"` is of packed maps; set `exec = \"packed\"` as well";
             return Err(SetupError::at("settings")(&why));
         }
+        cache::refuse_unseen(cells, &settings, &probes).map_err(|why| SetupError::at("settings")(&why))?;
         let mut data = BTreeMap::new();
         for cell in cells {
             if let Some(coordinate) = cell.coordinates.get(&Axis::Data)
                 && !data.contains_key(&coordinate.label)
             {
                 let (windows, selection) = cut(inputs, model, ("data", &coordinate.parameters), seed)?;
-                data.insert(coordinate.label.clone(), Data { windows, skip_first: selection.skip_first });
+                let read = Data { windows, skip_first: selection.skip_first, decode_from: 0 };
+                data.insert(coordinate.label.clone(), read.decoded(settings.decode_from, selection.window)?);
             }
         }
         let calibration = match bench.tables.get("calib") {

@@ -141,7 +141,7 @@ impl Read {
         if self.start.is_some() {
             return Ok(());
         }
-        let mut cache = decoder.new_cache();
+        let mut cache = decoder.full_cache();
         if let [first, rest @ ..] = jobs
             && !rest.is_empty()
         {
@@ -158,23 +158,23 @@ impl Read {
         Ok(())
     }
 
-    /// A prompt read to its end: its cache and the logits after it.
+    /// A prompt read to its end: its cache, in the decoder's format, and the logits after it. It is read in full precision.
     fn prompt(&mut self, decoder: &Decoder, prompt: &[u32]) -> Result<(KvCache, Vec<f32>), ModelError> {
         let shared = self.start.as_ref().map_or(0, KvCache::len);
         let mut cache = match &self.start {
             Some(start) if shared > 0 => KvCache::gather(&[(start, 0)], shared)?,
-            _ => decoder.new_cache(),
+            _ => decoder.full_cache(),
         };
         if let Some((rest, row)) = self.rests.get(prompt) {
             cache.extend(rest)?;
-            return Ok((cache, row.clone()));
+            return Ok((cache.kept_as(decoder.cache_format())?, row.clone()));
         }
         let row = decoder.logits_last(&prompt[shared..], &mut cache)?;
         let kept: usize = self.rests.values().map(|(rest, row)| rest.bytes() + row.len() * size_of::<f32>()).sum();
         if kept < KEPT_BYTES {
             self.rests.insert(prompt.to_vec(), (cache.rest(shared)?, row.clone()));
         }
-        Ok((cache, row))
+        Ok((cache.kept_as(decoder.cache_format())?, row))
     }
 }
 

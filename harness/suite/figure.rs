@@ -51,7 +51,7 @@ pub fn kind_keys(kind: FigureKind) -> KindKeys {
 /// The arm drawn as a reference beside the series.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reference {
-    /// The untouched model: `none` wherever weights could be changed; written `dense`.
+    /// The untouched model: `none` wherever weights or what is kept of a text could be changed; written `dense`.
     Dense,
     /// Cells with this arm: its id, and the parameters that were given.
     Arm(Axis, Arm),
@@ -61,7 +61,7 @@ impl Reference {
     /// Whether a cell is the reference.
     pub fn matches(&self, cell: &impl Coordinates) -> bool {
         match self {
-            Self::Dense => [Axis::Train, Axis::Lowrank, Axis::Prune, Axis::Quant]
+            Self::Dense => [Axis::Train, Axis::Lowrank, Axis::Prune, Axis::Quant, Axis::Cache]
                 .into_iter()
                 .filter_map(|axis| cell.coordinate(axis))
                 .all(|at| at.id == "none"),

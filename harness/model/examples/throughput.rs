@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut row = decoder.logits_last(&tokens, &mut cache)?;
         prefill = prefill.min(started.elapsed().as_secs_f64());
 
-        cache.truncate(1);
+        cache.truncate(1)?;
         let started = Instant::now();
         for _ in 0..DECODED {
             row = decoder.logits_last(&[logits::statistics(&row).argmax], &mut cache)?;

@@ -34,7 +34,12 @@ fn with_two<R>(a: &Tensor, b: &Tensor, read: impl FnOnce(&[f32], &[f32]) -> R) -
 }
 
 /// Calls `read` with the values of three tensors.
-fn with_three<R>(a: &Tensor, b: &Tensor, c: &Tensor, read: impl FnOnce(&[f32], &[f32], &[f32]) -> R) -> Result<R> {
+pub(crate) fn with_three<R>(
+    a: &Tensor,
+    b: &Tensor,
+    c: &Tensor,
+    read: impl FnOnce(&[f32], &[f32], &[f32]) -> R,
+) -> Result<R> {
     with_two(a, b, |a, b| with_values(c, |c| read(a, b, c)))?
 }
 
