@@ -1,7 +1,7 @@
 //! Matrix tiles of bytes (AMX): sixteen rows of activations with sixteen weight rows at once.
 //!
-//! Activations lie as tiles read them, one behind the other: loads of rows that lie far apart in memory take more than
-//! twice as long, and would take longer than the products.
+//! Activations lie as tiles read them, one behind the other: loads of rows that lie far apart in memory take twice
+//! as long, which is longer than the products.
 
 use std::arch::asm;
 use std::arch::x86_64::{
