@@ -185,7 +185,7 @@ fn damaged_folders_are_refused_with_the_reason() {
             "lacks the tensor model.layers.0.self_attn.q_proj.weight",
             message(|t| configure(t, |c| drop(c["matrices"].as_object_mut().unwrap().remove(query)))),
         ),
-        ("the code 12 at row 0, column 11, but its codes have 3 bits", message(|t| entry(t, "bits", 3.into()))),
+        ("holds the code 8 at row 0, column 3, but its codes have 3 bits", message(|t| entry(t, "bits", 3.into()))),
         (
             "scales[3] is infinite or not a number",
             message(|t| {
