@@ -10,13 +10,13 @@ use crate::models::{self, Recipe, SMALL};
 use crate::support::{Ran, harness, root, scratch};
 
 /// A folder with a model, two texts, and the cases that went wrong in it.
-struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
     wrong: Vec<String>,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = scratch();
         SMALL.write(&folder.path().join("model"));
         let place = Self { folder, wrong: Vec::new() };
@@ -25,11 +25,11 @@ impl Place {
         place
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
-    fn put(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+    pub(crate) fn put(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.folder.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
@@ -78,13 +78,13 @@ impl Place {
     }
 
     /// A suite of one bench over models and texts of this place, run into a new folder.
-    fn run_case(&mut self, name: &str, environment: &[(&str, &str)], bench: &[(&str, &str)]) {
+    pub(crate) fn run_case(&mut self, name: &str, environment: &[(&str, &str)], bench: &[(&str, &str)]) {
         let out = self.path(&format!("run-{name}"));
         let suite = self.suite(name, bench);
         self.case_in(name, environment, &["run", &suite, "--out", &out]);
     }
 
-    fn suite(&self, name: &str, bench: &[(&str, &str)]) -> String {
+    pub(crate) fn suite(&self, name: &str, bench: &[(&str, &str)]) -> String {
         let keys = [
             ("model", "\"TMP/model\""),
             ("data", "{ corpus = \"TMP/scored.txt\", window = 32, windows = 6 }"),
@@ -102,7 +102,7 @@ impl Place {
         self.put(&format!("{name}.toml"), text.replace("TMP", &self.folder.path().display().to_string()))
     }
 
-    fn done(self) {
+    pub(crate) fn done(self) {
         assert!(self.wrong.is_empty(), "{}\nHARNESS_BLESS=1 accepts what is printed", self.wrong.join("\n"));
     }
 }
@@ -460,77 +460,11 @@ fn every_kept_message_belongs_to_a_case() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    let source = fs::read_to_string(root().join("tests/inputs.rs")).unwrap();
+    let read = |file| fs::read_to_string(root().join(file)).unwrap();
+    let source = read("tests/inputs.rs") + &read("tests/task_inputs.rs");
     for file in &kept {
         let name = file.trim_end_matches(".txt").trim_end_matches("_in_a_run");
         assert!(source.contains(&format!("\"{name}")), "no case is called {name}");
     }
     assert!(kept.len() >= 60, "only {} messages are kept", kept.len());
-}
-
-#[test]
-fn tasks() {
-    let mut place = Place::new();
-    let request = |question: usize, context: &str, answer: &str, label: &str| {
-        format!(
-            "{{\"doc_id\": {question}, \"label\": {label}, \"request\": {{\"context\": \"{context}\", \"continuation\": \"{answer}\"}}}}\n"
-        )
-    };
-    let choices = |task: &str, items: usize| format!("{{ task = \"TMP/{task}\", items = {items} }}");
-    let case = |place: &mut Place, name: &str, content: &str| {
-        place.put(&format!("{name}.jsonl"), content);
-        let choices = choices(&format!("{name}.jsonl"), 1);
-        place.run_case(name, &[], &[("choices", &choices), ("metrics", "[\"acc\"]"), ("prune", "\"none\"")]);
-    };
-    let good = request(0, "w3 w4", " w5", "1") + &request(0, "w3 w4", " w6", "1");
-    case(&mut place, "task_empty", "");
-    case(&mut place, "task_line_wrong", &format!("{good}{{\"doc_id\": 1}}\n"));
-    case(&mut place, "task_label_wrong", &(request(0, "w3", " w5", "2") + &request(0, "w3", " w6", "2")));
-    case(&mut place, "task_of_one_answer", &request(0, "w3", " w5", "0"));
-    case(&mut place, "task_answer_empty", &(request(0, "w3", " ", "0") + &request(0, "w3", " w6", "0")));
-    place.put("good.jsonl", &good);
-    let few = choices("good.jsonl", 2);
-    place.run_case("task_too_short", &[], &[("choices", &few), ("metrics", "[\"acc\"]")]);
-    let missing = choices("missing.jsonl", 1);
-    place.run_case("task_unknown", &[], &[("choices", &missing), ("metrics", "[\"acc\"]")]);
-    for (name, questions) in [
-        ("questions_not_blocks", "{ task = \"TMP/good.jsonl\", items = 1, shots = 0 }"),
-        ("questions_without_template", "{ task = \"TMP/asked.jsonl\", items = 1, shots = 0, chat = true }"),
-        ("questions_without_examples", "{ task = \"TMP/asked.jsonl\", items = 1, shots = 1 }"),
-        ("questions_too_long", "{ task = \"TMP/asked.jsonl\", items = 1, shots = 0, tokens = 511 }"),
-    ] {
-        place.put("asked.jsonl", request(0, "Question: w3\\nAnswer:", "", "\"5\""));
-        place.run_case(name, &[], &[("questions", questions), ("metrics", "[\"exact_match\"]"), ("prune", "\"none\"")]);
-    }
-    place.done();
-}
-
-#[test]
-fn the_other_label_makes_right_answers_wrong() {
-    let place = Place::new();
-    let mut accuracies = Vec::new();
-    for label in [0, 1] {
-        let requests: String = (0..40)
-            .flat_map(|question| [5, 9].map(|answer| (question, answer + question % 7)))
-            .map(|(question, answer)| {
-                let context = format!("w{} w{}", 3 + question % 11, 4 + question % 13);
-                format!(
-                    "{{\"doc_id\": {question}, \"label\": {label}, \"request\": {{\"context\": \"{context}\", \"continuation\": \" w{answer} w3\"}}}}\n"
-                )
-            })
-            .collect();
-        place.put("two.jsonl", requests);
-        let choices = format!("{{ task = \"{}\", items = 40 }}", place.path("two.jsonl"));
-        let suite = place.suite("two", &[("choices", &choices), ("metrics", "\"all\""), ("prune", "\"none\"")]);
-        let out = place.path(&format!("two-{label}"));
-        let ran: Ran = harness(&["run", &suite, "--out", &out]).output().unwrap().into();
-        assert_eq!(ran.code, 0, "{}", ran.err);
-        let run = harness_store::Run::open(Path::new(&out)).unwrap();
-        // Metrics that need no task that the bench lacks are all there.
-        assert!(run.records[0].value("exact_match").is_none() && run.records[0].value("ppl").is_some());
-        accuracies.push(["acc", "acc_norm", "acc_bytes"].map(|id| run.records[0].value(id).unwrap()));
-    }
-    for (a, b) in accuracies[0].iter().zip(accuracies[1]) {
-        assert!((a + b - 1.0).abs() < 1e-12 && *a > 0.0 && *a < 1.0, "{accuracies:?}");
-    }
 }

@@ -21,6 +21,7 @@ mod scale;
 mod streaming;
 mod suites;
 mod support;
+mod task_inputs;
 mod track;
 #[cfg(target_os = "linux")]
 mod trouble;

@@ -83,6 +83,13 @@ pub struct BlockMatrix {
     pub values: Vec<f32>,
 }
 
+impl BlockMatrix {
+    /// Where it stands in block `layer`.
+    pub fn site(&self, layer: usize) -> Site<'_> {
+        Site { name: &self.name, layer, rows: self.rows, cols: self.cols }
+    }
+}
+
 /// A block before its matrices are changed, with what calibration saw of it.
 pub trait CalibratedBlock {
     /// Block from 0.

@@ -183,7 +183,7 @@ impl Decoder {
         ops::add(&hidden, &inner).doing(|| format!("feed-forward part of block {layer}"))
     }
 
-    fn block_at(&self, layer: usize) -> Result<&Block, ModelError> {
+    pub(crate) fn block_at(&self, layer: usize) -> Result<&Block, ModelError> {
         let available = self.blocks.len();
         let range = ModelError::Range { what: "block", start: layer, end: layer + 1, available };
         self.blocks.get(layer).map(|block| &**block).ok_or(range)

@@ -30,6 +30,13 @@ fn check_factors(factors: &[f32], expected: usize) -> Result<(), ModelError> {
 }
 
 impl Decoder {
+    /// A linear map that has to be there.
+    fn linear_at(&self, layer: usize, projection: Projection) -> Result<&Arc<dyn LinearOp>, ModelError> {
+        let available = self.blocks.len();
+        let range = ModelError::Range { what: "block", start: layer, end: layer + 1, available };
+        self.linear(layer, projection).ok_or(range)
+    }
+
     /// This decoder with caches that keep keys and values in another format; all weights are shared.
     ///
     /// # Errors
@@ -49,10 +56,7 @@ impl Decoder {
         projection: Projection,
         map: Arc<dyn LinearOp>,
     ) -> Result<Self, ModelError> {
-        let Some(old) = self.linear(layer, projection) else {
-            let available = self.blocks.len();
-            return Err(ModelError::Range { what: "block", start: layer, end: layer + 1, available });
-        };
+        let old = self.linear_at(layer, projection)?;
         let (found, expected) = ((map.rows(), map.cols()), (old.rows(), old.cols()));
         if found != expected {
             return Err(ModelError::Replacement { layer, projection, found, expected });
@@ -103,9 +107,7 @@ impl Decoder {
     /// # Errors
     /// [`ModelError::Range`] past the last block, [`ModelError::Factors`] when there is not one factor for each output.
     pub fn with_norm_divided(&self, layer: usize, norm: BlockNorm, factors: &[f32]) -> Result<Self, ModelError> {
-        let available = self.blocks.len();
-        let range = ModelError::Range { what: "block", start: layer, end: layer + 1, available };
-        let block = self.blocks.get(layer).ok_or(range)?;
+        let block = self.block_at(layer)?;
         check_factors(factors, self.config.hidden_size)?;
         let old = match norm {
             BlockNorm::Attention => &block.attention_norm,
@@ -131,9 +133,7 @@ impl Decoder {
         projection: Projection,
         factors: &[f32],
     ) -> Result<Self, ModelError> {
-        let available = self.blocks.len();
-        let range = ModelError::Range { what: "block", start: layer, end: layer + 1, available };
-        let map = self.linear(layer, projection).ok_or(range)?;
+        let map = self.linear_at(layer, projection)?;
         check_factors(factors, map.rows())?;
         let mut values = map.weight().to_f32();
         for (row, factor) in values.chunks_exact_mut(map.cols().max(1)).zip(factors) {
@@ -167,9 +167,7 @@ impl Decoder {
         projection: Projection,
         factors: &[f32],
     ) -> Result<Self, ModelError> {
-        let available = self.blocks.len();
-        let range = ModelError::Range { what: "block", start: layer, end: layer + 1, available };
-        let map = self.linear(layer, projection).ok_or(range)?;
+        let map = self.linear_at(layer, projection)?;
         check_factors(factors, map.cols())?;
         let mut values = map.weight().to_f32();
         for row in values.chunks_exact_mut(map.cols().max(1)) {

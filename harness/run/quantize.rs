@@ -1,5 +1,7 @@
 //! Quantizing whole models: the walk through the blocks is that of pruning, and what every matrix takes is added up.
 
+pub(crate) mod metrics;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -83,14 +83,12 @@ impl Awq {
             return Ok(None);
         };
         for (_, matrix) in &matrices {
-            let site = Site { name: &matrix.name, layer: block.layer(), rows: matrix.rows, cols: matrix.cols };
-            check_groups(&site, &matrix.values, self.rounding.group(matrix.cols))?;
+            check_groups(&matrix.site(block.layer()), &matrix.values, self.rounding.group(matrix.cols))?;
         }
         search(&mean, self.steps, |factors| {
             let mut changed = Vec::with_capacity(matrices.len());
             for (map, matrix) in &matrices {
-                let site = Site { name: &matrix.name, layer: block.layer(), rows: matrix.rows, cols: matrix.cols };
-                changed.push((*map, self.rounding.values_scaled(&site, &matrix.values, factors)?));
+                changed.push((*map, self.rounding.values_scaled(&matrix.site(block.layer()), &matrix.values, factors)?));
             }
             Ok(block.error(part, &changed)?)
         })
@@ -100,7 +98,7 @@ impl Awq {
     fn alone(&self, block: &dyn CalibratedBlock, map: Map) -> Result<Option<Vec<f32>>, QuantError> {
         let (Some(matrix), Some(statistics)) = (block.matrix(map), block.statistics(map)) else { return Ok(None) };
         let Some(mean) = statistics.mean_magnitudes() else { return Ok(None) };
-        let site = Site { name: &matrix.name, layer: block.layer(), rows: matrix.rows, cols: matrix.cols };
+        let site = matrix.site(block.layer());
         check_groups(&site, &matrix.values, self.rounding.group(matrix.cols))?;
         search(&mean, self.steps, |factors| linear_loss(&site, &matrix.values, self.rounding, statistics, factors))
     }

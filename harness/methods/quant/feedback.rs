@@ -13,6 +13,16 @@ use crate::statistics::LinearStatistics;
 /// Rows that one task handles; fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 96;
 
+harness_core::choice! {
+    /// How weights are rounded.
+    pub enum Rounding {
+        /// To the nearest code.
+        Nearest = "rtn",
+        /// Column by column, later ones making up for earlier ones.
+        Feedback = "gptq",
+    }
+}
+
 /// Which grid each column of a row is rounded to.
 #[derive(Debug, Clone, Copy)]
 pub enum Grids<'a> {

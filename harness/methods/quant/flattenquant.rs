@@ -22,22 +22,12 @@ use harness_kernels::{MatrixRef, matmul_nt};
 use crate::quant::flatten::{Centre, FlattenedMap, FlattenedOperators, Flattening, Rule};
 use crate::quant::output_change::{Criterion, OutputChange};
 use crate::quant::rounded::Saturation;
-use crate::quant::feedback::round_with_feedback;
+use crate::quant::smoothing::{column_maxima, smoothing};
+use crate::quant::feedback::{Rounding, round_with_feedback};
 use crate::quant::{Bits, QuantError, Quantized, Quantizer, statistics_of};
 use crate::prune::{Needs, PruneError, Site, check_weight};
 use crate::registry::Method;
-use crate::registry::smoothquant::{column_maxima, smoothing};
 use crate::statistics::LinearStatistics;
-
-harness_core::choice! {
-    /// How weights are rounded.
-    pub enum Rounding {
-        /// To the nearest code.
-        Nearest = "rtn",
-        /// Column by column, later ones making up for earlier ones.
-        Feedback = "gptq",
-    }
-}
 
 harness_core::parameters! {
     /// What it is set to.

@@ -17,6 +17,7 @@ pub(crate) mod output_change;
 pub mod packing;
 pub(crate) mod rounded;
 pub mod small_float;
+pub(crate) mod smoothing;
 pub mod turned;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use harness_kernels::{MatrixRef, matmul_nt};
 
 use super::QuantError;
 use super::operator::{Operator, Operators};
-use super::rounded::{RoundedMap, Saturation, multiply_packed};
+use super::rounded::{RoundedMap, Saturation, multiply_packed, written_out};
 
 /// A map in eight bits whose outlier inputs are multiplied in floating point.
 #[derive(Debug, Clone)]
@@ -88,9 +88,7 @@ impl Operator for Multiplied {
         let (codes, scales) = self.mixed.round(x, &outliers);
         let held = match &self.weights {
             Weights::Fake(values) => {
-                let rounded = codes.chunks_exact(cols).zip(scales);
-                let rounded: Vec<f32> =
-                    rounded.flat_map(|(row, scale)| row.iter().map(move |&code| f32::from(code) * scale)).collect();
+                let rounded = written_out(&codes, cols, &scales);
                 matmul_nt(&rounded, MatrixRef::F32(values), out, m, cols, rows);
                 values.chunks_exact(cols).flat_map(|row| outliers.iter().map(move |&column| row[column])).collect()
             }

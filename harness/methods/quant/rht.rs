@@ -19,13 +19,13 @@ use std::sync::Arc;
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters, seed};
 use rand_chacha::rand_core::Rng;
 
+use crate::quant::feedback::Rounding;
 use crate::quant::grid::{GridRule, Mode, ScaleType, rtn_groups, width};
 use crate::quant::hadamard::Turn;
 use crate::quant::turned::{InputBits, TurnedMap, TurnedOperators};
 use crate::quant::{QuantError, Quantized, Quantizer, check_groups, group_of, statistics_of};
 use crate::prune::{Needs, Site, check_weight};
 use crate::registry::Method;
-use crate::registry::flattenquant::Rounding;
 use crate::registry::gptq::Gptq;
 use crate::statistics::LinearStatistics;
 

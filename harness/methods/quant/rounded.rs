@@ -102,8 +102,7 @@ impl RoundedMap {
 
     /// What the codes stand for.
     pub fn values(&self) -> Vec<f32> {
-        let rows = self.codes.chunks_exact(self.cols).zip(&*self.scales);
-        rows.flat_map(|(row, scale)| row.iter().map(move |&code| f32::from(code) * scale)).collect()
+        written_out(&self.codes, self.cols, &self.scales)
     }
 
     /// The codes as the kernels multiply them, the whole row a group.
@@ -148,16 +147,22 @@ fn round_row(x: &[f32], scale: f32, largest: f32, codes: &mut [i8]) -> u64 {
 /// Multiplies codes of inputs with packed codes of weights.
 pub(crate) fn multiply_packed(matrix: &PackedMatrix, codes: Vec<i8>, scales: Vec<f32>, m: usize, out: &mut [f32]) {
     let bytes = Bytes::of_codes(codes, scales, m, matrix.cols(), matrix.group());
-    packed_linear_rounded(&bytes, m, &[integer_part(matrix)], &mut [out]);
+    packed_linear_rounded(&bytes, m, &[part(matrix, Activations::Int8)], &mut [out]);
 }
 
-/// A matrix that meets rounded inputs.
-fn integer_part(matrix: &PackedMatrix) -> PackedLinear<'_> {
-    match PackedLinear::new(matrix, None, Activations::Int8) {
+/// A matrix of an even grid that meets inputs.
+pub(crate) fn part(matrix: &PackedMatrix, activations: Activations) -> PackedLinear<'_> {
+    match PackedLinear::new(matrix, None, activations) {
         Ok(part) => part,
         // Only a table or a bias of another length is refused, and here is neither.
         Err(error) => unreachable!("{error}"),
     }
+}
+
+/// What codes stand for, so many of them to a scale.
+pub(crate) fn written_out(codes: &[i8], group: usize, scales: &[f32]) -> Vec<f32> {
+    let groups = codes.chunks_exact(group).zip(scales);
+    groups.flat_map(|(group, scale)| group.iter().map(move |&code| f32::from(code) * scale)).collect()
 }
 
 #[derive(Debug)]
@@ -170,9 +175,7 @@ struct Fake {
 impl Operator for Fake {
     fn multiply(&self, x: &[f32], m: usize, out: &mut [f32]) {
         let (codes, scales) = self.map.round(x, &self.saturation);
-        let rounded: Vec<f32> = (codes.chunks_exact(self.map.cols).zip(scales))
-            .flat_map(|(row, scale)| row.iter().map(move |&code| f32::from(code) * scale))
-            .collect();
+        let rounded = written_out(&codes, self.map.cols, &scales);
         matmul_nt(&rounded, MatrixRef::F32(&self.values), out, m, self.map.cols, self.map.rows);
     }
 
@@ -201,7 +204,7 @@ impl Operator for Packed {
     fn multiply(&self, x: &[f32], m: usize, out: &mut [f32]) {
         if self.map.inputs == InputRule::Token && self.map.bits == 8 {
             // What the kernels do by themselves, faster.
-            packed_linear(x, m, &[integer_part(&self.matrix)], &mut [out]);
+            packed_linear(x, m, &[part(&self.matrix, Activations::Int8)], &mut [out]);
             return;
         }
         let (codes, scales) = self.map.round(x, &self.saturation);

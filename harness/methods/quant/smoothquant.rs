@@ -18,6 +18,7 @@ use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 use crate::block::{CalibratedBlock, Fold, Map, Producer};
 use crate::quant::grid::{GridRule, Mode, ScaleType, rtn_groups};
 use crate::quant::rounded::{InputRule, InputScale, RoundedMap, RoundedOperators, largest_code, round_whole};
+use crate::quant::smoothing::{column_maxima, smoothing};
 use crate::quant::{Bits, QuantError, Quantized, Quantizer, statistics_of};
 use crate::prune::{Needs, PruneError, Site, check_weight};
 use crate::registry::Method;
@@ -25,9 +26,6 @@ use crate::statistics::LinearStatistics;
 
 /// Bits of weights and inputs.
 const BITS: u32 = 8;
-
-/// Factors and the weights they come from are this large at least.
-const LEAST: f32 = 1e-5;
 
 harness_core::choice! {
     /// What weights share a scale.
@@ -78,24 +76,6 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 
 struct SmoothQuant(Settings);
 
-/// Factors of inputs by their largest magnitudes and those of the columns that read them.
-pub(crate) fn smoothing(inputs: &[f32], columns: &[f32], alpha: f64) -> Vec<f32> {
-    let alpha = alpha as f32;
-    let factor = |(input, column): (&f32, &f32)| {
-        (input.powf(alpha) / column.max(LEAST).powf(1.0 - alpha)).max(LEAST)
-    };
-    inputs.iter().zip(columns).map(factor).collect()
-}
-
-/// The largest magnitude of every column.
-pub(crate) fn column_maxima(weight: &[f32], cols: usize) -> Vec<f32> {
-    let mut most = vec![0.0_f32; cols];
-    for row in weight.chunks_exact(cols) {
-        most.iter_mut().zip(row).for_each(|(most, weight)| *most = most.max(weight.abs()));
-    }
-    most
-}
-
 impl Quantizer for SmoothQuant {
     fn needs(&self) -> Needs {
         Needs::MAGNITUDES
@@ -111,8 +91,7 @@ impl Quantizer for SmoothQuant {
         for (producer, maps) in pairs {
             let mut columns: Vec<f32> = Vec::new();
             for matrix in maps.iter().filter_map(|&map| block.matrix(map)) {
-                let site = Site { name: &matrix.name, layer: block.layer(), rows: matrix.rows, cols: matrix.cols };
-                check_weight(&site, &matrix.values)?;
+                check_weight(&matrix.site(block.layer()), &matrix.values)?;
                 columns.resize(matrix.cols, 0.0);
                 let found = column_maxima(&matrix.values, matrix.cols);
                 columns.iter_mut().zip(found).for_each(|(most, found)| *most = most.max(found));
@@ -159,23 +138,5 @@ impl Quantizer for SmoothQuant {
         found.packing = None;
         found.operators = Some(Arc::new(RoundedOperators { site: site.name.to_owned(), map }));
         Ok(found)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn two_channels_by_hand_and_both_ends() {
-        let (inputs, columns) = ([2.0, 16.0], [2.0, 0.5]);
-        let near = |found: Vec<f32>, expected: [f32; 2]| {
-            assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}");
-        };
-        near(smoothing(&inputs, &columns, 0.5), [1.0, 5.656_854]);
-        // All of the inputs' range moves, or all of the weights'.
-        near(smoothing(&inputs, &columns, 1.0), inputs);
-        near(smoothing(&inputs, &columns, 0.0), [0.5, 2.0]);
-        assert!(smoothing(&[0.0], &[0.0], 0.5)[0] > 0.0);
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use harness_kernels::packed::{Activations, Bytes, PackedLinear, PackedMatrix, packed_linear, packed_linear_rounded};
+use harness_kernels::packed::{Activations, Bytes, PackedMatrix, packed_linear, packed_linear_rounded};
 use harness_kernels::{MatrixRef, matmul_nt};
 use rayon::prelude::*;
 
 use super::grid::nearest_whole;
 use super::hadamard::Turn;
 use super::operator::{Operator, Operators};
-use super::rounded::largest_code;
+use super::rounded::{largest_code, part, written_out};
 use super::{QuantError, Quantized};
 use crate::prune::Site;
 
@@ -100,10 +100,7 @@ impl Operator for Fake {
         let mut turned = self.map.turn(x);
         if let Some(bits) = self.map.rounded.bits() {
             let (codes, scales) = self.map.round(&turned, bits);
-            let groups = turned.chunks_exact_mut(self.map.group).zip(codes.chunks_exact(self.map.group)).zip(scales);
-            groups.for_each(|((x, codes), scale)| {
-                x.iter_mut().zip(codes).for_each(|(x, &code)| *x = f32::from(code) * scale);
-            });
+            turned = written_out(&codes, self.map.group, &scales);
         }
         matmul_nt(&turned, MatrixRef::F32(&self.values), out, m, self.map.cols, self.map.rows);
         self.map.finish(out);
@@ -124,25 +121,15 @@ struct Packed {
     matrix: PackedMatrix,
 }
 
-impl Packed {
-    fn linear(&self, activations: Activations) -> PackedLinear<'_> {
-        match PackedLinear::new(&self.matrix, None, activations) {
-            Ok(linear) => linear,
-            // Even grids have no table, and there is no bias.
-            Err(error) => unreachable!("{error}"),
-        }
-    }
-}
-
 impl Operator for Packed {
     fn multiply(&self, x: &[f32], m: usize, out: &mut [f32]) {
         let turned = self.map.turn(x);
         match self.map.rounded.bits() {
-            None => packed_linear(&turned, m, &[self.linear(Activations::Full)], &mut [&mut *out]),
+            None => packed_linear(&turned, m, &[part(&self.matrix, Activations::Full)], &mut [&mut *out]),
             Some(bits) => {
                 let (codes, scales) = self.map.round(&turned, bits);
                 let bytes = Bytes::of_codes(codes, scales, m, self.map.cols, self.map.group);
-                packed_linear_rounded(&bytes, m, &[self.linear(Activations::Int8)], &mut [&mut *out]);
+                packed_linear_rounded(&bytes, m, &[part(&self.matrix, Activations::Int8)], &mut [&mut *out]);
             }
         }
         self.map.finish(out);
