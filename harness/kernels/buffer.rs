@@ -1,6 +1,4 @@
-//! Buffers: written once without zeroing them first, shared, on huge pages.
-
-use std::sync::Arc;
+//! Buffers: written once without zeroing them first, and shared out over threads.
 
 /// A vector of `length` elements filled by `write`, which must set every element and read none before setting it.
 ///
@@ -28,34 +26,6 @@ pub fn filled_each<const N: usize>(lengths: [usize; N], write: impl FnOnce([&mut
         }
     }
     all
-}
-
-/// A copy that several owners share, on huge pages where the system gives them.
-pub fn shared_copy(values: &[f32]) -> Arc<[f32]> {
-    let mut copy = Arc::<[f32]>::new_uninit_slice(values.len());
-    if let Some(to) = Arc::get_mut(&mut copy) {
-        advise_huge_pages(to.as_ptr().cast::<u8>(), size_of_val(values));
-        to.write_copy_of_slice(values);
-    }
-    // SAFETY: nobody else owns the new allocation, so every element was just written.
-    unsafe { copy.assume_init() }
-}
-
-/// Asks for huge pages where whole ones fit in: a long stream of weights crosses fewer page borders, which stop the
-/// prefetcher. Memory must not have been touched yet to get them at once.
-pub(crate) fn advise_huge_pages(start: *const u8, bytes: usize) {
-    #[cfg(target_os = "linux")]
-    {
-        const HUGE_PAGE: usize = 2 << 20;
-        let (first, end) =
-            ((start as usize).next_multiple_of(HUGE_PAGE), (start as usize + bytes) / HUGE_PAGE * HUGE_PAGE);
-        if first < end {
-            // SAFETY: the range lies inside the allocation that the caller names; the advice changes no contents.
-            unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (start, bytes);
 }
 
 /// Keeps freed memory in the process (up to a gigabyte) instead of handing it back to the system after each use.

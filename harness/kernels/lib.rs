@@ -16,6 +16,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod awake;
 pub mod bends;
 pub mod bfloat16;
 pub mod buffer;
@@ -32,6 +33,7 @@ mod product;
 pub mod rotary;
 pub mod select;
 pub mod sort;
+pub mod stored;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tiles;

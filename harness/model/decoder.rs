@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use harness_kernels::awake::with_pool_awake;
 use harness_kernels::bfloat16::bf16_linear;
 use harness_kernels::packed::packed_linear;
 
@@ -305,7 +306,7 @@ impl Decoder {
         if positions.start >= positions.end || positions.end > available {
             return Err(ModelError::Range { what: "positions", start: positions.start, end: positions.end, available });
         }
-        on_worker(|| {
+        with_pool_awake(|| {
             let mut hidden = self.embed(windows)?;
             let last = self.blocks.len().saturating_sub(1);
             for layer in 0..self.blocks.len() {
@@ -369,7 +370,7 @@ impl Decoder {
     /// # Errors
     /// Those of [`Decoder::hidden`], and [`ModelError::CacheBatch`].
     pub fn step(&self, windows: &[&[u32]], cache: &mut KvCache, keep: usize) -> Result<Tensor, ModelError> {
-        on_worker(|| {
+        with_pool_awake(|| {
             let mut hidden = self.embed_at(windows, cache.len())?;
             let new = windows.first().map_or(0, |window| window.len());
             let keep = keep.clamp(1, new);
@@ -391,7 +392,7 @@ impl Decoder {
     /// # Errors
     /// Those of [`Decoder::step`].
     pub fn logits_last(&self, tokens: &[u32], cache: &mut KvCache) -> Result<Vec<f32>, ModelError> {
-        on_worker(|| {
+        with_pool_awake(|| {
             let mut hidden = None;
             if cache.is_empty() && tokens.len() > PREFILL_CHUNK && cache.format() != CacheFormat::Full {
                 let mut full = self.full_cache();
@@ -412,12 +413,6 @@ impl Decoder {
             Ok(out)
         })
     }
-}
-
-/// Runs on a thread of rayon's pool, so that the many short parallel regions of a pass do not each wake the pool from
-/// outside.
-pub(crate) fn on_worker<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    rayon::scope(|_| work())
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! One step of sequences of different lengths: the linear maps see all of them at once, so that the weights are read once.
 
 use candle_core::Tensor;
+use harness_kernels::awake::with_pool_awake;
 use harness_kernels::rotary::{Rotation, rotate};
 use rayon::prelude::*;
 
 use crate::cache::{KvCache, Past};
-use crate::decoder::{Decoder, on_worker};
+use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
 use crate::tensor::{from_values, with_values};
 
@@ -19,7 +20,7 @@ impl Decoder {
         if tokens.len() != caches.len() || tokens.is_empty() {
             return Err(ModelError::CacheBatch { cached: caches.len(), given: tokens.len() });
         }
-        on_worker(|| {
+        with_pool_awake(|| {
             let places: Vec<u32> = caches.iter().map(|cache| cache.len() as u32).collect();
             caches.iter_mut().try_for_each(|cache| cache.reserve(1, 1))?;
             let width = self.config().hidden_size;

@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use memmap2::Mmap;
 
 use harness_kernels::MatrixRef;
-use harness_kernels::buffer::shared_copy;
+use harness_kernels::stored::Stored;
 
 /// Element type of a stored weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,9 +56,9 @@ impl MappedFile {
 #[derive(Debug, Clone)]
 enum Data {
     Mapped { file: MappedFile, offset: usize, dtype: DType },
-    F32(Arc<[f32]>),
-    F16(Arc<[f16]>),
-    Bf16(Arc<[bf16]>),
+    F32(Stored<f32>),
+    F16(Stored<f16>),
+    Bf16(Stored<bf16>),
 }
 
 /// A matrix `(rows, cols)`, row-major; a vector has one row. Cloning shares the data.
@@ -76,7 +76,7 @@ impl Weight {
     /// When `values` does not hold `rows · cols` elements.
     pub fn from_f32(rows: usize, cols: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), rows * cols, "a {rows}x{cols} matrix needs {} values", rows * cols);
-        Self { rows, cols, data: Data::F32(shared_copy(&values)) }
+        Self { rows, cols, data: Data::F32(Stored::copied(&values)) }
     }
 
     /// An owned bf16 matrix.
@@ -85,7 +85,7 @@ impl Weight {
     /// When `values` does not hold `rows · cols` elements.
     pub fn from_bf16(rows: usize, cols: usize, values: Vec<bf16>) -> Self {
         assert_eq!(values.len(), rows * cols, "a {rows}x{cols} matrix needs {} values", rows * cols);
-        Self { rows, cols, data: Data::Bf16(values.into()) }
+        Self { rows, cols, data: Data::Bf16(Stored::copied(&values)) }
     }
 
     /// A matrix of the given element type, rounded from f32 values.
@@ -95,7 +95,7 @@ impl Weight {
     pub fn rounded(rows: usize, cols: usize, values: &[f32], dtype: DType) -> Self {
         assert_eq!(values.len(), rows * cols, "a {rows}x{cols} matrix needs {} values", rows * cols);
         let data = match dtype {
-            DType::F32 => Data::F32(shared_copy(values)),
+            DType::F32 => Data::F32(Stored::copied(values)),
             DType::F16 => Data::F16(values.iter().map(|&v| f16::from_f32(v)).collect()),
             DType::Bf16 => Data::Bf16(values.iter().map(|&v| bf16::from_f32(v)).collect()),
         };

@@ -3,8 +3,9 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use crate::lines::{Line, zeroed_lines};
+use crate::lines::Line;
 use crate::matrix::MatrixRef;
+use crate::stored::Stored;
 use crate::vector::WIDTH;
 
 /// Columns are filled up with zeros to a multiple of this many, which is what a tile holds of a row.
@@ -18,7 +19,7 @@ pub(crate) const DEPTH: usize = 32;
 pub struct Bf16Matrix {
     rows: usize,
     cols: usize,
-    lines: Vec<Line>,
+    lines: Stored<Line>,
 }
 
 impl Bf16Matrix {
@@ -29,8 +30,7 @@ impl Bf16Matrix {
     pub fn new(rows: usize, cols: usize, weight: MatrixRef<'_>) -> Self {
         assert!(rows > 0 && cols > 0 && weight.len() == rows * cols, "a {rows}x{cols} matrix of {}", weight.len());
         let per_block = cols.next_multiple_of(DEPTH) / 2;
-        let mut lines = zeroed_lines(rows.div_ceil(WIDTH) * per_block);
-        lines.par_chunks_mut(per_block).enumerate().for_each(|(block, lines)| {
+        let pack = |(block, lines): (usize, &mut [Line])| {
             let mut row = vec![0.0; cols];
             for lane in 0..WIDTH.min(rows - block * WIDTH) {
                 weight.row_to_f32(cols, block * WIDTH + lane, &mut row);
@@ -40,6 +40,9 @@ impl Bf16Matrix {
                     }
                 }
             }
+        };
+        let lines = Stored::filled(rows.div_ceil(WIDTH) * per_block, |lines| {
+            lines.par_chunks_mut(per_block).enumerate().for_each(pack);
         });
         Self { rows, cols, lines }
     }

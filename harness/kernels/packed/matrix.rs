@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use super::error::PackError;
 use super::storage::{Floats, Zeros};
-use crate::lines::{Line, zeroed_lines};
+use crate::lines::Line;
+use crate::stored::Stored;
 use crate::vector::WIDTH;
 
 /// Codes of a weight matrix and what they stand for, as a quantizer gives them.
@@ -104,7 +105,7 @@ pub struct PackedMatrix {
     cols: usize,
     bits: Bits,
     group: usize,
-    codes: Vec<Line>,
+    codes: Stored<Line>,
     scales: Floats,
     decoding: Decoding,
 }
@@ -130,8 +131,7 @@ impl PackedMatrix {
         let &Quantized { rows, cols, bits, group, codes, scales, meaning } = source;
         let blocks = rows.div_ceil(WIDTH);
         let per_line = 4 * 8 / bits.count() as usize;
-        let mut lines = zeroed_lines(blocks * cols / per_line);
-        lines.par_chunks_mut(cols / per_line).enumerate().for_each(|(block, lines)| {
+        let pack = |(block, lines): (usize, &mut [Line])| {
             for lane in 0..WIDTH.min(rows - block * WIDTH) {
                 let row = &codes[(block * WIDTH + lane) * cols..][..cols];
                 for (line, codes) in lines.iter_mut().zip(row.chunks_exact(per_line)) {
@@ -140,6 +140,9 @@ impl PackedMatrix {
                     }
                 }
             }
+        };
+        let lines = Stored::filled(blocks * cols / per_line, |lines| {
+            lines.par_chunks_mut(cols / per_line).enumerate().for_each(pack);
         });
         let groups = cols / group;
         let interleave = |values: &[f32]| {
@@ -156,7 +159,7 @@ impl PackedMatrix {
             Meaning::Zeros(zeros) => Decoding::Zeros(Zeros::new(&interleave(zeros), bits)),
             Meaning::Table(table) => Decoding::Table(Box::new(*table)),
         };
-        Ok(Self { rows, cols, bits, group, codes: lines, scales: Floats::new(interleave(scales)), decoding })
+        Ok(Self { rows, cols, bits, group, codes: lines, scales: Floats::new(&interleave(scales)), decoding })
     }
 
     /// Output dimension.

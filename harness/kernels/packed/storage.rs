@@ -4,18 +4,23 @@ use half::f16;
 
 use super::matrix::{Bits, fit_f16};
 use crate::matrix::Element;
+use crate::stored::Stored;
 use crate::vector::{InstructionSet, WIDTH, vectorised};
 
 /// Floats in sixteens, in 16 bits where those hold them exactly.
 #[derive(Debug, Clone)]
 pub(crate) enum Floats {
-    Half(Vec<f16>),
-    Full(Vec<f32>),
+    Half(Stored<f16>),
+    Full(Stored<f32>),
 }
 
 impl Floats {
-    pub fn new(values: Vec<f32>) -> Self {
-        if fit_f16(&values) { Self::Half(values.into_iter().map(f16::from_f32).collect()) } else { Self::Full(values) }
+    pub fn new(values: &[f32]) -> Self {
+        if fit_f16(values) {
+            Self::Half(values.iter().map(|value| f16::from_f32(*value)).collect())
+        } else {
+            Self::Full(Stored::copied(values))
+        }
     }
 
     pub fn bytes(&self) -> usize {
@@ -28,7 +33,7 @@ impl Floats {
     pub fn to_f32(&self) -> Vec<f32> {
         match self {
             Self::Half(values) => values.iter().map(|value| value.to_f32()).collect(),
-            Self::Full(values) => values.clone(),
+            Self::Full(values) => values.to_vec(),
         }
     }
 
@@ -54,8 +59,8 @@ vectorised! {
 #[derive(Debug, Clone)]
 pub(crate) enum Zeros {
     /// Byte `r` of eight: row `r` in the low half, row `r + 8` in the high half.
-    Nibbles(Vec<u8>),
-    Bytes(Vec<u8>),
+    Nibbles(Stored<u8>),
+    Bytes(Stored<u8>),
     Floats(Floats),
 }
 
@@ -64,7 +69,7 @@ impl Zeros {
         let whole =
             |value: &f32| value.to_bits() == f32::from(*value as u8).to_bits() && *value as u8 <= bits.largest();
         if !values.iter().all(whole) {
-            return Self::Floats(Floats::new(values.to_vec()));
+            return Self::Floats(Floats::new(values));
         }
         match bits {
             Bits::Eight => Self::Bytes(values.iter().map(|value| *value as u8).collect()),

@@ -7,14 +7,14 @@
 
 mod peak;
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use harness_kernels::bfloat16::{Bf16Linear, Bf16Matrix, bf16_linear, bf16_set};
 use harness_kernels::packed::{
     Activations, Bits, Meaning, PackedLinear, PackedMatrix, Quantized, integer_set, packed_linear,
 };
-use harness_kernels::{Linear, MatrixRef, buffer, linear_few, matmul_nt};
+use harness_kernels::stored::Stored;
+use harness_kernels::{Linear, MatrixRef, linear_few, matmul_nt};
 
 const BLOCKS: usize = 30;
 /// The maps of one block that share an input, and the input's width.
@@ -28,7 +28,7 @@ fn sample(count: usize) -> Vec<f32> {
 
 /// Weights in the forms that kernels take.
 enum Held {
-    F32(Arc<[f32]>, usize, usize),
+    F32(Stored<f32>, usize, usize),
     Bf16(Bf16Matrix),
     Packed(PackedMatrix, Activations),
 }
@@ -44,7 +44,7 @@ enum Form {
 impl Form {
     fn hold(self, rows: usize, cols: usize) -> Held {
         match self {
-            Self::F32 => Held::F32(buffer::shared_copy(&sample(rows * cols)), rows, cols),
+            Self::F32 => Held::F32(Stored::copied(&sample(rows * cols)), rows, cols),
             Self::Bf16 => Held::Bf16(Bf16Matrix::new(rows, cols, MatrixRef::F32(&sample(rows * cols)))),
             Self::Packed(bits, group, activations, table) => {
                 let group = if group == 0 { cols } else { group };
