@@ -1,5 +1,7 @@
 //! Causal softmax attention in blocks, without a query-by-key matrix, forwards and backwards.
 
+mod few;
+
 use rayon::prelude::*;
 
 use crate::buffer::{Shared, filled};
@@ -11,7 +13,7 @@ use crate::{InstructionSet, instruction_set};
 const QUERIES: usize = 32;
 /// Keys in a block.
 const KEYS: usize = 64;
-/// With fewer queries than this each is taken alone against the keys as they lie.
+/// Fewer queries than this meet the keys as they lie.
 const FEW_QUERIES: usize = 8;
 
 /// Shapes of one attention call. Queries are `(batch, queries, heads, head_dim)`, keys and values
@@ -78,19 +80,13 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], shape: &Shape<'_>) -> (Vec<f32
 fn attention_on(set: InstructionSet, q: &[f32], k: &[f32], v: &[f32], shape: &Shape<'_>) -> (Vec<f32>, Vec<f32>) {
     shape.check(q, k, v);
     let mut log_sums = vec![0.0; shape.batch * shape.heads * shape.queries];
+    if shape.queries < FEW_QUERIES {
+        let out = filled(q.len(), |out| few::attend(set, q, k, v, shape, out, &mut log_sums));
+        return (out, log_sums);
+    }
     let sums = Shared::new(&mut log_sums);
     let out = filled(q.len(), |out| {
         let out = Shared::new(out);
-        if shape.queries < FEW_QUERIES {
-            let tasks = shape.batch * shape.heads;
-            let run = |task: usize| few(set, q, k, v, shape, task / shape.heads, task % shape.heads, out, sums);
-            if tasks * shape.queries * shape.keys * shape.head_dim < 1 << 16 {
-                (0..tasks).for_each(run);
-            } else {
-                (0..tasks).into_par_iter().for_each(run);
-            }
-            return;
-        }
         let packed = pack_keys(set, k, shape);
         let blocks = shape.queries.div_ceil(QUERIES);
         (0..shape.batch * shape.heads * blocks).into_par_iter().with_max_len(1).for_each(|task| {
@@ -132,55 +128,6 @@ vectorised! {
                         packed[d * KEYS + group + lane] = rows[(first + group + lane) * stride + d];
                     }
                 }
-            }
-        }
-    }
-}
-
-vectorised! {
-    /// All queries of one head, one at a time.
-    fn few<V>(
-        q: &[f32], k: &[f32], v: &[f32], shape: &Shape<'_>, batch: usize, head: usize, out: Shared, sums: Shared,
-    ) {
-        let d = shape.head_dim;
-        let start = batch * shape.key_batch_stride + head / shape.group() * d;
-        let (k, v, stride) = (&k[start..], &v[start..], shape.key_width());
-        let mut scores = vec![0.0f32; shape.keys.next_multiple_of(WIDTH)];
-        for i in 0..shape.queries {
-            let visible = shape.visible(i);
-            let at = ((batch * shape.queries + i) * shape.heads + head) * d;
-            let query = &q[at..at + d];
-            assert!(k.len() >= (visible - 1) * stride + d && v.len() >= (visible - 1) * stride + d);
-            for (j, score) in scores[..visible].iter_mut().enumerate() {
-                let key = k.as_ptr().add(j * stride);
-                let mut sum = V::splat(0.0);
-                for at in (0..d).step_by(WIDTH) {
-                    let count = (d - at).min(WIDTH);
-                    let left = V::load_partial(query.as_ptr().add(at), count, 0.0);
-                    sum = left.fma(V::load_partial(key.add(at), count, 0.0), sum);
-                }
-                *score = sum.sum();
-            }
-            let (max, sum) = soften::<V>(&mut scores, visible, shape.scale, shape.slope(head), visible - 1, 0, f32::NEG_INFINITY);
-            sums.slice((batch * shape.heads + head) * shape.queries + i, 1)[0] = max + sum.ln();
-            let out = out.slice(at, d);
-            let share = V::splat(1.0 / sum);
-            for at in (0..d).step_by(WIDTH) {
-                let count = (d - at).min(WIDTH);
-                let mut total = [V::splat(0.0); 2];
-                let mut j = 0;
-                while j + 2 <= visible {
-                    for (half, total) in total.iter_mut().enumerate() {
-                        let value = V::load_partial(v.as_ptr().add((j + half) * stride + at), count, 0.0);
-                        *total = V::splat(scores[j + half]).fma(value, *total);
-                    }
-                    j += 2;
-                }
-                if j < visible {
-                    let value = V::load_partial(v.as_ptr().add(j * stride + at), count, 0.0);
-                    total[0] = V::splat(scores[j]).fma(value, total[0]);
-                }
-                total[0].add(total[1]).mul(share).store_partial(out.as_mut_ptr().add(at), count);
             }
         }
     }

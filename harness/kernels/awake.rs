@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::hint::spin_loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use rayon::Yield;
 
@@ -28,40 +29,74 @@ pub fn with_pool_awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
+/// How long a pass waits for threads to wake up before it begins without them.
+const PATIENCE: Duration = Duration::from_micros(200);
+
 /// Ends on drop, so also when the work panics.
 struct Pass {
     /// Absent inside another pass.
-    ended: Option<Arc<AtomicBool>>,
+    watch: Option<Arc<Watch>>,
+}
+
+/// What a pass and the threads it keeps awake tell each other.
+#[derive(Default)]
+struct Watch {
+    /// Threads that look for work; with [`Watch::CLOSED`] no more may begin to.
+    joined: AtomicUsize,
+    ended: AtomicBool,
+}
+
+impl Watch {
+    const CLOSED: usize = 1 << 31;
+
+    /// Looks for work until the pass ends. A thread that comes late goes away again: it may be in the middle of the pass's
+    /// own work, waiting for a part of it, and the pass would wait for it for ever.
+    fn stay(&self) {
+        let join = |joined: usize| (joined & Self::CLOSED == 0).then_some(joined + 1);
+        if self.joined.fetch_update(Ordering::Relaxed, Ordering::Relaxed, join).is_err() {
+            return;
+        }
+        while !self.ended.load(Ordering::Relaxed) && UNDER_WAY.load(Ordering::Relaxed) == 1 {
+            if rayon::yield_now() != Some(Yield::Executed) {
+                spin_loop();
+            }
+        }
+    }
+
+    /// Waits a moment for `threads` and lets no more join.
+    fn close(&self, threads: usize) {
+        let began = Instant::now();
+        while self.joined.load(Ordering::Relaxed) < threads && began.elapsed() < PATIENCE {
+            spin_loop();
+        }
+        self.joined.fetch_or(Self::CLOSED, Ordering::Relaxed);
+    }
 }
 
 impl Pass {
     fn begin() -> Self {
         if INSIDE.replace(true) {
-            return Self { ended: None };
+            return Self { watch: None };
         }
-        let ended = Arc::new(AtomicBool::new(false));
-        if UNDER_WAY.fetch_add(1, Ordering::Relaxed) == 0 && rayon::current_num_threads() > 1 {
-            let (own, ended) = (rayon::current_thread_index(), Arc::clone(&ended));
+        let (watch, threads) = (Arc::new(Watch::default()), rayon::current_num_threads());
+        if UNDER_WAY.fetch_add(1, Ordering::Relaxed) == 0 && threads > 1 {
+            let (own, kept) = (rayon::current_thread_index(), Arc::clone(&watch));
             rayon::spawn_broadcast(move |thread| {
                 // This thread would wait for itself.
-                if Some(thread.index()) == own {
-                    return;
-                }
-                while !ended.load(Ordering::Relaxed) && UNDER_WAY.load(Ordering::Relaxed) == 1 {
-                    if rayon::yield_now() != Some(Yield::Executed) {
-                        spin_loop();
-                    }
+                if Some(thread.index()) != own {
+                    kept.stay();
                 }
             });
+            watch.close(threads - 1);
         }
-        Self { ended: Some(ended) }
+        Self { watch: Some(watch) }
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if let Some(ended) = &self.ended {
-            ended.store(true, Ordering::Relaxed);
+        if let Some(watch) = &self.watch {
+            watch.ended.store(true, Ordering::Relaxed);
             UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
             INSIDE.set(false);
         }
@@ -98,6 +133,19 @@ mod tests {
                 );
             });
         }
+    }
+
+    /// Threads that come late to a pass already work in it; they once stayed, and the pass never ended.
+    #[test]
+    fn passes_of_nested_regions_end() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let nested = |i: usize| (0..3_usize).into_par_iter().with_max_len(1).map(|j| sum(j + i % 5)).sum::<usize>();
+        pool.install(|| {
+            for pass in 0..2_000 {
+                let found = with_pool_awake(|| (0..9_usize).into_par_iter().with_max_len(1).map(nested).sum::<usize>());
+                assert_eq!(found, 99, "pass {pass}");
+            }
+        });
     }
 
     #[test]

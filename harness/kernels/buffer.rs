@@ -28,6 +28,24 @@ pub fn filled_each<const N: usize>(lengths: [usize; N], write: impl FnOnce([&mut
     all
 }
 
+/// Zeros, where the system gives them on huge pages. For what grows and is written bit by bit; weights belong in
+/// [`crate::stored`].
+pub fn zeroed_on_huge_pages(length: usize) -> Vec<f32> {
+    // Large allocations come zeroed from the system and untouched, which is when the advice counts.
+    let values = vec![0.0; length];
+    #[cfg(target_os = "linux")]
+    {
+        const HUGE_PAGE: usize = 2 << 20;
+        let (start, bytes) = (values.as_ptr() as usize, length * size_of::<f32>());
+        let (first, end) = (start.next_multiple_of(HUGE_PAGE), (start + bytes) / HUGE_PAGE * HUGE_PAGE);
+        if first < end {
+            // SAFETY: the range lies inside the allocation; the advice changes no contents.
+            unsafe { libc::madvise(first as *mut libc::c_void, end - first, libc::MADV_HUGEPAGE) };
+        }
+    }
+    values
+}
+
 /// Keeps freed memory in the process (up to a gigabyte) instead of handing it back to the system after each use.
 ///
 /// A training step allocates and frees hundreds of megabytes of activations; returning their pages costs a third of

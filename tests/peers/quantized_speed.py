@@ -2,13 +2,14 @@
 
 usage: quantized_speed.py FOLDER ROUNDS
 """
+import glob
 import json
 import os
 import statistics
 import sys
 
 folder, rounds = sys.argv[1], int(sys.argv[2])
-KINDS = ("prefill", "decode")
+KINDS = ("prefill", "decode", "decode after 512")
 # Program and format -> kind -> one value a round.
 found = {}
 
@@ -32,17 +33,22 @@ for r in range(1, rounds + 1):
         if record.get("failure"):
             raise SystemExit(f"round {r}: {record['failure']}")
         cell = record["cell"]
-        who = OURS[cell["bench"], cell["coordinates"]["quant"]["label"]]
+        bench, _, start = cell["bench"].partition("-")
+        who = OURS[bench, cell["coordinates"]["quant"]["label"]]
         for observation in record["observations"]:
-            if observation["metric"] in ("prefill_tps", "decode_tps"):
-                enter(("harness", who), observation["metric"].split("_")[0], statistics.median(observation["samples"]))
+            kind = {"prefill_tps": "prefill", "decode_tps": "decode" if start else "decode after 512"}.get(observation["metric"])
+            if kind:
+                enter(("harness", who), kind, statistics.median(observation["samples"]))
     for program in ("llama", "ik"):
         for form in ("F32", "F16", "Q8_0", "Q4_0"):
-            path = f"{folder}/{program}-{form}-{r}.json"
-            if not os.path.exists(path):
-                continue
-            for row in json.load(open(path)):
-                enter((program, form), "prefill" if row["n_prompt"] else "decode", row["avg_ts"])
+            for path in sorted(glob.glob(f"{folder}/{program}-{form}-{r}*.json")):
+                text = open(path).read()
+                # The fork dies at this depth, now before it closes the list, now before it opens it.
+                for row in json.loads(text[: text.rindex("}") + 1] + "]") if "}" in text else []:
+                    # The depth is a column of llama.cpp and the prompt of the fork.
+                    depth = row.get("n_depth") or (row["n_prompt"] and row["n_gen"])
+                    kind = "decode after 512" if depth else "prefill" if row["n_prompt"] else "decode"
+                    enter((program, form), kind, row["avg_ts"])
     path = f"{folder}/torch-{r}.json"
     if os.path.exists(path):
         for form, values in json.load(open(path)).items():
@@ -51,13 +57,14 @@ for r in range(1, rounds + 1):
                     enter(("torch", form), kind, values[kind])
 
 NAMES = {"harness": "harness", "llama": "llama.cpp", "ik": "ik_llama.cpp -rtr 1", "torch": "PyTorch"}
-print("| SmolLM2-135M, 2 threads, tokens/s, median (least to most) | prefill 512 | decode 64 |")
-print("|---|---:|---:|")
+print("| SmolLM2-135M, 2 threads, tokens/s, median (least to most) | prefill 512 | decode 64 | decode 64 after 512 |")
+print("|---|---:|---:|---:|")
 for (program, form), values in found.items():
     cells = [
-        f"{statistics.median(values[kind]):.0f} ({min(values[kind]):.0f} to {max(values[kind]):.0f})" for kind in KINDS
+        f"{statistics.median(seen):.0f} ({min(seen):.0f} to {max(seen):.0f})" if seen else "died"
+        for seen in (values.get(kind) for kind in KINDS)
     ]
-    print(f"| {NAMES[program]} {form} | {cells[0]} | {cells[1]} |")
+    print(f"| {NAMES[program]} {form} | {' | '.join(cells)} |")
 BARS = [
     ("prefill", "f32", ("ik", "F32"), 1.3),
     ("prefill", "f32", ("llama", "F32"), 1.5),
@@ -76,6 +83,9 @@ BARS = [
     ("decode", "w4a8, groups of 64", ("llama", "Q4_0"), 1.05),
     ("decode", "w4a8, groups of 32", ("llama", "Q4_0"), 1.05),
     ("decode", "nf4", ("harness", "w4a8, groups of 64"), 0.8),
+    ("decode after 512", "f32", ("llama", "F32"), 1.0),
+    ("decode after 512", "w4a8, groups of 32", ("llama", "Q4_0"), 1.05),
+    ("decode after 512", "w4a8, groups of 32", ("ik", "Q4_0"), 0.9),
 ]
 print("\n| | harness | beside | ratio of medians | ratios a round | bar | reached |")
 print("|---|---|---|---:|---|---:|---|")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Speed beside llama.cpp, ik_llama.cpp and PyTorch on SmolLM2-135M in f32, bf16, 8 and 4 bits, two threads, in turns: prefill of
-# 512 tokens with the last position's logits, decode of 64. Prints a Markdown table of medians, ratios and bars.
+# 512 tokens with the last position's logits, decode of 64 from the start and after 512. Prints a Markdown table of medians, ratios and bars.
 # usage: tests/peers/quantized_speed.sh [ROUNDS]      (default 5; nothing else should run meanwhile)
 # PYTHON names a Python that has torch, transformers, accelerate and gguf (one is made otherwise); ALONE a command that runs
 # another one while the machine is quiet; HARNESS a built program; SKIP_IK=1 and SKIP_TORCH=1 leave a peer out.
@@ -39,10 +39,13 @@ for round in $(seq "$rounds"); do
   cp "$(python3 -c "import json,sys; print(json.load(open(sys.argv[1]))['folder'])" "$out/said.json")/journal.jsonl" "$work/harness-$round.jsonl"
   for type in F32 F16 Q8_0 Q4_0; do
     alone "$llama/llama-bench" -m "$work/$type.gguf" -t 2 -p 512 -n 64 -r 3 -o json 2>/dev/null > "$work/llama-$type-$round.json"
+    alone "$llama/llama-bench" -m "$work/$type.gguf" -t 2 -p 0 -n 64 -d 512 -r 3 -o json 2>/dev/null > "$work/llama-$type-$round-deep.json"
     if [ "$ik" ]; then
       alone "$ik/llama-bench" -m "$work/$type.gguf" -t 2 -p 512 -n 64 -r 3 -rtr 1 -o json 2>/dev/null > "$work/ik-$type-$round.json"
+      # It often dies here, with or without having printed a number.
+      alone "$ik/llama-bench" -m "$work/$type.gguf" -t 2 -p 0 -n 0 -gp 512,64 -r 3 -rtr 1 -o json 2>/dev/null > "$work/ik-$type-$round-deep.json" || true
     fi
   done
-  [ "${SKIP_TORCH:-}" ] || alone "$python" tests/peers/torch_prefill.py "$work/F32.gguf" 2>/dev/null | tail -n 1 > "$work/torch-$round.json"
+  [ "${SKIP_TORCH:-}" ] || alone "$python" tests/peers/torch_prefill.py "$work/F32.gguf" | tail -n 1 > "$work/torch-$round.json"
 done
 python3 tests/peers/quantized_speed.py "$work" "$rounds"

@@ -1,5 +1,7 @@
 //! Keys and values in f32.
 
+use harness_kernels::buffer::zeroed_on_huge_pages;
+
 use super::{CacheShape, attend_full};
 use crate::error::ModelError;
 use crate::ops::AttentionShape;
@@ -7,19 +9,13 @@ use crate::ops::AttentionShape;
 /// Growable keys and values of every block, in f32, for a batch of sequences of one length.
 #[derive(Debug, Clone)]
 pub(crate) struct FullCache {
-    layers: Vec<LayerCache>,
+    /// `(layers, keys and values, batch, capacity, width)`.
+    held: Vec<f32>,
     pub(super) shape: CacheShape,
     width: usize,
     pub(super) batch: usize,
     pub(super) length: usize,
     capacity: usize,
-}
-
-#[derive(Debug, Clone, Default)]
-struct LayerCache {
-    /// `(batch, capacity, width)`.
-    keys: Vec<f32>,
-    values: Vec<f32>,
 }
 
 /// One block's keys and values with the number of positions they hold.
@@ -32,24 +28,39 @@ struct Cached<'a> {
 
 impl FullCache {
     pub fn new(shape: CacheShape) -> Self {
-        let layers = vec![LayerCache::default(); shape.layers];
-        Self { layers, shape, width: shape.width(), batch: 0, length: 0, capacity: 0 }
+        Self { held: Vec::new(), shape, width: shape.width(), batch: 0, length: 0, capacity: 0 }
+    }
+
+    /// With room for `capacity` positions.
+    fn with_room(shape: CacheShape, batch: usize, capacity: usize) -> Self {
+        let held = zeroed_on_huge_pages(2 * shape.layers * batch * capacity * shape.width());
+        Self { held, batch, capacity, ..Self::new(shape) }
+    }
+
+    /// Elements of the keys, or of the values, of one block.
+    fn part(&self) -> usize {
+        self.batch * self.capacity * self.width
+    }
+
+    /// The keys of the first block, its values, the keys of the second and so on, each `(batch, capacity, width)`.
+    fn parts(&self) -> impl Iterator<Item = &[f32]> {
+        self.held.chunks_exact(self.part().max(1))
     }
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(|layer| (layer.keys.len() + layer.values.len()) * size_of::<f32>()).sum()
+        size_of_val(&*self.held)
     }
 
     /// Bytes of the positions held.
     pub fn live_bytes(&self) -> usize {
-        2 * self.layers.len() * self.batch * self.length * self.width * size_of::<f32>()
+        2 * self.shape.layers * self.batch * self.length * self.width * size_of::<f32>()
     }
 
     /// Keys and values of one block, and the elements from one sequence to the next.
     pub fn layer(&self, layer: usize) -> (&[f32], &[f32], usize) {
-        let block = &self.layers[layer];
-        (&block.keys, &block.values, self.capacity * self.width)
+        let (keys, values) = self.held[2 * layer * self.part()..][..2 * self.part()].split_at(self.part());
+        (keys, values, self.capacity * self.width)
     }
 
     /// Forgets all positions from `length` on.
@@ -68,9 +79,9 @@ impl FullCache {
         let (stride, used) = (gathered.capacity * gathered.width, length * gathered.width);
         for (at, (cache, row)) in sources.iter().enumerate() {
             let (to, from) = (at * stride, row * cache.capacity * cache.width);
-            for (target, source) in gathered.layers.iter_mut().zip(&cache.layers) {
-                target.keys[to..to + used].copy_from_slice(&source.keys[from..from + used]);
-                target.values[to..to + used].copy_from_slice(&source.values[from..from + used]);
+            let part = gathered.part().max(1);
+            for (target, source) in gathered.held.chunks_exact_mut(part).zip(cache.parts()) {
+                target[to..to + used].copy_from_slice(&source[from..from + used]);
             }
         }
         gathered.length = length;
@@ -88,14 +99,13 @@ impl FullCache {
         if from > self.length {
             return Err(ModelError::Range { what: "cached positions", start: from, end: from, available: self.length });
         }
-        let positions = from * self.width..self.length * self.width;
-        let part = |layer: &LayerCache| LayerCache {
-            keys: layer.keys[positions.clone()].to_vec(),
-            values: layer.values[positions.clone()].to_vec(),
-        };
-        let (length, width) = (self.length - from, self.width);
-        let layers = self.layers.iter().map(part).collect();
-        Ok(Self { layers, shape: self.shape, width, batch: 1, length, capacity: length })
+        let mut rest = Self::with_room(self.shape, 1, self.length - from);
+        let (positions, part) = (from * self.width..self.length * self.width, rest.part().max(1));
+        for (target, source) in rest.held.chunks_exact_mut(part).zip(self.parts()) {
+            target.copy_from_slice(&source[positions.clone()]);
+        }
+        rest.length = self.length - from;
+        Ok(rest)
     }
 
     /// Appends what another cache of the same model holds; both of one sequence.
@@ -108,8 +118,9 @@ impl FullCache {
         }
         self.reserve(1, other.length);
         let used = other.length * other.width;
-        for (layer, held) in other.layers.iter().enumerate() {
-            self.append(layer, &held.keys[..used], &held.values[..used]);
+        for layer in 0..self.shape.layers {
+            let (keys, values, _) = other.layer(layer);
+            self.append(layer, &keys[..used], &values[..used]);
         }
         self.advance(other.length);
         Ok(())
@@ -121,21 +132,18 @@ impl FullCache {
         if batch == self.batch && needed <= self.capacity {
             return;
         }
-        let capacity = needed.next_power_of_two().max(64);
-        let (old, new, used) = (self.capacity * self.width, capacity * self.width, self.length * self.width);
-        for layer in &mut self.layers {
-            for values in [&mut layer.keys, &mut layer.values] {
-                let mut grown = vec![0.0; batch * new];
-                if used > 0 {
-                    for (to, from) in grown.chunks_exact_mut(new).zip(values.chunks_exact(old)) {
-                        to[..used].copy_from_slice(&from[..used]);
-                    }
+        // Room for a quarter more, so that decoding after a prompt does not begin with a copy of everything.
+        let mut grown = Self::with_room(self.shape, batch, (needed + needed / 4).next_multiple_of(64));
+        let (old, new, used) = (self.capacity * self.width, grown.capacity * self.width, self.length * self.width);
+        if used > 0 {
+            let part = grown.part();
+            for (target, source) in grown.held.chunks_exact_mut(part).zip(self.parts()) {
+                for (to, from) in target.chunks_exact_mut(new).zip(source.chunks_exact(old)) {
+                    to[..used].copy_from_slice(&from[..used]);
                 }
-                *values = grown;
             }
         }
-        self.capacity = capacity;
-        self.batch = batch;
+        *self = Self { length: self.length, ..grown };
     }
 
     /// Writes keys and values `(batch, new, width)` of the positions after [`Self::len`] into one block, after
@@ -144,13 +152,15 @@ impl FullCache {
         let stride = self.capacity * self.width;
         let new = keys.len() / self.batch;
         let at = self.length * self.width;
-        let block = &mut self.layers[layer];
-        for (target, source) in [(&mut block.keys, keys), (&mut block.values, values)] {
+        let part = self.part();
+        let block = &mut self.held[2 * layer * part..][..2 * part];
+        for (target, source) in block.chunks_exact_mut(part).zip([keys, values]) {
             for (to, from) in target.chunks_exact_mut(stride).zip(source.chunks_exact(new)) {
                 to[at..at + new].copy_from_slice(from);
             }
         }
-        Cached { keys: &block.keys, values: &block.values, positions: self.length + new / self.width, stride }
+        let (keys, values) = block.split_at(part);
+        Cached { keys, values, positions: self.length + new / self.width, stride }
     }
 
     /// Appends keys and values `(batch, new, width)` of a block and attends to all of its positions.
@@ -186,13 +196,13 @@ mod tests {
         let gathered = FullCache::gather(&[(&cache, 1), (&cache, 0), (&cache, 1)], 1);
         assert_eq!((gathered.batch, gathered.length), (3, 1));
         let stride = gathered.capacity * gathered.width;
-        let firsts: Vec<f32> = (0..3).flat_map(|row| gathered.layers[0].keys[row * stride..][..2].to_vec()).collect();
+        let firsts: Vec<f32> = (0..3).flat_map(|row| gathered.held[row * stride..][..2].to_vec()).collect();
         assert_eq!(firsts, [3.0, 4.0, 1.0, 2.0, 3.0, 4.0]);
         cache.advance(100);
         let mut joined = FullCache::gather(&[(&cache, 1)], 2);
         joined.extend(&FullCache::gather(&[(&cache, 1)], 9).rest(2).unwrap()).unwrap();
         let whole = FullCache::gather(&[(&cache, 1)], 9);
-        assert_eq!((joined.length, &joined.layers[0].keys[..18]), (9, &whole.layers[0].keys[..18]));
+        assert_eq!((joined.length, &joined.held[..18]), (9, &whole.held[..18]));
         assert!(cache.rest(0).is_err() && whole.rest(10).is_err() && joined.extend(&cache).is_err());
         cache.truncate(0);
         cache.reserve(3, 1);
