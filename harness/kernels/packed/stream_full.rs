@@ -111,7 +111,8 @@ unsafe fn products<V: Codes, const NIBBLES: bool, const C: usize>(
         let x = x.as_ptr();
         let mut out = [V::splat(0.0); 4];
         for g in 0..groups {
-            let mut partial = [[V::splat(0.0); C]; 2];
+            // Four sums hide the latency of the additions: with two, a line of nibbles waits sixteen cycles for them.
+            let mut partial = [[V::splat(0.0); C]; 4];
             for l in 0..per_group {
                 let line = lines.as_ptr().add(g * per_group + l).cast::<u8>();
                 prefetch(line, AHEAD);
@@ -122,7 +123,7 @@ unsafe fn products<V: Codes, const NIBBLES: bool, const C: usize>(
                         let weights: V = $weights;
                         for c in 0..C {
                             let activation = V::splat(*x.add(c * cols + $column));
-                            partial[$column % 2][c] = weights.fma(activation, partial[$column % 2][c]);
+                            partial[$column % 4][c] = weights.fma(activation, partial[$column % 4][c]);
                         }
                     };
                 }
@@ -144,7 +145,8 @@ unsafe fn products<V: Codes, const NIBBLES: bool, const C: usize>(
             }
             let scale = V::load(scaling.scales.as_ptr().add((within * groups + g) * WIDTH));
             for c in 0..C {
-                out[c] = partial[0][c].add(partial[1][c]).fma(scale, out[c]);
+                let sum = partial[0][c].add(partial[1][c]).add(partial[2][c].add(partial[3][c]));
+                out[c] = sum.fma(scale, out[c]);
             }
             if !scaling.offsets.is_empty() {
                 let offset = V::load(scaling.offsets.as_ptr().add((within * groups + g) * WIDTH));

@@ -9,6 +9,7 @@ mod peak;
 
 use std::time::Instant;
 
+use harness_kernels::awake::with_pool_awake;
 use harness_kernels::bfloat16::{Bf16Linear, Bf16Matrix, bf16_linear, bf16_set};
 use harness_kernels::packed::{
     Activations, Bits, Meaning, PackedLinear, PackedMatrix, Quantized, integer_set, packed_linear,
@@ -122,7 +123,8 @@ fn main() {
     );
     let peaks = peak::Peaks::measure(rounds);
     peaks.print();
-    rayon::scope(|_| {
+    // As a decoder runs them.
+    with_pool_awake(|| {
         products(&peaks, rounds);
         streams(rounds);
     });
