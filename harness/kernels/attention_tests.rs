@@ -125,3 +125,18 @@ fn results_do_not_depend_on_the_number_of_threads_or_the_batch() {
     let alone = attention(&q[6400..], &k[3200..], &v[3200..], &shape(1, 100, 100, 4, 2, 16)).0;
     assert_eq!(alone, out[6400..]);
 }
+
+#[test]
+fn a_value_that_is_not_finite_shows_in_its_own_queries() {
+    let shape = shape(1, 2, 150, 4, 2, 20);
+    let (q, mut k, v) = (sample(2 * 4 * 20, 0.1), sample(150 * 40, 0.2), sample(150 * 40, 0.3));
+    // The last key of the first head of keys: only the second query sees it.
+    k[149 * 40] = f32::NAN;
+    let (out, sums) = attention(&q, &k, &v, &shape);
+    let shown: Vec<bool> = out.chunks_exact(20).map(|row| row.iter().all(|value| value.is_nan())).collect();
+    assert_eq!(shown, [false, false, false, false, true, true, false, false]);
+    assert_eq!(
+        sums.iter().map(|sum| sum.is_nan()).collect::<Vec<_>>(),
+        [false, true, false, true, false, false, false, false]
+    );
+}

@@ -57,9 +57,8 @@ pub(super) fn attend(
 /// The output of a query from those of its blocks, each `[largest score, sum of e^(score − largest), sums of values]`;
 /// returns the log-sum-exp of the scores.
 fn put_together<'a>(parts: impl Iterator<Item = &'a [f32]> + Clone, out: &mut [f32]) -> f32 {
-    // A NaN among the scores is the largest.
-    let largest =
-        parts.clone().fold(f32::NEG_INFINITY, |largest, part| if part[0] <= largest { largest } else { part[0] });
+    // A NaN is passed over here and comes back with its factor.
+    let largest = parts.clone().map(|part| part[0]).fold(f32::NEG_INFINITY, f32::max);
     let factor = |part: &[f32]| if part[0] == largest { 1.0 } else { (part[0] - largest).exp() };
     let sum: f32 = parts.clone().map(|part| part[1] * factor(part)).sum();
     out.fill(0.0);
@@ -82,14 +81,15 @@ vectorised! {
         let width = d + 2;
         for i in 0..shape.queries {
             let count = shape.visible(i).saturating_sub(first).min(KEYS);
+            let rows = &mut parts[i * group * width..][..group * width];
             if count == 0 {
+                rows.fill(0.0);
                 continue;
             }
             let end = start + (count - 1) * stride + d;
             let (keys, values) = (k[start..end].as_ptr(), v[start..end].as_ptr());
             let at = ((batch * shape.queries + i) * shape.heads + kv_head * group) * d;
             let queries = &q[at..at + group * d];
-            let rows = &mut parts[i * group * width..][..group * width];
             let position = shape.visible(i) - 1;
             for head in (0..group).step_by(4) {
                 let wide = (group - head).min(4);
