@@ -137,3 +137,24 @@ fn answered(spec: &MetricSpec, seen: &Seen, sample: fn(&Answered) -> f64) -> Obs
     let (answers, protocol) = &seen.answered;
     by_question(spec, answers.iter().map(sample).collect(), protocol)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn flips_of_answers_count_changes_whether_right_or_wrong() {
+        let choose = |answer, plain| Chosen { answer, plain, by_character: plain, by_byte: plain };
+        let own = vec![choose(0, true), choose(2, false), choose(1, false), choose(3, true)];
+        let dense = vec![choose(0, true), choose(1, true), choose(3, false), choose(3, true)];
+        let metric = registry().into_iter().find(|metric| metric.spec.id == "answer_flips").unwrap();
+        let seen = Seen { chosen: (own.clone(), "four questions".into()), dense_chosen: dense, ..Seen::default() };
+        let observed = (metric.observe)(&metric.spec, &seen);
+        assert_eq!(observed.samples, [0.0, 1.0, 1.0, 0.0]);
+        assert_eq!((observed.value(), observed.protocol.as_deref()), (Some(0.5), Some("four questions")));
+        let unasked = Seen { chosen: (own, String::new()), ..Seen::default() };
+        assert!((metric.observe)(&metric.spec, &unasked).absent.unwrap().contains("was not asked"));
+    }
+}
