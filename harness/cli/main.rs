@@ -42,6 +42,10 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use harness_kernels::allocator::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Measures samplers, pruning, quantization and length extrapolation of language models: quality, speed, memory and
 /// bytes of each arm in one row.
@@ -93,6 +97,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    harness_kernels::allocator::return_freed_memory();
     name_panics();
     match std::panic::catch_unwind(|| act(&Cli::parse().verb)) {
         Ok(Ok(code)) => ExitCode::from(code),

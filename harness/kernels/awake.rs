@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use rayon::Yield;
 
+use crate::allocator::Keeping;
+
 /// Passes under way in this process. Threads are kept awake for one alone: several keep each other busy, and a thread
 /// that waits inside its own pass must not sit out another one.
 static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
@@ -20,8 +22,8 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work` on a thread of rayon's pool and keeps the other threads looking for work until it ends. Inside another
-/// call it just runs.
+/// Runs `work` on a thread of rayon's pool and keeps the other threads looking for work, and freed memory in the process, until it
+/// ends. Inside another call it just runs.
 pub fn with_pool_awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| {
         let _pass = Pass::begin();
@@ -35,7 +37,7 @@ const PATIENCE: Duration = Duration::from_micros(200);
 /// Ends on drop, so also when the work panics.
 struct Pass {
     /// Absent inside another pass.
-    watch: Option<Arc<Watch>>,
+    outermost: Option<(Arc<Watch>, Keeping)>,
 }
 
 /// What a pass and the threads it keeps awake tell each other.
@@ -76,7 +78,7 @@ impl Watch {
 impl Pass {
     fn begin() -> Self {
         if INSIDE.replace(true) {
-            return Self { watch: None };
+            return Self { outermost: None };
         }
         let (watch, threads) = (Arc::new(Watch::default()), rayon::current_num_threads());
         if UNDER_WAY.fetch_add(1, Ordering::Relaxed) == 0 && threads > 1 {
@@ -89,13 +91,13 @@ impl Pass {
             });
             watch.close(threads - 1);
         }
-        Self { watch: Some(watch) }
+        Self { outermost: Some((watch, Keeping::begin())) }
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        if let Some(watch) = &self.watch {
+        if let Some((watch, _)) = &self.outermost {
             watch.ended.store(true, Ordering::Relaxed);
             UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
             INSIDE.set(false);

@@ -46,21 +46,6 @@ pub fn zeroed_on_huge_pages(length: usize) -> Vec<f32> {
     values
 }
 
-/// Keeps freed memory in the process (up to a gigabyte) instead of handing it back to the system after each use.
-///
-/// A training step allocates and frees hundreds of megabytes of activations; returning their pages costs a third of
-/// the step in page faults. Affects the whole process; does nothing where the C library is not glibc.
-pub fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: `mallopt` may be called at any time; these options only tune the allocator.
-    unsafe {
-        libc::mallopt(libc::M_TRIM_THRESHOLD, 1 << 30);
-        // The largest value glibc takes: bigger blocks are mapped one by one.
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
-        libc::mallopt(libc::M_ARENA_MAX, 1);
-    }
-}
-
 /// A mutable slice that several threads write at disjoint places.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared {

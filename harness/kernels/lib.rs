@@ -15,6 +15,7 @@
 #![allow(clippy::inline_always, clippy::too_many_arguments, clippy::needless_range_loop)]
 
 pub mod activation;
+pub mod allocator;
 pub mod attention;
 pub mod awake;
 pub mod bends;

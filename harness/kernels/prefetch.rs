@@ -1,5 +1,12 @@
 //! Asking for memory ahead of its use.
 
+/// Asks for all the memory of a slice.
+pub(crate) fn prefetch_all<T>(values: &[T]) {
+    for offset in (0..size_of_val(values)).step_by(64) {
+        prefetch(values.as_ptr(), offset);
+    }
+}
+
 /// Asks for the line of memory that lies `ahead` bytes behind an element; does nothing where it cannot be asked for.
 #[inline(always)]
 pub(crate) fn prefetch<T>(from: *const T, ahead: usize) {

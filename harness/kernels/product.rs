@@ -48,6 +48,22 @@ fn tile_shape(m: usize, n: usize) -> (usize, usize) {
     (rows, cols)
 }
 
+/// Blocks of sixteen weight rows (from `least` on) and rows of activations that a task multiplies; neither changes a result.
+///
+/// As many rows as leave enough tasks, and for a matrix with many blocks, such as a head over a vocabulary, as many blocks: rows of
+/// its output lie far apart, and pieces of a few lines each are written at half the speed of whole pages, or worse.
+pub(crate) fn panel(blocks: usize, m: usize, least: usize) -> (usize, usize) {
+    let threads = rayon::current_num_threads();
+    let (mut wide, mut tall) = (least, 512);
+    while wide < 32 && blocks.div_ceil(2 * wide) >= 16 * threads {
+        wide *= 2;
+    }
+    while tall > 64 && blocks.div_ceil(wide) * m.div_ceil(tall) < 4 * threads {
+        tall /= 2;
+    }
+    (wide, tall)
+}
+
 /// Computes `out (m, n)` tile by tile; `compute` is given the rows, the columns and the target of each.
 pub(crate) fn tiled(
     out: &mut [f32],

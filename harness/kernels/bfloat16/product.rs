@@ -9,7 +9,7 @@ use super::matrix::Bf16Matrix;
 use super::set::{Bf16Set, bf16_set};
 use super::{block, stream};
 use crate::buffer::Shared;
-use crate::product::{FEW_ROWS, SMALL_PRODUCT};
+use crate::product::{FEW_ROWS, SMALL_PRODUCT, panel};
 
 /// A linear map with bf16 weights.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +68,7 @@ fn run(set: Bf16Set, x: &[f32], m: usize, parts: &[Bf16Linear<'_>], outs: &mut [
             // One stretch of the weights a thread.
             (total.div_ceil(rayon::current_num_threads()).max(1), m)
         } else {
-            panel(set, part.matrix.blocks(), m)
+            panel(part.matrix.blocks(), m, if set == Bf16Set::Amx { 4 } else { 3 })
         };
         for start in (0..part.matrix.blocks()).step_by(wide) {
             for row in (0..m).step_by(tall) {
@@ -91,14 +91,4 @@ fn run(set: Bf16Set, x: &[f32], m: usize, parts: &[Bf16Linear<'_>], outs: &mut [
     } else {
         tasks.into_par_iter().with_max_len(1).for_each(compute);
     }
-}
-
-/// Blocks and rows of a task: as many rows as leave enough tasks. Neither changes a result.
-fn panel(set: Bf16Set, blocks: usize, m: usize) -> (usize, usize) {
-    let wide = if set == Bf16Set::Amx { 4 } else { 3 };
-    let mut tall = 512;
-    while tall > 64 && blocks.div_ceil(wide) * m.div_ceil(tall) < 4 * rayon::current_num_threads() {
-        tall /= 2;
-    }
-    (wide, tall)
 }

@@ -31,9 +31,9 @@ pub(crate) fn product(
     // were checked.
     unsafe {
         Configuration::new(64).load();
-        for b in blocks.clone().step_by(2) {
-            let wide = (blocks.end - b).min(2);
-            for i in span.clone().step_by(TILE_ROWS) {
+        for i in span.clone().step_by(TILE_ROWS) {
+            for b in blocks.clone().step_by(2) {
+                let wide = (blocks.end - b).min(2);
                 quarter(inputs, matrix, bias, (b, wide), (i, (span.end - i).min(TILE_ROWS)), out);
             }
         }

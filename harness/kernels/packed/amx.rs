@@ -70,8 +70,8 @@ pub(crate) fn multiply(panel: &Panel<'_>, x: &Bytes, span: Range<usize>, out: Sh
     // SAFETY: this runs only where `available` found the instructions; the lengths that pointers cover were checked.
     unsafe {
         Configuration::new(step).load();
-        for b in (0..panel.blocks.len()).step_by(2) {
-            for i in span.clone().step_by(TILE_ROWS) {
+        for i in span.clone().step_by(TILE_ROWS) {
+            for b in (0..panel.blocks.len()).step_by(2) {
                 let tile = Tile { panel, x, i, b, wide: (panel.blocks.len() - b).min(2), step };
                 if panel.scaling.offsets.is_empty() {
                     tile.multiply::<false>((span.end - i).min(TILE_ROWS), out);

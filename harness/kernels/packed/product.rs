@@ -12,7 +12,7 @@ use super::error::PackError;
 use super::matrix::{Bits, PackedMatrix};
 use super::{stream_full, stream_int8};
 use crate::buffer::Shared;
-use crate::product::{FEW_ROWS, SMALL_PRODUCT, add_bias};
+use crate::product::{FEW_ROWS, SMALL_PRODUCT, add_bias, panel};
 use crate::vector::{InstructionSet, instruction_set};
 
 /// How activations meet packed weights.
@@ -250,7 +250,7 @@ fn spans<'a>(parts: &[PackedLinear<'a>], outs: &mut [&mut [f32]]) -> Vec<(Packed
     tasks
 }
 
-/// Panels of a few blocks with as many rows as leave enough tasks; neither changes a result.
+/// Panels of blocks and rows.
 fn panels<'a>(
     integers: IntegerSet,
     part: &PackedLinear<'a>,
@@ -259,11 +259,7 @@ fn panels<'a>(
     tasks: &mut Vec<(PackedLinear<'a>, Range<usize>, Range<usize>, Shared)>,
 ) {
     let blocks = part.matrix.blocks();
-    let wide = if integers == IntegerSet::Amx { 4 } else { 3 };
-    let mut tall = 512;
-    while tall > 64 && blocks.div_ceil(wide) * m.div_ceil(tall) < 4 * rayon::current_num_threads() {
-        tall /= 2;
-    }
+    let (wide, tall) = panel(blocks, m, if integers == IntegerSet::Amx { 4 } else { 3 });
     for start in (0..blocks).step_by(wide) {
         for row in (0..m).step_by(tall) {
             tasks.push((*part, start..(start + wide).min(blocks), row..(row + tall).min(m), out));

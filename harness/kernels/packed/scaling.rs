@@ -32,6 +32,13 @@ impl Scaling {
         let start = first * per_block;
         self.scales.resize(blocks * per_block, 0.0);
         matrix.scales().read(set, start, &mut self.scales);
+        // Those of the next blocks come while this one's codes are multiplied: the stream of codes would wait for them.
+        let (next, end) = (start + self.scales.len(), matrix.blocks() * per_block);
+        let ahead = self.scales.len().min(end - next);
+        matrix.scales().prefetch(next, ahead);
+        if let Decoding::Zeros(zeros) = matrix.decoding() {
+            zeros.prefetch(next, ahead);
+        }
         match matrix.decoding() {
             Decoding::Table(_) => self.offsets.clear(),
             Decoding::Zero(zero) if *zero == base => self.offsets.clear(),

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use harness_kernels::allocator::{MiMalloc, return_freed_memory};
 use harness_kernels::logits;
 use harness_model::bfloat16::Bf16;
 use harness_model::config::{Activation, Config, NormKind, PositionScheme, Projection, RopeStyle};
@@ -19,10 +20,14 @@ use harness_model::load::expected_tensors;
 use harness_model::packed::{Activations, Bits, Meaning, Packed, PackedMatrix, Quantized};
 use harness_model::weight::{DType, Weight};
 
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 const PROMPT: usize = 512;
 const DECODED: usize = 64;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    return_freed_memory();
     let mut arguments = std::env::args().skip(1);
     let format = arguments.next().unwrap_or_else(|| "f32".to_owned());
     let rounds = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(5);

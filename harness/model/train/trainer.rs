@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Var};
+use harness_kernels::allocator::Keeping;
 
 use super::adamw::{Group, Moments};
 use super::checkpoint::{State, write_atomically};
@@ -34,6 +35,8 @@ pub struct Trainer {
     groups: Option<BTreeMap<String, Group>>,
     spent: Duration,
     done_here: usize,
+    /// A step frees all its activations; giving their pages back each time costs a third of it.
+    _keeping: Keeping,
 }
 
 impl Trainer {
@@ -43,8 +46,6 @@ impl Trainer {
     /// [`TrainError`]: a recipe that contradicts itself or the text, a checkpoint of another run.
     pub fn open(recipe: &Recipe, source: &dyn TokenSource, out: &Path) -> Result<Self, TrainError> {
         recipe.check()?;
-        // A step frees all its activations; giving their pages back each time costs a third of it.
-        harness_kernels::buffer::keep_freed_memory();
         std::fs::create_dir_all(out).map_err(|source| TrainError::Io { path: out.to_owned(), source })?;
         let config = recipe.config(source.vocabulary(), source.begin(), source.end());
         let run = format!("{} on {}", recipe.hash()?, source.identity());
@@ -66,6 +67,7 @@ impl Trainer {
             groups: None,
             spent: Duration::ZERO,
             done_here: 0,
+            _keeping: Keeping::begin(),
         })
     }
 

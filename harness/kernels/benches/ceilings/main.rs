@@ -6,9 +6,11 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod peak;
+mod stream;
 
 use std::time::Instant;
 
+use harness_kernels::allocator::{MiMalloc, return_freed_memory};
 use harness_kernels::awake::with_pool_awake;
 use harness_kernels::bfloat16::{Bf16Linear, Bf16Matrix, bf16_linear, bf16_set};
 use harness_kernels::packed::{
@@ -16,6 +18,9 @@ use harness_kernels::packed::{
 };
 use harness_kernels::stored::Stored;
 use harness_kernels::{Linear, MatrixRef, linear_few, matmul_nt};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const BLOCKS: usize = 30;
 /// The maps of one block that share an input, and the input's width.
@@ -114,6 +119,7 @@ fn keep(best: &mut f64, found: f64) {
 }
 
 fn main() {
+    return_freed_memory();
     let rounds = std::env::args().skip(1).find_map(|text| text.parse().ok()).unwrap_or(5);
     println!(
         "threads {}, integer kernels {}, bf16 kernels {}\n",
@@ -126,7 +132,7 @@ fn main() {
     // As a decoder runs them.
     with_pool_awake(|| {
         products(&peaks, rounds);
-        streams(rounds);
+        stream::print(rounds);
     });
 }
 
@@ -166,60 +172,5 @@ fn products(peaks: &peak::Peaks, rounds: usize) {
                 );
             }
         }
-    }
-}
-
-fn streams(rounds: usize) {
-    use Activations::{Full, Int8};
-    let forms = [
-        ("f32, whole model", Form::F32, Form::F32),
-        ("bf16, whole model", Form::Bf16, Form::Bf16),
-        ("w8a8, rows", Form::Packed(Bits::Eight, 0, Int8, false), Form::Packed(Bits::Eight, 32, Int8, false)),
-        ("w4a8, groups of 64", Form::Packed(Bits::Four, 64, Int8, false), Form::Packed(Bits::Eight, 32, Int8, false)),
-        ("w4a8, groups of 32", Form::Packed(Bits::Four, 32, Int8, false), Form::Packed(Bits::Eight, 32, Int8, false)),
-        ("w4a16, groups of 64", Form::Packed(Bits::Four, 64, Full, false), Form::Packed(Bits::Eight, 32, Int8, false)),
-        ("lut4, groups of 64", Form::Packed(Bits::Four, 64, Full, true), Form::Packed(Bits::Eight, 32, Int8, false)),
-    ];
-    let models: Vec<Vec<Vec<Held>>> = forms
-        .iter()
-        .map(|(_, maps, head)| {
-            let blocks = (0..BLOCKS).flat_map(|_| SHARED);
-            let mut model: Vec<Vec<Held>> =
-                blocks.map(|(k, rows)| rows.iter().map(|n| maps.hold(*n, k)).collect()).collect();
-            model.push(vec![head.hold(49_152, 576)]);
-            model
-        })
-        .collect();
-    let bytes: Vec<usize> = models.iter().map(|model| model.iter().flatten().map(Held::bytes).sum()).collect();
-    let (narrow, wide) = (sample(576), sample(1536));
-    let mut outs = vec![vec![0.0; 49_152]; 3];
-    let mut best = [f64::INFINITY; 7];
-    let reader = peak::Reader::new();
-    let mut read = f64::INFINITY;
-    for _ in 0..3 * rounds {
-        for (m, model) in models.iter().enumerate() {
-            let time = seconds(|| {
-                for maps in model {
-                    let x = if maps[0].shape().1 == 576 { &narrow } else { &wide };
-                    let mut slices: Vec<&mut [f32]> =
-                        outs.iter_mut().zip(maps).map(|(out, map)| &mut out[..map.shape().0]).collect();
-                    multiply(x, 1, maps, &mut slices);
-                }
-            });
-            keep(&mut best[m], time);
-            keep(
-                &mut read,
-                reader.seconds(bytes[m].min(peak::Reader::BYTES)) / bytes[m].min(peak::Reader::BYTES) as f64,
-            );
-        }
-    }
-    let bandwidth = 1e-9 / read;
-    println!("\nread {bandwidth:.1} GB/s in turns with these\n");
-    println!(
-        "| 1 row, all weights and a head of 8 bits | MB | GB/s | share of the read bandwidth |\n|---|---:|---:|---:|"
-    );
-    for (((name, ..), best), bytes) in forms.iter().zip(best).zip(bytes) {
-        let reached = bytes as f64 / best / 1e9;
-        println!("| {name} | {:.0} | {reached:.1} | {:.0} % |", bytes as f64 / 1e6, 100.0 * reached / bandwidth);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Form;
 use harness_kernels::bfloat16::{Bf16Set, bf16_set};
 use harness_kernels::packed::{Activations, IntegerSet, integer_set};
+use harness_kernels::stored::Stored;
 use rayon::prelude::*;
 
 /// Names and GOP/s of what this processor has, all threads together; 0 where it has it not.
@@ -72,19 +73,19 @@ impl Peaks {
     }
 }
 
-/// A large buffer that all threads read together, each its own part.
-pub struct Reader(Vec<u64>);
+/// A large buffer on huge pages that all threads read together, each its own part.
+pub struct Reader(Stored<f32>);
 
 impl Reader {
     pub const BYTES: usize = 512 << 20;
 
     pub fn new() -> Self {
-        Self((0..Self::BYTES as u64 / 8).collect())
+        Self(Stored::filled(Self::BYTES / 4, |values| values.fill(1.0)))
     }
 
     /// Seconds to read the first `bytes`.
     pub fn seconds(&self, bytes: usize) -> f64 {
-        let values = &self.0[..bytes / 8];
+        let values = &self.0[..bytes / 4];
         let part = values.len().div_ceil(rayon::current_num_threads());
         let started = Instant::now();
         let sum = values.par_chunks(part).with_max_len(1).map(read).reduce(|| 0, |a, b| a ^ b);
@@ -94,17 +95,17 @@ impl Reader {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn read(values: &[u64]) -> u64 {
-    values.iter().fold(0, |all, value| all ^ value)
+fn read(values: &[f32]) -> u64 {
+    values.iter().fold(0, |all, value| all ^ u64::from(value.to_bits()))
 }
 
 #[cfg(target_arch = "x86_64")]
-fn read(values: &[u64]) -> u64 {
+fn read(values: &[f32]) -> u64 {
     if is_x86_feature_detected!("avx512f") {
         // SAFETY: the processor has the instructions.
         unsafe { x86::read(values) }
     } else {
-        values.iter().fold(0, |all, value| all ^ value)
+        values.iter().fold(0, |all, value| all ^ u64::from(value.to_bits()))
     }
 }
 
@@ -211,10 +212,10 @@ mod x86 {
     /// # Safety
     /// The processor has AVX-512.
     #[target_feature(enable = "avx512f")]
-    pub unsafe fn read(values: &[u64]) -> u64 {
+    pub unsafe fn read(values: &[f32]) -> u64 {
         let mut all = _mm512_setzero_si512();
-        for line in values.chunks_exact(8) {
-            // SAFETY: a chunk has eight values.
+        for line in values.chunks_exact(16) {
+            // SAFETY: a chunk has sixteen values.
             all = _mm512_xor_si512(all, unsafe { _mm512_loadu_si512(line.as_ptr().cast()) });
         }
         _mm512_reduce_add_epi64(all).cast_unsigned()
