@@ -1,4 +1,4 @@
-//! `harness inspect`: what a method makes of one matrix.
+//! `harness inspect`: what a method makes of one matrix, and of positions; `score --position`.
 
 use serde_json::Value;
 
@@ -76,4 +76,53 @@ fn what_does_not_fit_is_refused() {
         assert!(ran.code == code && ran.err.contains(message), "{arguments:?}: {} {}", ran.code, ran.err);
     }
     assert_eq!(std::fs::read_to_string(&occupied).unwrap(), "mine");
+}
+
+#[test]
+fn positions_are_shown_with_frequencies_factor_and_policy() {
+    let show = |arguments: &[&str]| {
+        let ran = run(&[&["inspect", "position"], arguments].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.out
+    };
+    let json: Value =
+        serde_json::from_str(&show(&["yarn(factor=4)", "--dim", "8", "--trained", "256", "--json"])).unwrap();
+    let frequencies: Vec<f64> = json["inv_freq"].as_array().unwrap().iter().map(|f| f.as_f64().unwrap()).collect();
+    for (found, expected) in frequencies.iter().zip([1.0, 0.0625, 0.0025, 0.000_25]) {
+        assert!((found / expected - 1.0).abs() < 1e-6, "{json}");
+    }
+    assert!((json["attention_factor"].as_f64().unwrap() - 1.138_629).abs() < 1e-6);
+    assert_eq!((&json["cache_policy"], &json["ramp"]), (&"rotated".into(), &serde_json::json!([0.0, 2.0])));
+    assert_eq!((&json["critical_pair"], &json["length"]), (&2.into(), &256.into()));
+    let of_model = show(&["dynamic-ntk", "--model", "tiny-100k", "--length", "512"]);
+    assert!(of_model.starts_with("dynamic-ntk on 32 dimensions, base 10000, trained at 256 positions, reading 512\n"));
+    assert!(of_model.ends_with("scores by 1.000000; keys are cached unrotated\n"), "{of_model}");
+    for (arguments, said) in [
+        (vec!["yarn", "--dim", "7", "--trained", "9"], "--dim 7 is odd; dimensions are rotated in pairs"),
+        (vec!["yarn", "--dim", "8", "--trained", "9", "--base", "1"], "--base 1 must be a number above 1"),
+        (vec!["ntk", "--dim", "2", "--trained", "9"], "needs at least two pairs of dimensions"),
+        (vec!["longrope(long=[1])", "--dim", "8", "--trained", "9"], "`long` has 1 numbers; the model rotates 4 pairs"),
+        (vec!["yarm", "--dim", "8", "--trained", "9"], "did you mean `yarn`?"),
+    ] {
+        let ran = run(&[vec!["inspect", "position"], arguments].concat());
+        assert!(ran.code == 2 && ran.err.contains(said), "{} {}", ran.code, ran.err);
+    }
+}
+
+#[test]
+fn a_text_is_scored_with_other_positions() {
+    let folder = scratch();
+    let ids = folder.path().join("ids.json");
+    let window: Vec<u32> = (0..640).map(|i| 5 + (i * i + i / 7) % 60).collect();
+    std::fs::write(&ids, serde_json::to_string(&[window]).unwrap()).unwrap();
+    let ids = ids.display().to_string();
+    let score = |position: &str| {
+        let ran = run(&["score", "--model", "tiny-100k", "--token-ids", &ids, "--position", position, "--json"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str::<Value>(&ran.out).unwrap()["ppl"].as_f64().unwrap()
+    };
+    let (plain, same, other) = (score("none"), score("linear(factor=1)"), score("linear(factor=4)"));
+    assert!(plain.to_bits() == same.to_bits() && plain.to_bits() != other.to_bits(), "{plain} {same} {other}");
+    let ran = run(&["score", "--model", "tiny-100k", "--token-ids", &ids, "--position", "longrope(long=[1, 2])"]);
+    assert!(ran.code == 2 && ran.err.contains("`long` has 2 numbers; the model rotates 16 pairs"), "{}", ran.err);
 }

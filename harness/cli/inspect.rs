@@ -1,5 +1,7 @@
 //! `harness inspect`.
 
+mod position;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -13,12 +15,15 @@ use serde_json::json;
 use crate::exit::{BAD_INPUT, DONE, INPUT_MISSING, INTERNAL, NOT_WRITTEN, OrExit, Outcome, Refusal, refuse};
 use crate::npy;
 
-/// Apply a method to one matrix and show what it makes of it, for comparison with another implementation.
+/// Apply a method to one matrix or one model's positions and show what it makes of them, for comparison with another
+/// implementation.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   harness inspect quant 'nf4(block=64)' --matrix w.npy --json
-  harness inspect quant 'gptq(bits=4, group=32)' --matrix w.npy --activations x.npy --out r.npz")]
+  harness inspect quant 'gptq(bits=4, group=32)' --matrix w.npy --activations x.npy --out r.npz
+  harness inspect position 'yarn(factor=4)' --dim 64 --base 10000 --trained 2048 --json
+  harness inspect position 'dynamic-ntk(factor=2)' --model smollm2-135m-instruct --length 16384")]
 pub struct Arguments {
     #[command(subcommand)]
     what: What,
@@ -28,6 +33,8 @@ pub struct Arguments {
 enum What {
     /// Codes, scales, zeros and values of a quantized matrix, what they take, and how far the values are.
     Quant(QuantArguments),
+    /// Rotary frequencies, the factor of scores and what keys are cached as.
+    Position(position::PositionArguments),
 }
 
 #[derive(Args)]
@@ -51,6 +58,7 @@ struct QuantArguments {
 pub fn main(arguments: &Arguments) -> Outcome {
     match &arguments.what {
         What::Quant(arguments) => quant(arguments),
+        What::Position(arguments) => position::position(arguments),
     }
 }
 

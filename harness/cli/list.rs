@@ -72,6 +72,7 @@ fn method(spec: &MethodSpec) -> Row {
                 Kind::Choice(words) => words.join("|"),
                 Kind::Pattern => "N:M".to_owned(),
                 Kind::Float | Kind::Int => parameter.domain.to_string(),
+                Kind::Numbers => format!("[{}, …]", parameter.domain),
                 Kind::Bool => "true|false".to_owned(),
                 Kind::Text => "text".to_owned(),
             };

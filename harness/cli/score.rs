@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use harness_core::Arm;
 use harness_run::fetch::Corpus;
+use harness_run::position::placed;
 use harness_run::score::score;
 use harness_run::text::{Select, TextSelection, TextSource, windows};
 use serde_json::json;
@@ -25,6 +27,7 @@ Examples:
   harness score --model smollm2-135m-instruct --text book.txt --window 512 --json
   harness score --model model.gguf --text wiki.txt --window 512 --skip-first 256    (llama-perplexity's rule, 255 targets)
   harness score --model my-folder --token-ids windows.json --json
+  harness score --model smollm2-135m-instruct --position 'yarn(factor=4)' --text book.txt --window 8192
   harness score --model my-folder --quant q4_0 --exec packed --activations int8 --head q8_0 --text book.txt
   harness score --model folder-of-packed-codes --activations int8 --text book.txt")]
 pub struct Arguments {
@@ -32,6 +35,9 @@ pub struct Arguments {
     model: ModelArguments,
     #[command(flatten)]
     execution: ExecutionArguments,
+    /// Read positions by another method, as in suites; `harness list methods` has those of the axis `position`.
+    #[arg(long, default_value = "none")]
+    position: String,
     /// A UTF-8 text file, or a folder of .txt files.
     #[arg(long, required_unless_present = "token_ids", conflicts_with = "token_ids")]
     text: Option<PathBuf>,
@@ -57,7 +63,9 @@ pub struct Arguments {
 
 pub fn main(arguments: &Arguments) -> Outcome {
     let inputs = crate::fetch::inputs()?;
+    let position: Arm = arguments.position.parse().or_exit(BAD_INPUT)?;
     let mut model = arguments.model.open(&inputs)?;
+    model.decoder = placed(&model.decoder, &position).or_exit(BAD_INPUT)?.0;
     let (tokens, protocol, dropped) = match (&arguments.token_ids, &arguments.text) {
         (Some(path), _) => {
             let mut tokens = token_windows(path, arguments.window, model.decoder.config().vocab_size)?;

@@ -38,6 +38,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// An N:M pattern.
     Pattern,
+    /// A list of numbers.
+    Numbers,
 }
 
 /// The numbers a parameter may take.
@@ -147,6 +149,15 @@ impl ParameterSpec {
                 .map(|p| Value::Text(p.to_string()))
                 .map_err(|why| ParameterError::Pattern { name: self.name, why }),
             (Kind::Pattern, _) => Err(wrong("a pattern such as 2:4")),
+            (Kind::Numbers, Value::List(numbers)) => {
+                let one = |value: &Value| match value {
+                    Value::Float(number) => ranged(*number, value.clone()),
+                    Value::Int(number) => ranged(*number as f64, Value::Float(*number as f64)),
+                    _ => Err(wrong("a list of numbers")),
+                };
+                numbers.iter().map(one).collect::<Result<_, _>>().map(Value::List)
+            }
+            (Kind::Numbers, _) => Err(wrong("a list of numbers")),
         }
     }
 }
@@ -241,6 +252,14 @@ parameter_value!(usize, Kind::Int, Int, |v: &usize| i64::try_from(*v).unwrap_or(
 parameter_value!(bool, Kind::Bool, Bool, |v: &bool| *v, |v: &bool| Some(*v));
 parameter_value!(String, Kind::Text, Text, Clone::clone, |v: &String| Some(v.clone()));
 parameter_value!(Pattern, Kind::Pattern, Text, ToString::to_string, |v: &String| v.parse().ok());
+
+parameter_value!(
+    Vec<f64>,
+    Kind::Numbers,
+    List,
+    |v: &Vec<f64>| v.iter().map(|number| Value::Float(*number)).collect(),
+    |v: &Vec<Value>| v.iter().map(f64::from_value).collect()
+);
 
 impl<T: ParameterValue> ParameterValue for Option<T> {
     fn kind() -> Kind {
@@ -389,6 +408,8 @@ mod tests {
             scope: Scope = Scope::Layer;
             /// Structure.
             pattern: Option<Pattern> = None;
+            /// Factors.
+            factors: Option<Vec<f64>> = None, Domain::open(0.0, f64::INFINITY);
         }
     }
 
@@ -398,9 +419,13 @@ mod tests {
 
     #[test]
     fn defaults_and_values_resolve() {
-        assert_eq!(resolve("x").unwrap(), Settings { sparsity: 0.5, scope: Scope::Layer, pattern: None });
-        let set = resolve("x(sparsity=0, scope=row, pattern=2:4)").unwrap();
-        assert_eq!(set, Settings { sparsity: 0.0, scope: Scope::Row, pattern: Some(Pattern { keep: 2, group: 4 }) });
+        assert_eq!(
+            resolve("x").unwrap(),
+            Settings { sparsity: 0.5, scope: Scope::Layer, pattern: None, factors: None }
+        );
+        let set = resolve("x(sparsity=0, scope=row, pattern=2:4, factors=[1, 2.5])").unwrap();
+        let (pattern, factors) = (Some(Pattern { keep: 2, group: 4 }), Some(vec![1.0, 2.5]));
+        assert_eq!(set, Settings { sparsity: 0.0, scope: Scope::Row, pattern, factors });
         assert_eq!(Settings::specs()[0].about, "Share removed.");
     }
 
@@ -409,6 +434,8 @@ mod tests {
         assert_eq!(resolve("x(sparsity=1)").unwrap_err(), "`sparsity = 1` is outside its range [0, 1)");
         assert_eq!(resolve("x(sparsty=1)").unwrap_err(), "`x` has no parameter `sparsty`; did you mean `sparsity`?");
         assert_eq!(resolve("x(scope=col)").unwrap_err(), "`scope` must be one of layer, row, not col");
+        assert_eq!(resolve("x(factors=[1, 0])").unwrap_err(), "`factors = 0` is outside its range (0, inf)");
+        assert_eq!(resolve("x(factors=2)").unwrap_err(), "`factors` must be a list of numbers, not 2");
         assert_eq!(resolve("x(pattern=3:2)").unwrap_err(), "`pattern`: pattern 3:2 keeps 3 of 2; keep at most 2");
     }
 }

@@ -15,6 +15,15 @@ pub enum Pairing {
     Interleaved,
 }
 
+/// `base^(−2i/rotary)` for each pair of `rotary` dimensions, in radians a position, rounded to f32 where Hugging Face's code rounds.
+pub fn frequencies(base: f64, rotary: usize) -> Vec<f32> {
+    let of = |i: usize| {
+        let exponent = (2 * i) as f32 / rotary as f32;
+        1.0 / (base.powf(f64::from(exponent)) as f32)
+    };
+    (0..rotary / 2).map(of).collect()
+}
+
 /// One application of rotary embeddings to `(tokens, heads, head_dim)`.
 #[derive(Debug, Clone, Copy)]
 pub struct Rotation<'a> {

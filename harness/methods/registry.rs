@@ -8,11 +8,24 @@ use harness_core::{Arm, Axis, MethodSpec, ParameterError};
 use harness_kernels::cache::CacheFormat;
 
 use crate::decode::Decode;
+use crate::position::Position;
 use crate::prune::Pruner;
 use crate::quant::Quantizer;
 use crate::sample::Sampler;
 
 register! {
+    "position/none.rs" checkpoint_positions;
+    "position/rope.rs" rope;
+    "position/linear.rs" linear;
+    "position/dynamic_linear.rs" dynamic_linear;
+    "position/ntk.rs" ntk;
+    "position/dynamic_ntk.rs" dynamic_ntk;
+    "position/by_parts.rs" by_parts;
+    "position/yarn.rs" yarn;
+    "position/llama3.rs" llama3;
+    "position/longrope.rs" longrope;
+    "position/giraffe_power.rs" giraffe_power;
+    "position/giraffe_truncated.rs" giraffe_truncated;
     "prune/none.rs" none;
     "prune/random.rs" random;
     "prune/magnitude.rs" magnitude;
@@ -97,6 +110,8 @@ pub struct Entry {
 
 /// A method ready to be applied, by what it does.
 pub enum Method {
+    /// Rewrites rotary frequencies.
+    Position(Box<dyn Position>),
     /// Prunes linear maps.
     Pruner(Box<dyn Pruner>),
     /// Quantizes linear maps.
@@ -164,6 +179,17 @@ pub fn build(axis: Axis, arm: &Arm) -> Result<Method, BuildError> {
     (entry.build)(arm).map_err(|source| BuildError::Parameters { arm: arm.to_string(), source })
 }
 
+/// The position method an arm names.
+///
+/// # Errors
+/// As [`build`].
+pub fn position(arm: &Arm) -> Result<Box<dyn Position>, BuildError> {
+    match build(Axis::Position, arm)? {
+        Method::Position(position) => Ok(position),
+        _ => Err(BuildError::Unknown { axis: Axis::Position, id: arm.id.clone(), nearest: None }),
+    }
+}
+
 /// The pruning method an arm names.
 ///
 /// # Errors
@@ -206,7 +232,7 @@ pub fn sampler(arm: &Arm) -> Result<Box<dyn Sampler>, BuildError> {
         Method::Sampler(sampler) => Ok(sampler),
         Method::Matched(_) => Err(BuildError::NoStage { arm: arm.to_string() }),
         Method::Decoder(_) => Err(BuildError::Decoder { arm: arm.to_string() }),
-        Method::Pruner(_) | Method::Quantizer(_) | Method::Cache(_) => {
+        Method::Position(_) | Method::Pruner(_) | Method::Quantizer(_) | Method::Cache(_) => {
             Err(BuildError::Unknown { axis: Axis::Sampler, id: arm.id.clone(), nearest: None })
         }
     }
@@ -277,7 +303,7 @@ mod tests {
             let needs = match build(spec.axis, &Arm::new(spec.id)).unwrap() {
                 Method::Pruner(pruner) => pruner.needs().any(),
                 Method::Quantizer(quantizer) => quantizer.needs().any(),
-                Method::Sampler(_) | Method::Decoder(_) | Method::Cache(_) => false,
+                Method::Position(_) | Method::Sampler(_) | Method::Decoder(_) | Method::Cache(_) => false,
                 Method::Matched(_) => true,
             };
             assert_eq!(needs, spec.calibrated, "{}", spec.id);

@@ -11,6 +11,7 @@ pub use harness_kernels::cache::{CacheFormat, CodeBits, Grid};
 
 use crate::error::ModelError;
 use crate::ops::AttentionShape;
+use crate::rope::RopeTables;
 use full::FullCache;
 use quantized::QuantizedCache;
 
@@ -23,6 +24,9 @@ enum Kept {
     Full(FullCache),
     Quantized(QuantizedCache),
 }
+
+/// Codes are of rotated keys.
+pub(crate) const MOVING: &str = "hold keys whose angles change with the length of what is read";
 
 /// What a cache is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -232,15 +236,17 @@ impl KvCache {
 
     /// Takes keys and values `(batch, new, width)` of the positions after [`Self::len`] into one block, after
     /// [`Self::reserve`], and gives the attention of their queries to all positions; [`Self::advance`] makes them count once
-    /// every block has them.
+    /// every block has them. With tables, keys are kept as they are given and all of them turned for these queries.
     pub(crate) fn attend(
         &mut self,
         layer: usize,
         qkv: [&[f32]; 3],
+        later: Option<&RopeTables>,
         shape: &AttentionShape,
     ) -> Result<Vec<f32>, ModelError> {
         match &mut self.0 {
-            Kept::Full(cache) => Ok(cache.attend(layer, qkv, shape)),
+            Kept::Full(cache) => Ok(cache.attend(layer, qkv, later, shape)),
+            Kept::Quantized(_) if later.is_some() => Err(ModelError::CacheFormat { what: MOVING }),
             Kept::Quantized(cache) => cache.attend(layer, qkv, shape),
         }
     }

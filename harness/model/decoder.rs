@@ -113,6 +113,11 @@ impl Decoder {
         KvCache::full(self.cache_shape())
     }
 
+    /// Whether the angles of cached keys change with the length of what is read.
+    pub(crate) fn keys_move(&self) -> bool {
+        self.rope.as_ref().is_some_and(|rope| rope.moves())
+    }
+
     /// What this decoder's caches keep keys and values as.
     pub fn cache_format(&self) -> CacheFormat {
         self.cache_format
@@ -261,18 +266,21 @@ impl Decoder {
             Past::Each(caches) => return self.attend_each(layer, &q, &k, v, caches),
         };
         let start = cache.as_ref().map_or(0, |cache| cache.len());
-        let (q, k) = match &self.rope {
-            Some(rope) => {
-                let tables = rope.tables(start + q.dim(1).doing(doing)?);
-                let turn = |x: &Tensor| ops::rotate(x, &tables, start, self.config.head_dim).doing(doing);
-                (turn(&q)?, turn(&k)?)
+        let length = start + q.dim(1).doing(doing)?;
+        let tables = self.rope.as_ref().map(|rope| rope.tables(length, length));
+        // Keys whose angle changes with the length are kept as they are, and turned with the others before them.
+        let later = tables.as_deref().filter(|_| cache.is_some() && self.keys_move());
+        let (q, k) = match &tables {
+            Some(tables) => {
+                let turn = |x: &Tensor| ops::rotate(x, tables, start, self.config.head_dim).doing(doing);
+                (turn(&q)?, if later.is_some() { k } else { turn(&k)? })
             }
             None => (q, k),
         };
         let Some(cache) = cache else {
             return ops::attention(&q, &k, v, &self.attention).doing(doing);
         };
-        let attended = ops::with_three(&q, &k, v, |q, k, v| cache.attend(layer, [q, k, v], &self.attention));
+        let attended = ops::with_three(&q, &k, v, |q, k, v| cache.attend(layer, [q, k, v], later, &self.attention));
         from_values(attended.doing(doing)??, q.shape()).doing(doing)
     }
 

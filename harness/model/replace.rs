@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::cache::{CacheFormat, KvCache};
+use crate::cache::{CacheFormat, KvCache, MOVING};
 use crate::config::Projection;
 use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
@@ -40,9 +40,13 @@ impl Decoder {
     /// This decoder with caches that keep keys and values in another format; all weights are shared.
     ///
     /// # Errors
-    /// [`ModelError::CacheGroup`] when groups do not divide a head.
+    /// [`ModelError::CacheGroup`] when groups do not divide a head, [`ModelError::CacheFormat`] for codes of keys whose angles
+    /// change with the length.
     pub fn with_cache(&self, format: CacheFormat) -> Result<Self, ModelError> {
         KvCache::new(self.cache_shape(), format)?;
+        if format != CacheFormat::Full && self.keys_move() {
+            return Err(ModelError::CacheFormat { what: MOVING });
+        }
         Ok(Self { cache_format: format, ..self.clone() })
     }
 
@@ -197,10 +201,15 @@ impl Decoder {
         tensors
     }
 
-    /// This decoder with other rotary frequencies.
-    #[must_use]
-    pub fn with_rope(&self, rope: Rope) -> Self {
-        Self { rope: Some(Arc::new(rope)), ..self.clone() }
+    /// This decoder with other rotary embeddings.
+    ///
+    /// # Errors
+    /// [`ModelError::CacheFormat`] for codes of keys whose angles would change with the length.
+    pub fn with_rope(&self, rope: Rope) -> Result<Self, ModelError> {
+        if self.cache_format != CacheFormat::Full && rope.moves() {
+            return Err(ModelError::CacheFormat { what: MOVING });
+        }
+        Ok(Self { rope: Some(Arc::new(rope)), ..self.clone() })
     }
 
     /// This decoder with another map from final hidden states to logits. A tied embedding stays as it is, so the new

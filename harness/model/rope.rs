@@ -1,8 +1,10 @@
 //! Rotary frequencies and their tables.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use harness_kernels::rotary::Pairing;
+use harness_kernels::rotary::{Pairing, Rotation, frequencies, rotate};
 
 use crate::config::RopeStyle;
 
@@ -19,60 +21,126 @@ pub struct RopeTables {
     pub pairing: Pairing,
 }
 
+impl RopeTables {
+    /// Positions covered.
+    fn positions(&self) -> usize {
+        self.cos.len() / (self.rotary / 2).max(1)
+    }
+
+    /// Turns keys or queries `(positions, heads · head_dim)` of the positions `start ..`.
+    ///
+    /// # Panics
+    /// When the tables end before.
+    pub fn turn(&self, x: &[f32], start: usize, heads: usize, head_dim: usize) -> Vec<f32> {
+        let (sequence, half) = (x.len() / (heads * head_dim), self.rotary / 2);
+        let rows = start * half..(start + sequence) * half;
+        let rotation = Rotation {
+            cos: &self.cos[rows.clone()],
+            sin: &self.sin[rows],
+            rotary: self.rotary,
+            head_dim,
+            heads,
+            sequence,
+            pairing: self.pairing,
+            inverse: false,
+        };
+        rotate(x, &rotation)
+    }
+}
+
+/// Rotary frequencies that may follow the length of what is read.
+pub trait Frequencies: fmt::Debug + Send + Sync {
+    /// Radians a position for each pair of dimensions where `length` positions are read, and a factor of cosines and sines.
+    fn at(&self, length: usize) -> (Vec<f32>, f32);
+
+    /// Lengths of one regime have the same frequencies.
+    fn regime(&self, _length: usize) -> usize {
+        0
+    }
+
+    /// Whether the angle of a key changes as more is read, so that caches hold keys as computed and turn them at every step.
+    fn moves(&self) -> bool {
+        false
+    }
+}
+
+/// The same frequencies at all lengths.
+#[derive(Debug)]
+struct Fixed(Vec<f32>);
+
+impl Frequencies for Fixed {
+    fn at(&self, _: usize) -> (Vec<f32>, f32) {
+        (self.0.clone(), 1.0)
+    }
+}
+
+/// Tables that are kept: as many as sequences of different lengths step together at most, usually.
+const RECENT: usize = 32;
+
 /// Rotary embeddings of one model: frequencies, and tables that grow with the positions asked for.
 #[derive(Debug)]
 pub struct Rope {
-    inverse_frequencies: Vec<f32>,
+    frequencies: Box<dyn Frequencies>,
     pairing: Pairing,
-    tables: Mutex<Arc<RopeTables>>,
+    /// The newest last, each of one regime.
+    tables: Mutex<VecDeque<(usize, Arc<RopeTables>)>>,
 }
 
 impl Rope {
     /// The frequencies `base^(−2i/rotary)`, rounded to f32 where Hugging Face's code rounds.
     pub fn new(base: f64, rotary: usize, style: RopeStyle) -> Self {
-        let inverse_frequencies = (0..rotary / 2)
-            .map(|i| {
-                let exponent = (2 * i) as f32 / rotary as f32;
-                1.0 / (base.powf(f64::from(exponent)) as f32)
-            })
-            .collect();
-        Self::from_frequencies(inverse_frequencies, style)
+        Self::of(Box::new(Fixed(frequencies(base, rotary))), style)
     }
 
-    /// Radians a position for each pair of dimensions; twice as many dimensions are rotated.
-    pub fn from_frequencies(inverse_frequencies: Vec<f32>, style: RopeStyle) -> Self {
+    /// Frequencies by a rule of one's own; twice as many dimensions as it gives are rotated.
+    pub fn of(frequencies: Box<dyn Frequencies>, style: RopeStyle) -> Self {
         let pairing = match style {
             RopeStyle::HalfSplit => Pairing::HalfSplit,
             RopeStyle::Interleaved => Pairing::Interleaved,
         };
-        let rotary = inverse_frequencies.len() * 2;
-        let empty = RopeTables { cos: Vec::new(), sin: Vec::new(), rotary, pairing };
-        Self { inverse_frequencies, pairing, tables: Mutex::new(Arc::new(empty)) }
+        Self { frequencies, pairing, tables: Mutex::default() }
     }
 
-    /// Radians a position for each pair of dimensions.
-    pub fn inverse_frequencies(&self) -> &[f32] {
-        &self.inverse_frequencies
+    /// Whether caches hold keys as computed: see [`Frequencies::moves`].
+    pub fn moves(&self) -> bool {
+        self.frequencies.moves()
     }
 
-    /// Tables that cover at least the positions below `positions`.
-    pub fn tables(&self, positions: usize) -> Arc<RopeTables> {
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let half = self.inverse_frequencies.len();
-        if tables.cos.len() < positions * half {
-            let positions = positions.next_power_of_two().max(256);
-            // The angle is an f32 product, as in the reference code; cosine and sine of it are exact to f32.
-            let angles: Vec<f64> = (0..positions)
-                .flat_map(|position| self.inverse_frequencies.iter().map(move |f| f64::from(position as f32 * f)))
-                .collect();
-            *tables = Arc::new(RopeTables {
-                cos: angles.iter().map(|angle| angle.cos() as f32).collect(),
-                sin: angles.iter().map(|angle| angle.sin() as f32).collect(),
-                rotary: half * 2,
-                pairing: self.pairing,
-            });
+    /// Tables that cover at least the positions below `positions`, where `length` positions are read in all.
+    pub fn tables(&self, positions: usize, length: usize) -> Arc<RopeTables> {
+        let regime = self.frequencies.regime(length);
+        let mut recent = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = recent.iter().position(|(of, _)| *of == regime);
+        if let Some((_, tables)) = found.and_then(|at| recent.get(at))
+            && tables.positions() >= positions
+        {
+            return Arc::clone(tables);
         }
-        Arc::clone(&tables)
+        // Tables of one regime grow in large steps; where frequencies follow the length, many serve one length alone.
+        let rows = if self.moves() { positions.next_multiple_of(256) } else { positions.next_power_of_two().max(256) };
+        let tables = Arc::new(self.computed(rows, length));
+        if let Some(at) = found {
+            recent.remove(at);
+        }
+        recent.push_back((regime, Arc::clone(&tables)));
+        if recent.len() > RECENT {
+            recent.pop_front();
+        }
+        tables
+    }
+
+    fn computed(&self, positions: usize, length: usize) -> RopeTables {
+        let (frequencies, factor) = self.frequencies.at(length);
+        // The angle is an f32 product, as in the reference code; cosine and sine of it are exact to f32.
+        let angles: Vec<f64> = (0..positions)
+            .flat_map(|position| frequencies.iter().map(move |f| f64::from(position as f32 * f)))
+            .collect();
+        RopeTables {
+            cos: angles.iter().map(|angle| angle.cos() as f32 * factor).collect(),
+            sin: angles.iter().map(|angle| angle.sin() as f32 * factor).collect(),
+            rotary: frequencies.len() * 2,
+            pairing: self.pairing,
+        }
     }
 }
 
@@ -89,17 +157,46 @@ pub fn alibi_slopes(heads: usize) -> Arc<[f32]> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
     fn tables_hold_the_angles_and_grow() {
         let rope = Rope::new(10_000.0, 8, RopeStyle::HalfSplit);
-        assert_eq!(rope.inverse_frequencies(), [1.0, 0.1, 0.01, 0.001]);
-        let tables = rope.tables(3);
+        let tables = rope.tables(3, 3);
         assert_eq!(tables.cos[2 * 4], 2f32.cos());
-        let grown = rope.tables(1000);
+        let grown = rope.tables(1000, 1000);
         assert!((f64::from(grown.sin[999 * 4 + 1]) - f64::from(999.0 * 0.1f32).sin()).abs() < 1e-7);
         assert_eq!(grown.cos[..tables.cos.len()], tables.cos[..]);
+        assert_eq!(rope.tables.lock().unwrap().len(), 1, "one regime has one table");
+    }
+
+    /// Half the frequency beyond eight positions.
+    #[derive(Debug)]
+    struct Halved;
+
+    impl Frequencies for Halved {
+        fn at(&self, length: usize) -> (Vec<f32>, f32) {
+            (vec![if length > 8 { 0.5 } else { 1.0 }], 2.0)
+        }
+        fn regime(&self, length: usize) -> usize {
+            usize::from(length > 8)
+        }
+        fn moves(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn tables_follow_the_length_and_come_back() {
+        let rope = Rope::of(Box::new(Halved), RopeStyle::Interleaved);
+        for (length, angle) in [(4, 3f64), (9, 1.5), (5, 3.0), (900, 1.5)] {
+            assert_eq!(rope.tables(4, length).cos[3], 2.0 * angle.cos() as f32, "length {length}");
+        }
+        assert_eq!(rope.tables.lock().unwrap().len(), 2);
+        let turned = rope.tables(4, 4).turn(&[1.0, 0.0], 3, 1, 2);
+        assert_eq!(turned, [2.0 * 3f64.cos() as f32, 2.0 * 3f64.sin() as f32]);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! One step of sequences of different lengths: the linear maps see all of them at once, so that the weights are read once.
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use harness_kernels::awake::with_pool_awake;
-use harness_kernels::rotary::{Rotation, rotate};
 use rayon::prelude::*;
 
 use crate::cache::{KvCache, Past};
 use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
+use crate::rope::RopeTables;
 use crate::tensor::{from_values, with_values};
 
 impl Decoder {
@@ -47,42 +49,35 @@ impl Decoder {
     ) -> Result<Tensor, ModelError> {
         let doing = || format!("attention of block {layer}");
         let places: Vec<usize> = caches.iter().map(KvCache::len).collect();
-        let (turned_q, turned_k) = (self.turned(q, &places).doing(doing)?, self.turned(k, &places).doing(doing)?);
+        let tables: Option<Vec<Arc<RopeTables>>> =
+            self.rope.as_ref().map(|rope| places.iter().map(|place| rope.tables(place + 1, place + 1)).collect());
+        // As in a step of one cache: keys that will be turned anew are kept as they are.
+        let later = tables.as_ref().filter(|_| self.keys_move());
+        let head_dim = self.config().head_dim;
+        let turned = |x: &Tensor, tables: Option<&Vec<Arc<RopeTables>>>| {
+            let Some(tables) = tables else { return with_values(x, <[f32]>::to_vec) };
+            let (width, heads) = (x.dim(2)?, x.dim(2)? / head_dim);
+            with_values(x, |x| {
+                let rows = x.chunks(width).zip(tables).zip(&places);
+                rows.flat_map(|((row, tables), place)| tables.turn(row, *place, heads, head_dim)).collect()
+            })
+        };
+        let turned_q = turned(q, tables.as_ref()).doing(doing)?;
+        let turned_k = turned(k, tables.as_ref().filter(|_| later.is_none())).doing(doing)?;
         let q_width = turned_q.len() / places.len();
         let kv_width = turned_k.len() / places.len();
         let mut out = vec![0.0; turned_q.len()];
         let attended: Result<(), ModelError> = with_values(v, |v| {
             let rows = turned_k.par_chunks(kv_width).zip(v.par_chunks(kv_width)).zip(turned_q.par_chunks(q_width));
             let work = caches.par_iter_mut().zip(rows).zip(out.par_chunks_mut(q_width));
-            work.try_for_each(|((cache, ((k, v), q)), out)| {
-                out.copy_from_slice(&cache.attend(layer, [q, k, v], &self.attention)?);
+            work.enumerate().try_for_each(|(at, ((cache, ((k, v), q)), out))| {
+                let later = later.map(|tables| &*tables[at]);
+                out.copy_from_slice(&cache.attend(layer, [q, k, v], later, &self.attention)?);
                 Ok(())
             })
         })
         .doing(doing)?;
         attended?;
         from_values(out, q.shape()).doing(doing)
-    }
-
-    /// Queries or keys `(sequences, 1, width)` turned by where each sequence stands.
-    fn turned(&self, x: &Tensor, places: &[usize]) -> candle_core::Result<Vec<f32>> {
-        let Some(rope) = &self.rope else { return with_values(x, <[f32]>::to_vec) };
-        let tables = rope.tables(places.iter().max().map_or(1, |place| place + 1));
-        let half = tables.rotary / 2;
-        let of = |table: &[f32]| places.iter().flat_map(|at| table[at * half..][..half].to_vec()).collect::<Vec<f32>>();
-        let (cos, sin) = (of(&tables.cos), of(&tables.sin));
-        let head_dim = self.config().head_dim;
-        let rotation = Rotation {
-            cos: &cos,
-            sin: &sin,
-            rotary: tables.rotary,
-            head_dim,
-            heads: x.dim(2)? / head_dim,
-            // The table has a row for each sequence.
-            sequence: places.len(),
-            pairing: tables.pairing,
-            inverse: false,
-        };
-        with_values(x, |x| rotate(x, &rotation))
     }
 }

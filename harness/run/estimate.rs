@@ -133,11 +133,13 @@ pub fn estimates(
                 return sampling::estimate::estimate(bench, model, &cells, catalog, size, machine);
             }
             let settings = Settings::resolve(&set(&bench.settings)).ok()?;
-            let mut arms: Vec<(&str, &str, &str)> = cells
+            let mut arms: Vec<[&str; 4]> = cells
                 .iter()
                 .map(|cell| {
                     let label = |axis, otherwise| cell.label(axis).unwrap_or(otherwise);
-                    (label(Axis::Prune, "none"), label(Axis::Quant, "none"), label(Axis::Seed, ""))
+                    let [position, prune, quant] =
+                        [Axis::Position, Axis::Prune, Axis::Quant].map(|axis| label(axis, "none"));
+                    [position, prune, quant, label(Axis::Seed, "")]
                 })
                 .collect();
             arms.sort_unstable();

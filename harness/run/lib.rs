@@ -21,6 +21,7 @@ pub mod memory;
 pub mod metrics;
 mod mixture;
 mod panics;
+pub mod position;
 mod prepare;
 mod provoke;
 pub mod quantize;

@@ -1,4 +1,4 @@
-//! Preparing the arms of a bench: the model is pruned, and each pruned model quantized.
+//! Preparing the arms of a bench: the model is given its positions and pruned, and each pruned model quantized.
 
 use harness_core::Arm;
 use harness_methods::prune::Pruner;
@@ -11,6 +11,7 @@ use crate::calibrate::{PrepareError, PruneArm, Pruned, prune_all};
 use crate::compute::{Brain, Compute};
 use crate::inputs::LoadedModel;
 use crate::measure::Prepared;
+use crate::position::placed;
 use crate::provoke::provoked;
 use crate::quantize::quantize_all;
 use crate::runner::{ArmWork, Event, RunError, Session};
@@ -37,6 +38,39 @@ impl<'a> Session<'_> {
         bench: &Bench,
         model: &LoadedModel,
         setup: &Setup,
+        mut works: Vec<ArmWork<'a>>,
+    ) -> Result<Vec<(ArmWork<'a>, Prepared)>, RunError> {
+        let mut ready = Vec::new();
+        while let Some(first) = works.first() {
+            let position = first.position.clone();
+            let (here, others) = works.into_iter().partition(|work| work.position == position);
+            works = others;
+            match placed(&model.decoder, &position) {
+                Ok((decoder, unchanged)) => {
+                    let mut prepared = self.prepare_placed(bench, (&model.name, &decoder), setup, here)?;
+                    for (_, prepared) in &mut prepared {
+                        prepared.identity &= unchanged;
+                    }
+                    ready.append(&mut prepared);
+                }
+                Err(error) => {
+                    for work in here {
+                        self.failed(&work, "position", &error.to_string(), 0.0)?;
+                    }
+                }
+            }
+        }
+        // In the order of the plan, which partitioning by positions and pruning methods has lost.
+        ready.sort_by_key(|(work, _): &(ArmWork, Prepared)| work.place);
+        Ok(ready)
+    }
+
+    /// Prepares arms on a model that has its positions.
+    fn prepare_placed(
+        &mut self,
+        bench: &Bench,
+        (name, decoder): (&str, &Decoder),
+        setup: &Setup,
         works: Vec<ArmWork<'a>>,
     ) -> Result<Vec<(ArmWork<'a>, Prepared)>, RunError> {
         let mut firsts: Vec<First> = Vec::new();
@@ -61,10 +95,10 @@ impl<'a> Session<'_> {
         let holding = setup.settings.holding();
         let arms: Vec<PruneArm> =
             firsts.iter().map(|first| PruneArm { pruner: &*first.pruner, seed: first.seed, dtype: None }).collect();
-        let step = format!("{}: apply {} arms to {}", bench.name, built.len(), model.name);
+        let step = format!("{}: apply {} arms to {}", bench.name, built.len(), name);
         let events = &mut *self.events;
         let mut tell = |done, total| events(Event::Progress { step: &step, done, total });
-        let pruned = prune_all(&model.decoder, &arms, calibration, order, &mut tell);
+        let pruned = prune_all(decoder, &arms, calibration, order, &mut tell);
         drop(arms);
         let mut ready = Vec::new();
         let mut failures = Vec::new();
@@ -92,8 +126,6 @@ impl<'a> Session<'_> {
         for (work, reason) in failures {
             self.failed(&work, "apply", &reason, 0.0)?;
         }
-        // In the order of the plan, which partitioning by pruning method has lost.
-        ready.sort_by_key(|(work, _): &(ArmWork, Prepared)| work.place);
         Ok(ready)
     }
 

@@ -136,6 +136,7 @@ pub(crate) struct Session<'a> {
 
 /// Cells of a bench that share one prepared arm.
 pub(crate) struct ArmWork<'a> {
+    pub position: Arm,
     pub prune: Arm,
     pub quant: Arm,
     pub seed: u64,
@@ -207,7 +208,7 @@ impl Session<'_> {
         let mut ids = Vec::new();
         let mut works: Vec<ArmWork> = Vec::new();
         for &cell in cells {
-            let (prune, quant) = (arm_of(cell, Axis::Prune), arm_of(cell, Axis::Quant));
+            let [position, prune, quant] = [Axis::Position, Axis::Prune, Axis::Quant].map(|axis| arm_of(cell, axis));
             let seed = suite_seed.wrapping_add(seed_of(cell));
             let id = identity::cell_id(&identity::Facts {
                 cell,
@@ -227,9 +228,14 @@ impl Session<'_> {
                 self.outcome.failed += usize::from(*failed);
                 continue;
             }
-            match works.iter_mut().find(|work| work.prune == prune && work.quant == quant && work.seed == seed) {
+            let same = |work: &&mut ArmWork| {
+                work.position == position && work.prune == prune && work.quant == quant && work.seed == seed
+            };
+            match works.iter_mut().find(same) {
                 Some(work) => work.cells.push((id, cell)),
-                None => works.push(ArmWork { prune, quant, seed, place: works.len(), cells: vec![(id, cell)] }),
+                None => {
+                    works.push(ArmWork { position, prune, quant, seed, place: works.len(), cells: vec![(id, cell)] });
+                }
             }
         }
         self.announce();

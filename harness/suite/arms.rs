@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use harness_core::cell::Coordinate;
 use harness_core::parameters::resolve_values;
-use harness_core::{Arm, Axis, Catalog, ParameterSpec, TableSpec, Value};
+use harness_core::{Arm, Axis, Catalog, Kind, ParameterSpec, TableSpec, Value};
 
 use crate::chain::Chain;
 use crate::diagnostics::{Diagnostic, Span};
@@ -64,10 +64,15 @@ fn check_slots(template: &Template, owner: &str, specs: &[ParameterSpec], faults
         };
         let mut fine = true;
         for (value, span) in slot.values.to_check() {
-            if let Err(error) = spec.check(&value) {
-                faults.push(refused(&error, spec, &value, span));
-                fine = false;
-            }
+            let Err(error) = spec.check(&value) else { continue };
+            fine = false;
+            faults.push(if matches!(value, Value::List(_)) && spec.kind != Kind::Numbers {
+                let name = spec.name;
+                Diagnostic::new(span, format!("`{name}` is set to a list in an arm written as text"))
+                    .help(format!("to sweep, write a table: {{ method = \"{owner}\", {name} = {value} }}"))
+            } else {
+                refused(&error, spec, &value, span)
+            });
         }
         // The ends of a range say all of its domain, but not that every step is a whole number.
         if let (true, Values::Range(range, span)) = (fine, &slot.values)

@@ -103,6 +103,7 @@ fn value(spec: &ParameterSpec) -> Json {
         Kind::Int => number(&spec.domain, "integer"),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Text => json!({ "type": "string" }),
+        Kind::Numbers => json!({ "type": "array", "items": number(&spec.domain, "number") }),
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
         Kind::Pattern => {
             json!({ "type": "string", "pattern": "^[1-9][0-9]*:[1-9][0-9]*$", "examples": ["2:4", "4:8"] })

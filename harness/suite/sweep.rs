@@ -271,12 +271,6 @@ impl Template {
         let mut slots = Vec::new();
         for (name, value) in arm.parameters {
             let (key_span, value_span) = parameter_spans(text, span, &name);
-            if matches!(value, Value::List(_)) {
-                faults.push(
-                    Diagnostic::new(value_span, format!("`{name}` is set to a list in an arm written as text"))
-                        .help(format!("to sweep, write a table: {{ method = \"{}\", {name} = {value} }}", arm.id)),
-                );
-            }
             slots.push(Slot { key: name, key_span, values: Values::Listed(vec![(value, value_span)]) });
         }
         let id_start = text.len() - text.trim_start().len();

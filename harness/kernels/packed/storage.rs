@@ -112,7 +112,7 @@ impl Zeros {
     /// Asks for the memory of the values `start .. start + count`.
     pub fn prefetch(&self, start: usize, count: usize) {
         match self {
-            Self::Nibbles(values) => prefetch_all(&values[start / 2..(start + count) / 2]),
+            Self::Nibbles(values) => prefetch_all(&values[start / 2..][..count / 2]),
             Self::Bytes(values) => prefetch_all(&values[start..start + count]),
             Self::Floats(values) => values.prefetch(start, count),
         }

@@ -5,6 +5,7 @@ use harness_kernels::buffer::zeroed_on_huge_pages;
 use super::{CacheShape, attend_full};
 use crate::error::ModelError;
 use crate::ops::AttentionShape;
+use crate::rope::RopeTables;
 
 /// Growable keys and values of every block, in f32, for a batch of sequences of one length.
 #[derive(Debug, Clone)]
@@ -164,10 +165,26 @@ impl FullCache {
     }
 
     /// Appends keys and values `(batch, new, width)` of a block and attends to all of its positions.
-    pub fn attend(&mut self, layer: usize, [q, k, v]: [&[f32]; 3], shape: &AttentionShape) -> Vec<f32> {
-        let (batch, queries) = (self.batch, k.len() / self.batch / self.width);
-        let cached = self.append(layer, k, v);
-        attend_full([q, cached.keys, cached.values], (batch, queries, cached.positions), cached.stride, shape)
+    /// Keys are turned first where there are tables to turn them by.
+    pub fn attend(
+        &mut self,
+        layer: usize,
+        [q, k, v]: [&[f32]; 3],
+        later: Option<&RopeTables>,
+        shape: &AttentionShape,
+    ) -> Vec<f32> {
+        let (batch, queries, width) = (self.batch, k.len() / self.batch / self.width, self.width);
+        let Cached { keys, values, positions, stride } = self.append(layer, k, v);
+        let turned = later.map(|tables| {
+            let mut turned = vec![0.0; (batch - 1) * stride + positions * width];
+            for (to, from) in turned.chunks_mut(stride).zip(keys.chunks(stride)) {
+                let rows = tables.turn(&from[..positions * width], 0, shape.kv_heads, shape.head_dim);
+                to[..rows.len()].copy_from_slice(&rows);
+            }
+            turned
+        });
+        let keys = turned.as_deref().unwrap_or(keys);
+        attend_full([q, keys, values], (batch, queries, positions), stride, shape)
     }
 
     pub fn advance(&mut self, positions: usize) {

@@ -85,7 +85,9 @@ fn a_decode_run_attends_to_what_the_reference_holds_and_takes_its_bytes() {
             let new = if at == 0 { number(case, "prompt") } else { 1 };
             let part = |all: &[f32], width: usize| all[at * width..(at + new) * width].to_vec();
             cache.reserve(1, new).unwrap();
-            found.extend(cache.attend(0, [&part(&q, q_width), &part(&k, width), &part(&v, width)], &shape).unwrap());
+            found.extend(
+                cache.attend(0, [&part(&q, q_width), &part(&k, width), &part(&v, width)], None, &shape).unwrap(),
+            );
             cache.advance(new);
             at += new;
         }
@@ -109,7 +111,7 @@ fn what_is_a_code_when_is_what_the_reference_says() {
             let rows: Vec<f32> = (0..2 * new * 4).map(|i| (i as f32).sin()).collect();
             cache.reserve(2, new).unwrap();
             for layer in 0..2 {
-                cache.attend(layer, [&rows; 3], &attention).unwrap();
+                cache.attend(layer, [&rows; 3], None, &attention).unwrap();
             }
             cache.advance(new);
             length += new;
@@ -263,11 +265,11 @@ fn what_cannot_be_is_refused_by_name() {
         let mut rows = vec![0.5; 16];
         rows[6] = bad;
         cache.reserve(1, 4).unwrap();
-        let refused = cache.attend(0, [&rows; 3], &attention).err().unwrap().to_string();
+        let refused = cache.attend(0, [&rows; 3], None, &attention).err().unwrap().to_string();
         assert!(refused.contains(&format!("keys of block 0 cannot be quantized: {what}")), "{refused}");
         // The cache is as it was.
         cache.reserve(1, 4).unwrap();
-        cache.attend(0, [&[0.5; 16]; 3], &attention).unwrap();
+        cache.attend(0, [&[0.5; 16]; 3], None, &attention).unwrap();
         cache.advance(4);
         assert_eq!((cache.len(), cache.quantized()), (4, (4, 0)));
     }

@@ -52,7 +52,7 @@ fn every_operation_has_its_true_gradient() {
         check("plain", &[&x], || activate(kind, &x, None).unwrap());
     }
     for style in [RopeStyle::HalfSplit, RopeStyle::Interleaved] {
-        let tables = Rope::new(10.0, 4, style).tables(9);
+        let tables = Rope::new(10.0, 4, style).tables(9, 9);
         check("rotation", &[&x], || rotate(&x, &tables, 5, 4).unwrap());
     }
     let (weight, bias) = (variable(&[5, 8], 0.4), variable(&[5], 0.9));

@@ -125,5 +125,5 @@ fn regions(count: usize) -> f64 {
             }
         });
     }
-    (started.elapsed() - TASK * count as u32).as_secs_f64()
+    started.elapsed().as_secs_f64() - TASK.as_secs_f64() * count as f64
 }

@@ -1,0 +1,179 @@
+//! What methods of the position axis share: the rotary embeddings they begin from and what they make of them.
+//!
+//! `d` is the number of rotated dimensions of a head, `i = 0 .. d/2` a pair of them, `θ_i` radians a position (falling with
+//! `i`), `L` the length a model was trained at, `n` the length of what is read, `s` a factor of extension.
+
+use std::fmt;
+
+use harness_kernels::rotary;
+
+/// The rotary embeddings of a checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rotary {
+    /// `b` in `θ_i = b^(−2i/d)`.
+    pub base: f64,
+    /// `θ_i`, rounded to f32 where the checkpoint's own code rounds.
+    pub frequencies: Vec<f64>,
+    /// `L`: positions the model was trained at.
+    pub trained: usize,
+}
+
+impl Rotary {
+    /// `base^(−2i/dimensions)` for every pair of `dimensions`.
+    pub fn new(base: f64, dimensions: usize, trained: usize) -> Self {
+        Self { base, frequencies: frequencies(base, dimensions), trained }
+    }
+
+    /// `d`.
+    pub fn dimensions(&self) -> usize {
+        2 * self.frequencies.len()
+    }
+
+    /// These trained at another length, where one is given.
+    #[must_use]
+    pub fn trained_at(&self, trained: Option<usize>) -> Self {
+        Self { trained: trained.unwrap_or(self.trained), ..self.clone() }
+    }
+
+    /// These with the base that puts `factor` between the lowest frequencies and none between the highest:
+    /// `b · factor^(d/(d−2))`.
+    pub(crate) fn with_base_raised(&self, factor: f64) -> Vec<f64> {
+        let d = self.dimensions() as f64;
+        frequencies(self.base * factor.powf(d / (d - 2.0)), self.dimensions())
+    }
+
+    /// The first pair that does not turn once in training.
+    pub fn critical_pair(&self) -> usize {
+        self.turns().take_while(|turns| *turns >= 1.0).count()
+    }
+
+    /// Turns that each pair completes in training, `L θ_i / 2π`.
+    pub fn turns(&self) -> impl Iterator<Item = f64> {
+        self.frequencies.iter().map(|frequency| self.trained as f64 * frequency / std::f64::consts::TAU)
+    }
+}
+
+/// `base^(−2i/dimensions)` for every pair of dimensions.
+fn frequencies(base: f64, dimensions: usize) -> Vec<f64> {
+    rotary::frequencies(base, dimensions).into_iter().map(f64::from).collect()
+}
+
+/// Frequencies where a given length is read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scaled {
+    /// Radians a position for each pair.
+    pub frequencies: Vec<f64>,
+    /// What cosines and sines are multiplied by, of queries and of keys, so that scores are by its square.
+    pub attention_factor: f64,
+}
+
+impl From<Vec<f64>> for Scaled {
+    fn from(frequencies: Vec<f64>) -> Self {
+        Self { frequencies, attention_factor: 1.0 }
+    }
+}
+
+/// What a key may be kept as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CachePolicy {
+    /// Rotated: its angle never changes.
+    Rotated,
+    /// As computed, and rotated anew at every step: its angle follows the length.
+    Unrotated,
+}
+
+impl fmt::Display for CachePolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rotated => "rotated",
+            Self::Unrotated => "unrotated",
+        })
+    }
+}
+
+/// Why a method does not fit a model.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PositionError {
+    /// The model has no rotary embeddings.
+    #[error("`{method}` rewrites rotary frequencies; the model has {found}")]
+    UnsupportedScheme {
+        /// The arm.
+        method: String,
+        /// What the model has.
+        found: &'static str,
+    },
+    /// As many numbers as pairs are needed.
+    #[error("`{name}` has {found} numbers; the model rotates {expected} pairs of dimensions")]
+    Pairs {
+        /// The parameter.
+        name: &'static str,
+        /// Numbers given.
+        found: usize,
+        /// Pairs.
+        expected: usize,
+    },
+    /// The rule divides by the number of pairs less one.
+    #[error("a rule that raises the base needs at least two pairs of dimensions; the model rotates {0}")]
+    FewPairs(usize),
+}
+
+/// A method that rewrites rotary frequencies.
+pub trait Position: fmt::Debug + Send + Sync {
+    /// Whether it leaves every model as it is.
+    fn is_identity(&self) -> bool {
+        false
+    }
+
+    /// Refuses a model that the method does not fit.
+    ///
+    /// # Errors
+    /// [`PositionError::Pairs`], [`PositionError::FewPairs`].
+    fn check(&self, _rotary: &Rotary) -> Result<(), PositionError> {
+        Ok(())
+    }
+
+    /// Frequencies where `length` positions are read.
+    fn scaled(&self, rotary: &Rotary, length: usize) -> Scaled;
+
+    /// Lengths of one regime have the same frequencies. Methods that look at the length say which.
+    fn regime(&self, _rotary: &Rotary, _length: usize) -> usize {
+        0
+    }
+
+    /// First and last pair of a ramp that is linear in the pair's index.
+    fn ramp(&self, _rotary: &Rotary) -> Option<(f64, f64)> {
+        None
+    }
+
+    /// What keys may be kept as.
+    fn cache_policy(&self) -> CachePolicy {
+        CachePolicy::Rotated
+    }
+}
+
+/// Refuses models with one pair of dimensions.
+pub(crate) fn two_pairs(rotary: &Rotary) -> Result<(), PositionError> {
+    match rotary.frequencies.len() {
+        pairs @ ..2 => Err(PositionError::FewPairs(pairs)),
+        _ => Ok(()),
+    }
+}
+
+/// A rule that divides frequencies by `s` where a ramp is 1, leaves them where it is 0, and mixes between.
+pub(crate) fn mixed(rotary: &Rotary, factor: f64, ramp: impl Fn(usize, f64) -> f64) -> Vec<f64> {
+    let turns: Vec<f64> = rotary.turns().collect();
+    let of = |(i, frequency): (usize, &f64)| {
+        let ramp = ramp(i, turns[i]).clamp(0.0, 1.0);
+        if ramp == 1.0 { frequency / factor } else { frequency * (1.0 - ramp + ramp / factor) }
+    };
+    rotary.frequencies.iter().enumerate().map(of).collect()
+}
+
+/// `0.1 ln s + 1`, YaRN's temperature as a factor of cosines and sines.
+pub(crate) fn yarn_factor(factor: f64) -> f64 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * factor.ln() + 1.0 }
+}
+
+#[cfg(test)]
+#[path = "position_tests.rs"]
+mod tests;

@@ -1,0 +1,56 @@
+//! Linear position interpolation by as much as a text needs: frequencies times `L / n` where `n > L`.
+//!
+//! # Difference from the reference
+//! None. One factor holds for all positions of a pass, those at the start too; texts no longer than `L` are read as they were.
+
+use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
+
+use crate::position::{CachePolicy, Position, Rotary, Scaled};
+use crate::registry::Method;
+
+harness_core::parameters! {
+    /// What it is set to.
+    pub struct Settings {
+        /// Positions the model was trained at, `L`; the checkpoint's own where it is not set.
+        trained: Option<usize> = None, Domain::closed(1.0, 1_073_741_824.0);
+    }
+}
+
+/// What is known of it.
+pub fn spec() -> MethodSpec {
+    MethodSpec {
+        id: "dynamic-linear",
+        axis: Axis::Position,
+        about: "divides rotary frequencies by how much longer than in training a text is",
+        source: "the code of Peng et al., 2024, YaRN",
+        version: 1,
+        calibrated: false,
+        random: false,
+        parameters: Settings::specs(),
+        check: |arm| build(arm).map(drop),
+    }
+}
+
+/// Makes it.
+///
+/// # Errors
+/// A parameter that does not fit.
+pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
+    Ok(Method::Position(Box::new(Settings::resolve(arm)?)))
+}
+
+impl Position for Settings {
+    fn scaled(&self, rotary: &Rotary, length: usize) -> Scaled {
+        let trained = self.trained.unwrap_or(rotary.trained);
+        let factor = length.max(trained) as f64 / trained as f64;
+        rotary.frequencies.iter().map(|frequency| frequency / factor).collect::<Vec<f64>>().into()
+    }
+
+    fn regime(&self, rotary: &Rotary, length: usize) -> usize {
+        length.max(self.trained.unwrap_or(rotary.trained))
+    }
+
+    fn cache_policy(&self) -> CachePolicy {
+        CachePolicy::Unrotated
+    }
+}

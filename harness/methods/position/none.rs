@@ -1,0 +1,45 @@
+//! Positions as the checkpoint has them.
+//!
+//! # Difference from the reference
+//! None; there is nothing to differ in.
+
+use harness_core::{Arm, Axis, MethodSpec, ParameterError};
+
+use crate::position::{Position, Rotary, Scaled};
+use crate::registry::Method;
+
+/// What is known of it.
+pub fn spec() -> MethodSpec {
+    MethodSpec {
+        id: "none",
+        axis: Axis::Position,
+        about: "leaves positions as the checkpoint has them",
+        source: "the identity",
+        version: 1,
+        calibrated: false,
+        random: false,
+        parameters: Vec::new(),
+        check: |arm| build(arm).map(drop),
+    }
+}
+
+/// Makes it.
+///
+/// # Errors
+/// None.
+pub fn build(_: &Arm) -> Result<Method, ParameterError> {
+    Ok(Method::Position(Box::new(Unchanged)))
+}
+
+#[derive(Debug)]
+struct Unchanged;
+
+impl Position for Unchanged {
+    fn is_identity(&self) -> bool {
+        true
+    }
+
+    fn scaled(&self, rotary: &Rotary, _: usize) -> Scaled {
+        rotary.frequencies.clone().into()
+    }
+}
