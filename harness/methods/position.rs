@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use harness_core::ParameterError;
 use harness_kernels::rotary;
 
 /// The rotary embeddings of a checkpoint.
@@ -40,6 +41,11 @@ impl Rotary {
     pub(crate) fn with_base_raised(&self, factor: f64) -> Vec<f64> {
         let d = self.dimensions() as f64;
         frequencies(self.base * factor.powf(d / (d - 2.0)), self.dimensions())
+    }
+
+    /// What a rule makes of each pair's frequency.
+    pub(crate) fn each(&self, rule: impl Fn(usize, f64) -> f64) -> Vec<f64> {
+        self.frequencies.iter().enumerate().map(|(i, frequency)| rule(i, *frequency)).collect()
     }
 
     /// The first pair that does not turn once in training.
@@ -159,14 +165,21 @@ pub(crate) fn two_pairs(rotary: &Rotary) -> Result<(), PositionError> {
     }
 }
 
+/// Refuses two bounds of a ramp that do not rise.
+pub(crate) fn in_order((low, a): (&str, f64), (high, b): (&str, f64)) -> Result<(), ParameterError> {
+    if a < b {
+        return Ok(());
+    }
+    Err(ParameterError::Together(format!("`{low} = {a}` must be below `{high} = {b}`")))
+}
+
 /// A rule that divides frequencies by `s` where a ramp is 1, leaves them where it is 0, and mixes between.
 pub(crate) fn mixed(rotary: &Rotary, factor: f64, ramp: impl Fn(usize, f64) -> f64) -> Vec<f64> {
     let turns: Vec<f64> = rotary.turns().collect();
-    let of = |(i, frequency): (usize, &f64)| {
+    rotary.each(|i, frequency| {
         let ramp = ramp(i, turns[i]).clamp(0.0, 1.0);
         if ramp == 1.0 { frequency / factor } else { frequency * (1.0 - ramp + ramp / factor) }
-    };
-    rotary.frequencies.iter().enumerate().map(of).collect()
+    })
 }
 
 /// `0.1 ln s + 1`, YaRN's temperature as a factor of cosines and sines.

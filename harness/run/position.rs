@@ -5,7 +5,7 @@ use std::fmt;
 use harness_core::Arm;
 use harness_methods::position::{CachePolicy, Position, PositionError, Rotary};
 use harness_methods::registry::{self, BuildError};
-use harness_model::config::{Config, PositionScheme};
+use harness_model::config::{Config, PositionScheme, RopeStyle};
 use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
 use harness_model::rope::{Frequencies, Rope};
@@ -34,13 +34,13 @@ pub enum PlaceError {
     },
 }
 
-/// The rotary embeddings of a model, or what it has in their place.
+/// The rotary embeddings of a model and their pairing, or what it has in their place.
 ///
 /// # Errors
 /// The scheme's name.
-pub fn rotary_of(config: &Config) -> Result<Rotary, &'static str> {
+pub fn rotary_of(config: &Config) -> Result<(Rotary, RopeStyle), &'static str> {
     match config.position {
-        PositionScheme::Rope { theta, rotary, .. } => Ok(Rotary::new(theta, rotary, config.max_positions)),
+        PositionScheme::Rope { theta, rotary, style } => Ok((Rotary::new(theta, rotary, config.max_positions), style)),
         PositionScheme::Learned => Err("a learned table of positions"),
         PositionScheme::Alibi => Err("linear biases (ALiBi)"),
         PositionScheme::None => Err("no position scheme"),
@@ -57,11 +57,9 @@ pub fn placed(decoder: &Decoder, arm: &Arm) -> Result<(Decoder, bool), PlaceErro
         return Ok((decoder.clone(), true));
     }
     let model = |source| PlaceError::Model { arm: arm.to_string(), source };
-    let config = decoder.config();
-    let rotary =
-        rotary_of(config).map_err(|found| model(PositionError::UnsupportedScheme { method: arm.id.clone(), found }))?;
+    let unsupported = |found| model(PositionError::UnsupportedScheme { method: arm.id.clone(), found });
+    let (rotary, style) = rotary_of(decoder.config()).map_err(unsupported)?;
     method.check(&rotary).map_err(model)?;
-    let PositionScheme::Rope { style, .. } = config.position else { return Ok((decoder.clone(), true)) };
     let rope = Rope::of(Box::new(Placed { method, rotary }), style);
     let decoder = decoder.with_rope(rope).map_err(|source| PlaceError::Decoder { arm: arm.to_string(), source })?;
     Ok((decoder, false))

@@ -40,7 +40,10 @@ impl PositionArguments {
             let model = ModelArguments { model: model.clone(), yes: false, offline: false };
             let loaded = model.open(&crate::fetch::inputs()?)?;
             let unsupported = |found| PositionError::UnsupportedScheme { method: method.to_owned(), found };
-            return rotary_of(loaded.decoder.config()).map_err(unsupported).or_exit(BAD_INPUT);
+            return rotary_of(loaded.decoder.config())
+                .map(|(rotary, _)| rotary)
+                .map_err(unsupported)
+                .or_exit(BAD_INPUT);
         }
         let (dimensions, trained) = (self.dim.unwrap_or_default(), self.trained.unwrap_or_default());
         if !dimensions.is_multiple_of(2) {

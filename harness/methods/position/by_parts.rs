@@ -7,7 +7,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{Position, Rotary, Scaled, mixed};
+use crate::position::{Position, Rotary, Scaled, in_order, mixed};
 use crate::registry::Method;
 
 harness_core::parameters! {
@@ -45,10 +45,7 @@ pub fn spec() -> MethodSpec {
 /// A parameter that does not fit.
 pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
     let settings = Settings::resolve(arm)?;
-    if settings.slow >= settings.fast {
-        let why = format!("`slow = {}` must be below `fast = {}`", settings.slow, settings.fast);
-        return Err(ParameterError::Together(why));
-    }
+    in_order(("slow", settings.slow), ("fast", settings.fast))?;
     Ok(Method::Position(Box::new(settings)))
 }
 

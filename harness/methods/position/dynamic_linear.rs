@@ -43,7 +43,7 @@ impl Position for Settings {
     fn scaled(&self, rotary: &Rotary, length: usize) -> Scaled {
         let trained = self.trained.unwrap_or(rotary.trained);
         let factor = length.max(trained) as f64 / trained as f64;
-        rotary.frequencies.iter().map(|frequency| frequency / factor).collect::<Vec<f64>>().into()
+        rotary.each(|_, frequency| frequency / factor).into()
     }
 
     fn regime(&self, rotary: &Rotary, length: usize) -> usize {

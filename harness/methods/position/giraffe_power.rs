@@ -43,7 +43,6 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 impl Position for Settings {
     fn scaled(&self, rotary: &Rotary, _: usize) -> Scaled {
         let pairs = rotary.frequencies.len() as f64;
-        let of = |(i, frequency): (usize, &f64)| frequency * (1.0 - i as f64 / pairs).powf(self.k);
-        rotary.frequencies.iter().enumerate().map(of).collect::<Vec<f64>>().into()
+        rotary.each(|i, frequency| frequency * (1.0 - i as f64 / pairs).powf(self.k)).into()
     }
 }

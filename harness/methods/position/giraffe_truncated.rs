@@ -45,11 +45,11 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 impl Position for Settings {
     fn scaled(&self, rotary: &Rotary, _: usize) -> Scaled {
         let turn = std::f64::consts::TAU / self.cutoff.unwrap_or(rotary.trained as f64);
-        let of = |frequency: &f64| match *frequency {
+        let of = |_, frequency| match frequency {
             kept if kept >= turn => kept,
             slow if slow >= turn / 8.0 => turn / 16.0,
             _ => 0.0,
         };
-        rotary.frequencies.iter().map(of).collect::<Vec<f64>>().into()
+        rotary.each(of).into()
     }
 }

@@ -41,6 +41,6 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 
 impl Position for Settings {
     fn scaled(&self, rotary: &Rotary, _: usize) -> Scaled {
-        rotary.frequencies.iter().map(|frequency| frequency / self.factor).collect::<Vec<f64>>().into()
+        rotary.each(|_, frequency| frequency / self.factor).into()
     }
 }

@@ -6,7 +6,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{Position, Rotary, Scaled, mixed};
+use crate::position::{Position, Rotary, Scaled, in_order, mixed};
 use crate::registry::Method;
 
 harness_core::parameters! {
@@ -44,10 +44,7 @@ pub fn spec() -> MethodSpec {
 /// A parameter that does not fit.
 pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
     let settings = Settings::resolve(arm)?;
-    if settings.low >= settings.high {
-        let why = format!("`low = {}` must be below `high = {}`", settings.low, settings.high);
-        return Err(ParameterError::Together(why));
-    }
+    in_order(("low", settings.low), ("high", settings.high))?;
     Ok(Method::Position(Box::new(settings)))
 }
 

@@ -70,11 +70,10 @@ impl Position for Settings {
 
     fn scaled(&self, rotary: &Rotary, length: usize) -> Scaled {
         let factors = self.list(rotary, length);
-        let of = |(i, frequency): (usize, &f64)| frequency / factors.map_or(1.0, |factors| factors[i]);
         let trained = self.trained.unwrap_or(rotary.trained) as f64;
         let temperature = if self.factor <= 1.0 { 1.0 } else { (1.0 + self.factor.ln() / trained.ln()).sqrt() };
         Scaled {
-            frequencies: rotary.frequencies.iter().enumerate().map(of).collect(),
+            frequencies: rotary.each(|i, frequency| frequency / factors.map_or(1.0, |factors| factors[i])),
             attention_factor: self.attention_factor.unwrap_or(temperature),
         }
     }

@@ -9,7 +9,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{Position, Rotary, Scaled, mixed, yarn_factor};
+use crate::position::{Position, Rotary, Scaled, in_order, mixed, yarn_factor};
 use crate::registry::Method;
 
 harness_core::choice! {
@@ -61,10 +61,7 @@ pub fn spec() -> MethodSpec {
 /// A parameter that does not fit.
 pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
     let settings = Settings::resolve(arm)?;
-    if settings.slow >= settings.fast {
-        let why = format!("`slow = {}` must be below `fast = {}`", settings.slow, settings.fast);
-        return Err(ParameterError::Together(why));
-    }
+    in_order(("slow", settings.slow), ("fast", settings.fast))?;
     Ok(Method::Position(Box::new(settings)))
 }
 
