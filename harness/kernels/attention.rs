@@ -1,6 +1,9 @@
 //! Causal softmax attention in blocks, without a query-by-key matrix, forwards and backwards.
 
 mod few;
+mod parts;
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -8,6 +11,7 @@ use crate::buffer::{Shared, filled};
 use crate::tile::{Strided, multiply};
 use crate::vector::{Vector, WIDTH, exp, vectorised};
 use crate::{InstructionSet, instruction_set};
+pub use parts::{Part, attention_of_parts};
 
 /// Queries in a block.
 const QUERIES: usize = 32;
@@ -84,18 +88,24 @@ fn attention_on(set: InstructionSet, q: &[f32], k: &[f32], v: &[f32], shape: &Sh
         let out = filled(q.len(), |out| few::attend(set, q, k, v, shape, out, &mut log_sums));
         return (out, log_sums);
     }
-    let sums = Shared::new(&mut log_sums);
-    let out = filled(q.len(), |out| {
+    let packed = pack_keys(set, k, shape);
+    let segments = [Segment { q, packed: &packed, v, shape: *shape, part: None }];
+    let out = blockwise(set, &segments, shape, &mut log_sums);
+    (out, log_sums)
+}
+
+/// The output of the queries of all segments, a softmax for each query over what it sees of every segment.
+fn blockwise(set: InstructionSet, segments: &[Segment<'_>], shape: &Shape<'_>, log_sums: &mut [f32]) -> Vec<f32> {
+    let sums = Shared::new(log_sums);
+    filled(shape.batch * shape.queries * shape.query_width(), |out| {
         let out = Shared::new(out);
-        let packed = pack_keys(set, k, shape);
         let blocks = shape.queries.div_ceil(QUERIES);
         (0..shape.batch * shape.heads * blocks).into_par_iter().with_max_len(1).for_each(|task| {
             // The last blocks see the most keys: they go first, so that the tail of the work is short.
             let (unit, block) = (task % (shape.batch * shape.heads), blocks - 1 - task / (shape.batch * shape.heads));
-            many(set, q, &packed, v, shape, unit / shape.heads, unit % shape.heads, block * QUERIES, out, sums);
+            many(set, segments, unit / shape.heads, unit % shape.heads, block * QUERIES, out, sums);
         });
-    });
-    (out, log_sums)
+    })
 }
 
 /// The keys of every `(batch, kv_head)` transposed block by block: `(batch, kv_head, block, head_dim, KEYS)`, zero
@@ -175,54 +185,88 @@ pub(crate) unsafe fn soften<V: Vector>(
     }
 }
 
+/// Keys in one place, packed, the queries that meet them, and which of them each query sees.
+struct Segment<'a> {
+    q: &'a [f32],
+    packed: &'a [f32],
+    v: &'a [f32],
+    /// Of these keys.
+    shape: Shape<'a>,
+    /// Where not all before a query are seen.
+    part: Option<&'a Part<'a>>,
+}
+
+impl Segment<'_> {
+    /// Keys that query `i` sees.
+    fn seen(&self, i: usize) -> Range<usize> {
+        self.part.map_or_else(|| 0..self.shape.visible(i), |part| part.seen[i].clone())
+    }
+
+    /// Keys that some of the queries see.
+    fn seen_by_any(&self, queries: Range<usize>) -> Range<usize> {
+        let seen = queries.map(|i| self.seen(i)).filter(|seen| !seen.is_empty());
+        seen.reduce(|all, seen| all.start.min(seen.start)..all.end.max(seen.end)).unwrap_or_default()
+    }
+}
+
 vectorised! {
-    /// A block of queries of one head, online over blocks of keys.
-    fn many<V>(
-        q: &[f32], packed: &[f32], v: &[f32], shape: &Shape<'_>, batch: usize, head: usize, first: usize, out: Shared, sums: Shared,
-    ) {
-        let d = shape.head_dim;
+    /// A block of queries of one head, online over blocks of keys of every segment.
+    fn many<V>(segments: &[Segment<'_>], batch: usize, head: usize, first: usize, out: Shared, sums: Shared) {
+        let Some(Segment { shape, .. }) = segments.first() else { return };
+        let (d, width) = (shape.head_dim, shape.query_width());
         let kv_head = head / shape.group();
         let rows = (shape.queries - first).min(QUERIES);
-        let width = shape.query_width();
         let start = (batch * shape.queries + first) * width + head * d;
-        let query = Strided { start: q[start..start + (rows - 1) * width + d].as_ptr(), row: width, column: 1 };
-        let unit = shape.key_blocks() * KEYS * d;
-        let packed = &packed[(batch * shape.kv_heads + kv_head) * unit..][..unit];
-        let values = &v[batch * shape.key_batch_stride + kv_head * d..];
-        assert!(values.len() >= (shape.keys - 1) * shape.key_width() + d);
         let mut scores = [0.0f32; QUERIES * KEYS];
         let mut output = vec![0.0f32; rows * d];
         let mut max = [f32::NEG_INFINITY; QUERIES];
         let mut sum = [0.0f32; QUERIES];
-        let last_visible = shape.visible(first + rows - 1);
-        for key in (0..last_visible).step_by(KEYS) {
-            let here = (last_visible - key).min(KEYS);
-            let wide = here.next_multiple_of(WIDTH);
-            multiply::<V>((rows, wide, d), query, packed[key * d..].as_ptr(), KEYS, scores.as_mut_ptr(), KEYS, false);
-            for i in 0..rows {
-                let position = shape.visible(first + i) - 1;
-                let row = &mut scores[i * KEYS..i * KEYS + wide];
-                let count = (position + 1).saturating_sub(key).min(here);
-                if count == 0 {
-                    row.fill(0.0);
-                    continue;
-                }
-                let (largest, total) = soften::<V>(row, count, shape.scale, shape.slope(head), position, key, max[i]);
-                if largest > max[i] {
-                    let correction = if key == 0 { 0.0 } else { (max[i] - largest).exp() };
-                    sum[i] *= correction;
-                    if key > 0 {
-                        for value in &mut output[i * d..(i + 1) * d] {
-                            *value *= correction;
-                        }
+        let mut begun = false;
+        for segment in segments {
+            let shape = &segment.shape;
+            let query = Strided { start: segment.q[start..start + (rows - 1) * width + d].as_ptr(), row: width, column: 1 };
+            let unit = shape.key_blocks() * KEYS * d;
+            let packed = &segment.packed[(batch * shape.kv_heads + kv_head) * unit..][..unit];
+            let values = &segment.v[batch * shape.key_batch_stride + kv_head * d..];
+            assert!(values.len() >= (shape.keys - 1) * shape.key_width() + d);
+            let Range { start: first_seen, end: last_seen } = segment.seen_by_any(first..first + rows);
+            for key in (first_seen / KEYS * KEYS..last_seen).step_by(KEYS) {
+                let here = (last_seen - key).min(KEYS);
+                let wide = here.next_multiple_of(WIDTH);
+                multiply::<V>((rows, wide, d), query, packed[key * d..].as_ptr(), KEYS, scores.as_mut_ptr(), KEYS, false);
+                for i in 0..rows {
+                    let seen = segment.seen(first + i);
+                    let row = &mut scores[i * KEYS..i * KEYS + wide];
+                    let count = seen.end.saturating_sub(key).min(here);
+                    let unseen = seen.start.saturating_sub(key).min(count);
+                    if unseen == count {
+                        row.fill(0.0);
+                        continue;
                     }
-                    max[i] = largest;
+                    row[..unseen].fill(f32::NEG_INFINITY);
+                    let mut slope = shape.slope(head);
+                    if let Some(part) = segment.part {
+                        part.bias(slope / shape.scale, first + i, key, &mut row[..count]);
+                        slope = 0.0;
+                    }
+                    let (largest, total) = soften::<V>(row, count, shape.scale, slope, seen.end - 1, key, max[i]);
+                    if largest > max[i] {
+                        let correction = if begun { (max[i] - largest).exp() } else { 0.0 };
+                        sum[i] *= correction;
+                        if begun {
+                            for value in &mut output[i * d..(i + 1) * d] {
+                                *value *= correction;
+                            }
+                        }
+                        max[i] = largest;
+                    }
+                    sum[i] += total;
                 }
-                sum[i] += total;
+                let weights = Strided { start: scores.as_ptr(), row: KEYS, column: 1 };
+                let values = values[key * shape.key_width()..].as_ptr();
+                multiply::<V>((rows, d, here), weights, values, shape.key_width(), output.as_mut_ptr(), d, begun);
+                begun = true;
             }
-            let weights = Strided { start: scores.as_ptr(), row: KEYS, column: 1 };
-            let values = values[key * shape.key_width()..].as_ptr();
-            multiply::<V>((rows, d, here), weights, values, shape.key_width(), output.as_mut_ptr(), d, key > 0);
         }
         for i in 0..rows {
             sums.slice((batch * shape.heads + head) * shape.queries + first + i, 1)[0] = max[i] + sum[i].ln();

@@ -31,6 +31,7 @@ pub mod order;
 pub mod packed;
 mod prefetch;
 mod product;
+pub mod reach;
 pub mod rotary;
 pub mod select;
 pub mod sort;

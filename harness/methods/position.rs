@@ -3,10 +3,15 @@
 //! `d` is the number of rotated dimensions of a head, `i = 0 .. d/2` a pair of them, `θ_i` radians a position (falling with
 //! `i`), `L` the length a model was trained at, `n` the length of what is read, `s` a factor of extension.
 
+mod taxonomy;
+pub(crate) mod window;
+
 use std::fmt;
 
 use harness_core::ParameterError;
+use harness_kernels::reach::Reach;
 use harness_kernels::rotary;
+pub use taxonomy::{Change, Class, Kind, Scheme, Training};
 
 /// The rotary embeddings of a checkpoint.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,13 +105,25 @@ impl fmt::Display for CachePolicy {
 /// Why a method does not fit a model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PositionError {
-    /// The model has no rotary embeddings.
-    #[error("`{method}` rewrites rotary frequencies; the model has {found}")]
+    /// The model tells positions apart in a way that the method cannot work on.
+    #[error("`{method}` does not work on {found}; it is for {required}")]
     UnsupportedScheme {
         /// The arm.
         method: String,
         /// What the model has.
-        found: &'static str,
+        found: Scheme,
+        /// What the method is for.
+        required: String,
+    },
+    /// A number that does not fit the length the model was trained at.
+    #[error("`{name} = {value}` must be {allowed}")]
+    Window {
+        /// The parameter.
+        name: &'static str,
+        /// Given, or what stands in its place.
+        value: usize,
+        /// What it must be.
+        allowed: String,
     },
     /// As many numbers as pairs are needed.
     #[error("`{name}` has {found} numbers; the model rotates {expected} pairs of dimensions")]
@@ -123,11 +140,19 @@ pub enum PositionError {
     FewPairs(usize),
 }
 
-/// A method that rewrites rotary frequencies.
+/// A method that changes what positions are read as: rotary frequencies, what queries look at, or both.
 pub trait Position: fmt::Debug + Send + Sync {
+    /// Where it belongs, what it changes, whether it is trained with.
+    fn kind(&self) -> Kind;
+
     /// Whether it leaves every model as it is.
     fn is_identity(&self) -> bool {
-        false
+        self.kind() == Kind::IDENTITY
+    }
+
+    /// Whether it works on models that tell positions apart like this.
+    fn supports(&self, scheme: Scheme) -> bool {
+        scheme == Scheme::Rotary
     }
 
     /// Refuses a model that the method does not fit.
@@ -139,7 +164,17 @@ pub trait Position: fmt::Debug + Send + Sync {
     }
 
     /// Frequencies where `length` positions are read.
-    fn scaled(&self, rotary: &Rotary, length: usize) -> Scaled;
+    fn scaled(&self, rotary: &Rotary, _length: usize) -> Scaled {
+        rotary.frequencies.clone().into()
+    }
+
+    /// What queries of a model trained at so many positions look at, where it is not all keys before them.
+    ///
+    /// # Errors
+    /// [`PositionError::Window`].
+    fn reach(&self, _trained: usize) -> Result<Option<Box<dyn Reach>>, PositionError> {
+        Ok(None)
+    }
 
     /// Lengths of one regime have the same frequencies. Methods that look at the length say which.
     fn regime(&self, _rotary: &Rotary, _length: usize) -> usize {
@@ -155,6 +190,20 @@ pub trait Position: fmt::Debug + Send + Sync {
     fn cache_policy(&self) -> CachePolicy {
         CachePolicy::Rotated
     }
+}
+
+/// Refuses a method for a model that it does not work on.
+///
+/// # Errors
+/// [`PositionError::UnsupportedScheme`].
+pub fn check_scheme(method: &dyn Position, id: &str, found: Scheme) -> Result<(), PositionError> {
+    if method.is_identity() || method.supports(found) {
+        return Ok(());
+    }
+    let schemes = [Scheme::Rotary, Scheme::LinearBiases, Scheme::None];
+    let required: Vec<String> =
+        schemes.into_iter().filter(|scheme| method.supports(*scheme)).map(|scheme| scheme.to_string()).collect();
+    Err(PositionError::UnsupportedScheme { method: id.to_owned(), found, required: required.join(" or ") })
 }
 
 /// Refuses models with one pair of dimensions.

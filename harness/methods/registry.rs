@@ -26,6 +26,13 @@ register! {
     "position/longrope.rs" longrope;
     "position/giraffe_power.rs" giraffe_power;
     "position/giraffe_truncated.rs" giraffe_truncated;
+    "position/log_n.rs" log_n;
+    "position/sliding_window.rs" sliding_window;
+    "position/streaming_llm.rs" streaming_llm;
+    "position/lm_infinite.rs" lm_infinite;
+    "position/self_extend.rs" self_extend;
+    "position/rerope.rs" rerope;
+    "position/dual_chunk.rs" dual_chunk;
     "prune/none.rs" none;
     "prune/random.rs" random;
     "prune/magnitude.rs" magnitude;

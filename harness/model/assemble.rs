@@ -176,6 +176,7 @@ fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError>
         head,
         own_head,
         rope,
+        reach: None,
         attention: AttentionShape {
             heads: config.heads,
             kv_heads: config.kv_heads,

@@ -11,16 +11,17 @@ pub use harness_kernels::cache::{CacheFormat, CodeBits, Grid};
 
 use crate::error::ModelError;
 use crate::ops::AttentionShape;
+use crate::reach::{Kept, Looks};
 use crate::rope::RopeTables;
 use full::FullCache;
 use quantized::QuantizedCache;
 
 /// Growable keys and values of every block for a batch of sequences of one length, in f32 or as a [`CacheFormat`] says.
 #[derive(Debug, Clone)]
-pub struct KvCache(Kept);
+pub struct KvCache(Held);
 
 #[derive(Debug, Clone)]
-enum Kept {
+enum Held {
     Full(FullCache),
     Quantized(QuantizedCache),
 }
@@ -37,6 +38,8 @@ pub struct CacheShape {
     pub kv_heads: usize,
     /// Dimensions of a head.
     pub head_dim: usize,
+    /// Positions that later queries look at; all where there is no bound.
+    pub kept: Option<Kept>,
 }
 
 impl CacheShape {
@@ -63,29 +66,29 @@ impl KvCache {
     /// [`ModelError::CacheGroup`] when groups do not divide a head.
     pub fn new(shape: CacheShape, format: CacheFormat) -> Result<Self, ModelError> {
         Ok(Self(match format {
-            CacheFormat::Full => Kept::Full(FullCache::new(shape)),
-            CacheFormat::Quantized { grid, window } => Kept::Quantized(QuantizedCache::new(shape, grid, window)?),
+            CacheFormat::Full => Held::Full(FullCache::new(shape)),
+            CacheFormat::Quantized { grid, window } => Held::Quantized(QuantizedCache::new(shape, grid, window)?),
         }))
     }
 
     /// An empty cache in f32.
     pub(crate) fn full(shape: CacheShape) -> Self {
-        Self(Kept::Full(FullCache::new(shape)))
+        Self(Held::Full(FullCache::new(shape)))
     }
 
     /// What keys and values are kept as.
     pub fn format(&self) -> CacheFormat {
         match &self.0 {
-            Kept::Full(_) => CacheFormat::Full,
-            Kept::Quantized(cache) => cache.format(),
+            Held::Full(_) => CacheFormat::Full,
+            Held::Quantized(cache) => cache.format(),
         }
     }
 
     /// Positions held.
     pub fn len(&self) -> usize {
         match &self.0 {
-            Kept::Full(cache) => cache.length,
-            Kept::Quantized(cache) => cache.length,
+            Held::Full(cache) => cache.length,
+            Held::Quantized(cache) => cache.length,
         }
     }
 
@@ -97,46 +100,44 @@ impl KvCache {
     /// Sequences held; zero before the first use.
     pub fn batch(&self) -> usize {
         match &self.0 {
-            Kept::Full(cache) => cache.batch,
-            Kept::Quantized(cache) => cache.batch,
+            Held::Full(cache) => cache.batch,
+            Held::Quantized(cache) => cache.batch,
         }
     }
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
         match &self.0 {
-            Kept::Full(cache) => cache.bytes(),
-            Kept::Quantized(cache) => cache.bytes(),
+            Held::Full(cache) => cache.bytes(),
+            Held::Quantized(cache) => cache.bytes(),
         }
     }
 
     /// Bytes of what is held, without the room to grow.
     pub fn live_bytes(&self) -> usize {
         match &self.0 {
-            Kept::Full(cache) => cache.live_bytes(),
-            Kept::Quantized(cache) => cache.live_bytes(),
+            Held::Full(cache) => cache.live_bytes(),
+            Held::Quantized(cache) => cache.live_bytes(),
         }
     }
 
     /// Positions whose keys and values are codes.
     pub fn quantized(&self) -> (usize, usize) {
         match &self.0 {
-            Kept::Full(_) => (0, 0),
-            Kept::Quantized(cache) => cache.quantized(),
+            Held::Full(_) => (0, 0),
+            Held::Quantized(cache) => cache.quantized(),
         }
     }
 
     /// Forgets all positions from `length` on.
     ///
     /// # Errors
-    /// [`ModelError::CacheCodes`] when one of the positions that would stay the newest has become a code already.
+    /// [`ModelError::CacheCodes`] when one of the positions that would stay the newest has become a code already,
+    /// [`ModelError::CacheDropped`] when queries there would look at positions that are gone.
     pub fn truncate(&mut self, length: usize) -> Result<(), ModelError> {
         match &mut self.0 {
-            Kept::Full(cache) => {
-                cache.truncate(length);
-                Ok(())
-            }
-            Kept::Quantized(cache) => cache.truncate(length),
+            Held::Full(cache) => cache.truncate(length),
+            Held::Quantized(cache) => cache.truncate(length),
         }
     }
 
@@ -145,7 +146,7 @@ impl KvCache {
     ///
     /// # Errors
     /// [`ModelError::Range`] when a cache has no such sequence or fewer positions, [`ModelError::CacheFormat`] where
-    /// formats differ, and [`ModelError::CacheCodes`] where they are quantized, as [`Self::truncate`].
+    /// formats differ, and [`ModelError::CacheCodes`] or [`ModelError::CacheDropped`] as [`Self::truncate`].
     pub fn gather(sources: &[(&Self, usize)], length: usize) -> Result<Self, ModelError> {
         for (cache, row) in sources {
             let range = |what, end, available| ModelError::Range { what, start: 0, end, available };
@@ -157,26 +158,26 @@ impl KvCache {
             }
         }
         let refused = || ModelError::CacheFormat { what: "hold sequences of caches of different formats" };
-        if let Some(Kept::Quantized(first)) = sources.first().map(|(first, _)| &first.0) {
+        if let Some(Held::Quantized(first)) = sources.first().map(|(first, _)| &first.0) {
             let parts: Option<Vec<(&QuantizedCache, usize)>> = sources
                 .iter()
                 .map(|(cache, row)| Some((cache.as_quantized().filter(|cache| cache.grows_like(first))?, *row)))
                 .collect();
-            return Ok(Self(Kept::Quantized(QuantizedCache::gather(&parts.ok_or_else(refused)?, length)?)));
+            return Ok(Self(Held::Quantized(QuantizedCache::gather(&parts.ok_or_else(refused)?, length)?)));
         }
         let parts: Option<Vec<(&FullCache, usize)>> =
             sources.iter().map(|(cache, row)| Some((cache.as_full()?, *row))).collect();
-        Ok(Self(Kept::Full(FullCache::gather(&parts.ok_or_else(refused)?, length))))
+        Ok(Self(Held::Full(FullCache::gather(&parts.ok_or_else(refused)?, length)?)))
     }
 
     /// A copy of the positions from `from` on of a cache of one sequence; [`Self::extend`] puts them behind others.
     ///
     /// # Errors
     /// [`ModelError::CacheBatch`] for several sequences, [`ModelError::Range`] where there are no such positions,
-    /// [`ModelError::CacheFormat`] where they are quantized.
+    /// [`ModelError::CacheFormat`] where they are quantized, [`ModelError::CacheDropped`] where they are gone.
     pub fn rest(&self, from: usize) -> Result<Self, ModelError> {
         let full = self.as_full().ok_or(ModelError::CacheFormat { what: "be taken apart" })?;
-        Ok(Self(Kept::Full(full.rest(from)?)))
+        Ok(Self(Held::Full(full.rest(from)?)))
     }
 
     /// Appends what another cache of the same model holds; both of one sequence.
@@ -185,7 +186,7 @@ impl KvCache {
     /// [`ModelError::CacheBatch`] for several sequences, [`ModelError::CacheFormat`] where one is quantized.
     pub fn extend(&mut self, other: &Self) -> Result<(), ModelError> {
         match (&mut self.0, &other.0) {
-            (Kept::Full(cache), Kept::Full(other)) => cache.extend(other),
+            (Held::Full(cache), Held::Full(other)) => cache.extend(other),
             _ => Err(ModelError::CacheFormat { what: "be put together" }),
         }
     }
@@ -197,28 +198,28 @@ impl KvCache {
     /// should change.
     pub fn kept_as(self, format: CacheFormat) -> Result<Self, ModelError> {
         match (self.0, format) {
-            (Kept::Full(full), CacheFormat::Full) => Ok(Self(Kept::Full(full))),
-            (Kept::Full(full), CacheFormat::Quantized { grid, window }) => {
+            (Held::Full(full), CacheFormat::Full) => Ok(Self(Held::Full(full))),
+            (Held::Full(full), CacheFormat::Quantized { grid, window }) => {
                 let mut cache = QuantizedCache::new(full.shape, grid, window)?;
                 cache.read(&full)?;
-                Ok(Self(Kept::Quantized(cache)))
+                Ok(Self(Held::Quantized(cache)))
             }
-            (Kept::Quantized(cache), _) if cache.format() == format => Ok(Self(Kept::Quantized(cache))),
-            (Kept::Quantized(_), _) => Err(ModelError::CacheFormat { what: "change its format" }),
+            (Held::Quantized(cache), _) if cache.format() == format => Ok(Self(Held::Quantized(cache))),
+            (Held::Quantized(_), _) => Err(ModelError::CacheFormat { what: "change its format" }),
         }
     }
 
     fn as_quantized(&self) -> Option<&QuantizedCache> {
         match &self.0 {
-            Kept::Full(_) => None,
-            Kept::Quantized(cache) => Some(cache),
+            Held::Full(_) => None,
+            Held::Quantized(cache) => Some(cache),
         }
     }
 
     fn as_full(&self) -> Option<&FullCache> {
         match &self.0 {
-            Kept::Full(cache) => Some(cache),
-            Kept::Quantized(_) => None,
+            Held::Full(cache) => Some(cache),
+            Held::Quantized(_) => None,
         }
     }
 
@@ -228,8 +229,8 @@ impl KvCache {
             return Err(ModelError::CacheBatch { cached: self.batch(), given: batch });
         }
         match &mut self.0 {
-            Kept::Full(cache) => cache.reserve(batch, more),
-            Kept::Quantized(cache) => cache.reserve(batch, more),
+            Held::Full(cache) => cache.reserve(batch, more),
+            Held::Quantized(cache) => cache.reserve(batch, more),
         }
         Ok(())
     }
@@ -245,16 +246,30 @@ impl KvCache {
         shape: &AttentionShape,
     ) -> Result<Vec<f32>, ModelError> {
         match &mut self.0 {
-            Kept::Full(cache) => Ok(cache.attend(layer, qkv, later, shape)),
-            Kept::Quantized(_) if later.is_some() => Err(ModelError::CacheFormat { what: MOVING }),
-            Kept::Quantized(cache) => cache.attend(layer, qkv, shape),
+            Held::Full(cache) => Ok(cache.attend(layer, qkv, later, shape)),
+            Held::Quantized(_) if later.is_some() => Err(ModelError::CacheFormat { what: MOVING }),
+            Held::Quantized(cache) => cache.attend(layer, qkv, shape),
+        }
+    }
+
+    /// As [`Self::attend`], of queries and keys that are turned for each look.
+    pub(crate) fn attend_looks(
+        &mut self,
+        layer: usize,
+        qkv: [&[f32]; 3],
+        looks: &Looks,
+        shape: &AttentionShape,
+    ) -> Result<Vec<f32>, ModelError> {
+        match &mut self.0 {
+            Held::Full(cache) => Ok(cache.attend_looks(layer, qkv, looks, shape)),
+            Held::Quantized(_) => Err(ModelError::CacheFormat { what: MOVING }),
         }
     }
 
     pub(crate) fn advance(&mut self, positions: usize) {
         match &mut self.0 {
-            Kept::Full(cache) => cache.advance(positions),
-            Kept::Quantized(cache) => cache.advance(positions),
+            Held::Full(cache) => cache.advance(positions),
+            Held::Quantized(cache) => cache.advance(positions),
         }
     }
 }

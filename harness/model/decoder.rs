@@ -17,6 +17,7 @@ use crate::error::{Context, ModelError};
 use crate::linear::{LinearOp, forward_together};
 use crate::ops::{self, AttentionShape};
 use crate::parameter::{Norm, Parameter};
+use crate::reach::{Looks, Reached};
 use crate::rope::Rope;
 use crate::tensor::{from_values, with_values};
 
@@ -79,6 +80,8 @@ pub struct Decoder {
     /// Whether the head was replaced, and so no longer shares the embedding's memory.
     pub(crate) own_head: bool,
     pub(crate) rope: Option<Arc<Rope>>,
+    /// What queries look at where that is not all keys before them.
+    pub(crate) reach: Option<Arc<Reached>>,
     pub(crate) attention: AttentionShape,
     pub(crate) cache_format: CacheFormat,
 }
@@ -113,9 +116,10 @@ impl Decoder {
         KvCache::full(self.cache_shape())
     }
 
-    /// Whether the angles of cached keys change with the length of what is read.
+    /// Whether the angles of cached keys change with the length of what is read, or with the query that meets them.
     pub(crate) fn keys_move(&self) -> bool {
         self.rope.as_ref().is_some_and(|rope| rope.moves())
+            || self.reach.as_ref().is_some_and(|reach| reach.rule.moves())
     }
 
     /// What this decoder's caches keep keys and values as.
@@ -126,7 +130,8 @@ impl Decoder {
     /// What a cache for this decoder is of.
     pub fn cache_shape(&self) -> CacheShape {
         let Config { kv_heads, head_dim, .. } = *self.config;
-        CacheShape { layers: self.blocks.len(), kv_heads, head_dim }
+        let kept = self.reach.as_ref().and_then(|reach| reach.rule.kept());
+        CacheShape { layers: self.blocks.len(), kv_heads, head_dim, kept }
     }
 
     /// Embeddings of equally long windows, `(batch, sequence, hidden)`, the first token at position 0.
@@ -267,6 +272,14 @@ impl Decoder {
         };
         let start = cache.as_ref().map_or(0, |cache| cache.len());
         let length = start + q.dim(1).doing(doing)?;
+        let q = self.scaled_queries(q, start).doing(doing)?;
+        if let Some(looks) = self.looks(start..length)? {
+            let attended = ops::with_three(&q, &k, v, |q, k, v| match cache {
+                Some(cache) => cache.attend_looks(layer, [q, k, v], &looks, &self.attention),
+                None => Ok(looks.attend_each([q, k, v], length, &self.attention)),
+            });
+            return from_values(attended.doing(doing)??, q.shape()).doing(doing);
+        }
         let tables = self.rope.as_ref().map(|rope| rope.tables(length, length));
         // Keys whose angle changes with the length are kept as they are, and turned with the others before them.
         let later = tables.as_deref().filter(|_| cache.is_some() && self.keys_move());
@@ -282,6 +295,23 @@ impl Decoder {
         };
         let attended = ops::with_three(&q, &k, v, |q, k, v| cache.attend(layer, [q, k, v], later, &self.attention));
         from_values(attended.doing(doing)??, q.shape()).doing(doing)
+    }
+
+    /// What queries at some positions look at; none where that is all keys before them at their own positions.
+    pub(crate) fn looks(&self, queries: Range<usize>) -> Result<Option<Arc<Looks>>, ModelError> {
+        let Some(reach) = &self.reach else { return Ok(None) };
+        reach.check(queries.end)?;
+        Ok(reach.looks(queries, self.rope.as_deref()))
+    }
+
+    /// Queries `(batch, positions, width)` from `start` on, multiplied by the factors of their positions.
+    fn scaled_queries(&self, q: Tensor, start: usize) -> candle_core::Result<Tensor> {
+        let positions = q.dim(1)?;
+        let factors = self.reach.as_ref().and_then(|reach| reach.query_factors(start..start + positions));
+        match factors {
+            Some(factors) => q.broadcast_mul(&from_values(factors, (1, positions, 1))?),
+            None => Ok(q),
+        }
     }
 
     /// The normalisation after the last block, over hidden states of any leading shape.

@@ -115,6 +115,26 @@ pub enum ModelError {
         /// Positions that are codes.
         codes: usize,
     },
+    /// Positions whose keys and values a windowed cache has let go.
+    #[error(
+        "a key-value cache cannot go back to {length} positions: it holds the newest from {from} on, and queries there look further back; use a new cache"
+    )]
+    CacheDropped {
+        /// Positions wanted.
+        length: usize,
+        /// First position that is there.
+        from: usize,
+    },
+    /// A text that is longer than a rule of attention can read.
+    #[error(
+        "a text of {length} positions is longer than the {longest} that its remapped positions reach; use a larger group or window, or shorter texts"
+    )]
+    WindowExceeded {
+        /// Positions of the text.
+        length: usize,
+        /// Positions that can be read.
+        longest: usize,
+    },
     /// What a quantized cache cannot do.
     #[error("a quantized key-value cache cannot {what}; use one in full precision and quantize it afterwards")]
     CacheFormat {

@@ -13,6 +13,7 @@ pub mod ops;
 pub mod packed;
 mod packed_layout;
 mod parameter;
+pub mod reach;
 pub mod replace;
 pub mod rope;
 pub mod tensor;

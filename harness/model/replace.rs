@@ -9,6 +9,7 @@ use crate::error::{Context, ModelError};
 use crate::linear::{Dense, LinearOp};
 use crate::packed::{Activations, PackError};
 use crate::parameter::Parameter;
+use crate::reach::{Reach, Reached};
 use crate::rope::Rope;
 use crate::weight::Weight;
 
@@ -210,6 +211,17 @@ impl Decoder {
             return Err(ModelError::CacheFormat { what: MOVING });
         }
         Ok(Self { rope: Some(Arc::new(rope)), ..self.clone() })
+    }
+
+    /// This decoder with another rule of what queries look at.
+    ///
+    /// # Errors
+    /// [`ModelError::CacheFormat`] for codes of keys whose angles would change.
+    pub fn with_reach(&self, rule: Box<dyn Reach>) -> Result<Self, ModelError> {
+        if self.cache_format != CacheFormat::Full && rule.moves() {
+            return Err(ModelError::CacheFormat { what: MOVING });
+        }
+        Ok(Self { reach: Some(Arc::new(Reached::new(rule))), ..self.clone() })
     }
 
     /// This decoder with another map from final hidden states to logits. A tied embedding stays as it is, so the new

@@ -118,7 +118,7 @@ impl Rope {
         }
         // Tables of one regime grow in large steps; where frequencies follow the length, many serve one length alone.
         let rows = if self.moves() { positions.next_multiple_of(256) } else { positions.next_power_of_two().max(256) };
-        let tables = Arc::new(self.computed(rows, length));
+        let tables = Arc::new(self.computed((0..rows).map(|position| position as f32), length));
         if let Some(at) = found {
             recent.remove(at);
         }
@@ -129,12 +129,24 @@ impl Rope {
         tables
     }
 
-    fn computed(&self, positions: usize, length: usize) -> RopeTables {
+    /// A row of tables for each place, which need not be a whole number, where `length` positions are read in all.
+    pub fn tables_at(&self, places: &[f32], length: usize) -> RopeTables {
+        let last = places.iter().fold(0.0, |last: f32, place| last.max(*place));
+        if places.iter().any(|place| *place < 0.0 || place.fract() != 0.0) || last >= (1u32 << 24) as f32 {
+            return self.computed(places.iter().copied(), length);
+        }
+        let tables = self.tables(last as usize + 1, length);
+        let half = tables.rotary / 2;
+        let rows = |values: &[f32]| {
+            places.iter().flat_map(|place| &values[*place as usize * half..][..half]).copied().collect()
+        };
+        RopeTables { cos: rows(&tables.cos), sin: rows(&tables.sin), ..*tables }
+    }
+
+    fn computed(&self, places: impl Iterator<Item = f32>, length: usize) -> RopeTables {
         let (frequencies, factor) = self.frequencies.at(length);
         // The angle is an f32 product, as in the reference code; cosine and sine of it are exact to f32.
-        let angles: Vec<f64> = (0..positions)
-            .flat_map(|position| frequencies.iter().map(move |f| f64::from(position as f32 * f)))
-            .collect();
+        let angles: Vec<f64> = places.flat_map(|place| frequencies.iter().map(move |f| f64::from(place * f))).collect();
         RopeTables {
             cos: angles.iter().map(|angle| angle.cos() as f32 * factor).collect(),
             sin: angles.iter().map(|angle| angle.sin() as f32 * factor).collect(),
@@ -170,6 +182,10 @@ mod tests {
         assert!((f64::from(grown.sin[999 * 4 + 1]) - f64::from(999.0 * 0.1f32).sin()).abs() < 1e-7);
         assert_eq!(grown.cos[..tables.cos.len()], tables.cos[..]);
         assert_eq!(rope.tables.lock().unwrap().len(), 1, "one regime has one table");
+        let at = rope.tables_at(&[999.0, 2.0], 1000);
+        assert_eq!((&at.cos[4..], &at.sin[..4]), (&grown.cos[8..12], &grown.sin[999 * 4..1000 * 4]));
+        let between = rope.tables_at(&[2.5], 1000);
+        assert_eq!(between.cos[0], 2.5f64.cos() as f32);
     }
 
     /// Half the frequency beyond eight positions.

@@ -9,8 +9,10 @@ use rayon::prelude::*;
 use crate::cache::{KvCache, Past};
 use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
+use crate::ops::{self, AttentionShape};
+use crate::reach::Looks;
 use crate::rope::RopeTables;
-use crate::tensor::{from_values, with_values};
+use crate::tensor::from_values;
 
 impl Decoder {
     /// Appends one token to each sequence and returns their final hidden states, `(sequences, hidden)`. Every sequence has a
@@ -49,30 +51,33 @@ impl Decoder {
     ) -> Result<Tensor, ModelError> {
         let doing = || format!("attention of block {layer}");
         let places: Vec<usize> = caches.iter().map(KvCache::len).collect();
+        let looks: Vec<Option<Arc<Looks>>> =
+            places.iter().map(|place| self.looks(*place..place + 1)).collect::<Result<_, _>>()?;
         let tables: Option<Vec<Arc<RopeTables>>> =
             self.rope.as_ref().map(|rope| places.iter().map(|place| rope.tables(place + 1, place + 1)).collect());
         // As in a step of one cache: keys that will be turned anew are kept as they are.
-        let later = tables.as_ref().filter(|_| self.keys_move());
-        let head_dim = self.config().head_dim;
-        let turned = |x: &Tensor, tables: Option<&Vec<Arc<RopeTables>>>| {
-            let Some(tables) = tables else { return with_values(x, <[f32]>::to_vec) };
-            let (width, heads) = (x.dim(2)?, x.dim(2)? / head_dim);
-            with_values(x, |x| {
-                let rows = x.chunks(width).zip(tables).zip(&places);
-                rows.flat_map(|((row, tables), place)| tables.turn(row, *place, heads, head_dim)).collect()
-            })
+        let moving = self.keys_move();
+        let later = tables.as_ref().filter(|_| moving);
+        let AttentionShape { heads, kv_heads, head_dim, .. } = self.attention;
+        let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+        let one = |at: usize, cache: &mut KvCache, q: &[f32], k: &[f32], v: &[f32]| {
+            let factor = self.reach.as_ref().map_or(1.0, |reach| reach.rule.query_factor(places[at]));
+            let q: Vec<f32> = q.iter().map(|q| q * factor).collect();
+            if let Some(looks) = &looks[at] {
+                return cache.attend_looks(layer, [&q, k, v], looks, &self.attention);
+            }
+            let turned =
+                |x: &[f32], heads| tables.as_ref().map(|tables| tables[at].turn(x, places[at], heads, head_dim));
+            let (q, turned_k) = (turned(&q, heads).unwrap_or(q), if moving { None } else { turned(k, kv_heads) });
+            let later = later.map(|tables| &*tables[at]);
+            cache.attend(layer, [&q, turned_k.as_deref().unwrap_or(k), v], later, &self.attention)
         };
-        let turned_q = turned(q, tables.as_ref()).doing(doing)?;
-        let turned_k = turned(k, tables.as_ref().filter(|_| later.is_none())).doing(doing)?;
-        let q_width = turned_q.len() / places.len();
-        let kv_width = turned_k.len() / places.len();
-        let mut out = vec![0.0; turned_q.len()];
-        let attended: Result<(), ModelError> = with_values(v, |v| {
-            let rows = turned_k.par_chunks(kv_width).zip(v.par_chunks(kv_width)).zip(turned_q.par_chunks(q_width));
+        let mut out = vec![0.0; places.len() * q_width];
+        let attended: Result<(), ModelError> = ops::with_three(q, k, v, |q, k, v| {
+            let rows = q.par_chunks(q_width).zip(k.par_chunks(kv_width)).zip(v.par_chunks(kv_width));
             let work = caches.par_iter_mut().zip(rows).zip(out.par_chunks_mut(q_width));
-            work.enumerate().try_for_each(|(at, ((cache, ((k, v), q)), out))| {
-                let later = later.map(|tables| &*tables[at]);
-                out.copy_from_slice(&cache.attend(layer, [q, k, v], later, &self.attention)?);
+            work.enumerate().try_for_each(|(at, ((cache, ((q, k), v)), out))| {
+                out.copy_from_slice(&one(at, cache, q, k, v)?);
                 Ok(())
             })
         })

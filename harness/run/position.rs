@@ -3,7 +3,7 @@
 use std::fmt;
 
 use harness_core::Arm;
-use harness_methods::position::{CachePolicy, Position, PositionError, Rotary};
+use harness_methods::position::{CachePolicy, Position, PositionError, Rotary, Scheme, check_scheme};
 use harness_methods::registry::{self, BuildError};
 use harness_model::config::{Config, PositionScheme, RopeStyle};
 use harness_model::decoder::Decoder;
@@ -34,16 +34,23 @@ pub enum PlaceError {
     },
 }
 
-/// The rotary embeddings of a model and their pairing, or what it has in their place.
-///
-/// # Errors
-/// The scheme's name.
-pub fn rotary_of(config: &Config) -> Result<(Rotary, RopeStyle), &'static str> {
+/// How a model tells positions apart.
+pub fn scheme_of(config: &Config) -> Scheme {
     match config.position {
-        PositionScheme::Rope { theta, rotary, style } => Ok((Rotary::new(theta, rotary, config.max_positions), style)),
-        PositionScheme::Learned => Err("a learned table of positions"),
-        PositionScheme::Alibi => Err("linear biases (ALiBi)"),
-        PositionScheme::None => Err("no position scheme"),
+        PositionScheme::Rope { .. } => Scheme::Rotary,
+        PositionScheme::Learned => Scheme::Learned,
+        PositionScheme::Alibi => Scheme::LinearBiases,
+        PositionScheme::None => Scheme::None,
+    }
+}
+
+/// The rotary embeddings of a model and their pairing, where it has some.
+pub fn rotary_of(config: &Config) -> Option<(Rotary, RopeStyle)> {
+    match config.position {
+        PositionScheme::Rope { theta, rotary, style } => {
+            Some((Rotary::new(theta, rotary, config.max_positions), style))
+        }
+        _ => None,
     }
 }
 
@@ -57,11 +64,20 @@ pub fn placed(decoder: &Decoder, arm: &Arm) -> Result<(Decoder, bool), PlaceErro
         return Ok((decoder.clone(), true));
     }
     let model = |source| PlaceError::Model { arm: arm.to_string(), source };
-    let unsupported = |found| model(PositionError::UnsupportedScheme { method: arm.id.clone(), found });
-    let (rotary, style) = rotary_of(decoder.config()).map_err(unsupported)?;
-    method.check(&rotary).map_err(model)?;
-    let rope = Rope::of(Box::new(Placed { method, rotary }), style);
-    let decoder = decoder.with_rope(rope).map_err(|source| PlaceError::Decoder { arm: arm.to_string(), source })?;
+    let refused = |source| PlaceError::Decoder { arm: arm.to_string(), source };
+    let config = decoder.config();
+    check_scheme(&*method, &arm.id, scheme_of(config)).map_err(model)?;
+    let reach = method.reach(config.max_positions).map_err(model)?;
+    let mut decoder = decoder.clone();
+    if let Some((rotary, style)) = rotary_of(config)
+        && method.kind().rewrites_frequencies()
+    {
+        method.check(&rotary).map_err(model)?;
+        decoder = decoder.with_rope(Rope::of(Box::new(Placed { method, rotary }), style)).map_err(refused)?;
+    }
+    if let Some(rule) = reach {
+        decoder = decoder.with_reach(rule).map_err(refused)?;
+    }
     Ok((decoder, false))
 }
 

@@ -86,6 +86,15 @@ fn arms() -> Vec<&'static str> {
         "longrope(factor=4, short=[1, 1, 1, 1], long=[1, 1.5, 4, 5])",
         "giraffe-power(k=0.5)",
         "giraffe-truncated",
+        "log-n(trained=7)",
+        "sliding-window(window=7)",
+        "streaming-llm(sinks=2, window=9)",
+        "lm-infinite(window=7, globals=3, limit=12)",
+        "self-extend(group=4, window=8)",
+        "rerope(window=5)",
+        "rerope(window=6, leak=2.5, log_n=true, trained=9)",
+        "dca(chunk=5, limit=9)",
+        "dca(chunk=5, limit=9, bound=code)",
     ];
     for spec in registry::methods().into_iter().filter(|spec| spec.axis == Axis::Position) {
         assert!(arms.iter().any(|arm| arm.split('(').next() == Some(spec.id)), "`{}` is not tested", spec.id);
@@ -114,12 +123,13 @@ fn a_step_through_the_cache_gives_what_reading_at_once_gives_across_the_trained_
 }
 
 #[test]
-fn methods_with_one_frequency_for_all_lengths_step_alike_in_several_blocks() {
+fn methods_with_one_rule_for_all_lengths_step_alike_in_several_blocks() {
     let model = decoder(3, rope());
     let tokens = tokens(2 * TRAINED);
     for arm in arms() {
         let method = registry::position(&arm.parse().unwrap()).unwrap();
-        if method.cache_policy() == CachePolicy::Unrotated {
+        let rotary = rotary_of(model.config()).unwrap().0;
+        if method.regime(&rotary, TRAINED) != method.regime(&rotary, 2 * TRAINED) {
             continue;
         }
         let (placed, _) = placed(&model, &arm.parse().unwrap()).unwrap();
@@ -136,7 +146,15 @@ fn methods_with_one_frequency_for_all_lengths_step_alike_in_several_blocks() {
 #[test]
 fn sequences_of_different_lengths_step_together_as_alone() {
     let model = decoder(2, rope());
-    for arm in ["dynamic-ntk(factor=2)", "dynamic-linear", "yarn(factor=4)"] {
+    for arm in [
+        "dynamic-ntk(factor=2)",
+        "dynamic-linear",
+        "yarn(factor=4)",
+        "log-n(trained=7)",
+        "lm-infinite(window=7, globals=3)",
+        "self-extend(group=4, window=8)",
+        "dca(chunk=5, limit=9)",
+    ] {
         let (placed, _) = placed(&model, &arm.parse().unwrap()).unwrap();
         let mut caches = Vec::new();
         let mut alone = Vec::new();
@@ -169,14 +187,29 @@ fn nothing_changes_where_nothing_should() {
         "giraffe-truncated(cutoff=1e9)",
         "rope(base=10000)",
         "longrope(factor=1)",
+        "self-extend(group=1)",
+        "rerope(leak=1)",
+        "sliding-window(window=1000)",
+        "lm-infinite(window=1000, allow_unseen=true)",
     ] {
         let (placed, _) = placed(&model, &arm.parse().unwrap()).unwrap();
         assert_eq!(at_once(&placed, &long), at_once(&model, &long), "{arm}");
     }
-    for arm in ["dynamic-ntk(factor=4)", "dynamic-linear"] {
+    for (arm, within) in [
+        ("dynamic-ntk(factor=4)", TRAINED),
+        ("dynamic-linear", TRAINED),
+        ("log-n", TRAINED),
+        ("sliding-window", TRAINED),
+        ("streaming-llm(sinks=2)", TRAINED),
+        ("lm-infinite", TRAINED),
+        ("self-extend(group=8, window=8)", 8),
+        ("rerope(window=15)", 15),
+        ("dca(chunk=15, limit=16)", 15),
+    ] {
         let (placed, _) = placed(&model, &arm.parse().unwrap()).unwrap();
+        let short = &short[..within];
         assert_ne!(at_once(&placed, &long), at_once(&model, &long), "{arm} beyond the trained length");
-        assert_eq!(at_once(&placed, &short), at_once(&model, &short), "{arm} after a longer text");
+        assert_eq!(at_once(&placed, short), at_once(&model, short), "{arm} after a longer text");
     }
 }
 
@@ -189,8 +222,10 @@ fn what_does_not_fit_a_model_is_said() {
         (PositionScheme::Learned, "a learned table of positions"),
     ] {
         let said = refused(&decoder(1, scheme), "yarn");
-        assert_eq!(said, format!("yarn: `yarn` rewrites rotary frequencies; the model has {found}"));
+        assert_eq!(said, format!("yarn: `yarn` does not work on {found}; it is for rotary embeddings"));
     }
+    let said = refused(&decoder(1, PositionScheme::Learned), "lm-infinite");
+    assert!(said.ends_with("; it is for rotary embeddings or linear biases (ALiBi) or no position scheme"), "{said}");
     let model = decoder(1, rope());
     let said = refused(&model, "longrope(long=[1, 2])");
     assert!(said.ends_with("`long` has 2 numbers; the model rotates 4 pairs of dimensions"), "{said}");
@@ -206,6 +241,8 @@ fn what_does_not_fit_a_model_is_said() {
         ("longrope(short=[1, 0, 1, 1])", "`short = 0` is outside its range (0, inf)"),
         ("yarn(attention_factor=0)", "`attention_factor = 0` is outside its range (0, inf)"),
         ("dynamic-ntk(trained=0)", "`trained = 0` is outside its range [1, 1073741824]"),
+        ("sliding-window(window=0)", "`window = 0` is outside its range [1, 1073741824]"),
+        ("rerope(window=16)", "`window = 16` must be between 1 and 15: it is below the trained length"),
         ("yarm", "`yarm` is not a position method; did you mean `yarn`?"),
     ] {
         let said = refused(&model, arm);
@@ -221,4 +258,92 @@ fn what_does_not_fit_a_model_is_said() {
     assert!(said.contains("cannot hold keys whose angles change with the length of what is read"), "{said}");
     let (moving, _) = placed(&model, &"dynamic-ntk".parse().unwrap()).unwrap();
     assert!(moving.with_cache(codes).is_err());
+}
+
+/// Logits after every token, read in pieces of `step` through a cache, and the cache.
+fn stepped(decoder: &Decoder, tokens: &[u32], step: usize) -> (Vec<f32>, harness_model::cache::KvCache) {
+    let mut cache = decoder.new_cache();
+    let mut last = Vec::new();
+    for piece in tokens.chunks(step) {
+        last = decoder.logits_last(piece, &mut cache).unwrap();
+    }
+    (last, cache)
+}
+
+#[test]
+fn windows_let_keys_go_and_still_give_what_reading_at_once_gives() {
+    let tokens = tokens(700);
+    for scheme in [rope(), PositionScheme::Alibi, PositionScheme::None] {
+        let model = decoder(2, scheme);
+        let (_, everything) = stepped(&model, &tokens, 50);
+        for arm in [
+            "sliding-window(window=7)",
+            "streaming-llm(sinks=2, window=9)",
+            "lm-infinite(window=7, globals=3, limit=12)",
+        ] {
+            let (placed, _) = placed(&model, &arm.parse().unwrap()).unwrap();
+            let whole = at_once(&placed, &tokens);
+            for step in [1, 3, 50] {
+                let (last, cache) = stepped(&placed, &tokens, step);
+                let far = last.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(far < 1e-4, "{arm} on {scheme:?} in pieces of {step}: {far}");
+                assert_eq!(cache.len(), 700);
+                assert!(
+                    cache.bytes() * 4 < everything.bytes(),
+                    "{arm}: {} bytes of {}",
+                    cache.bytes(),
+                    everything.bytes()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_window_has_let_go_cannot_come_back() {
+    let (placed, _) = placed(&decoder(2, rope()), &"lm-infinite(window=7, globals=3)".parse().unwrap()).unwrap();
+    let tokens = tokens(700);
+    let (_, mut cache) = stepped(&placed, &tokens, 1);
+    let said = cache.truncate(100).unwrap_err().to_string();
+    assert!(said.starts_with("a key-value cache cannot go back to 100 positions: it holds the newest from "), "{said}");
+    assert!(harness_model::cache::KvCache::gather(&[(&cache, 0)], 100).is_err() && cache.rest(50).is_err());
+    // Queries near the end look at nothing that is gone.
+    let whole = at_once(&placed, &tokens[..698]);
+    cache.truncate(697).unwrap();
+    let mut copy = harness_model::cache::KvCache::gather(&[(&cache, 0), (&cache, 0)], 697).unwrap();
+    for (cache, rows) in [(&mut cache, 1), (&mut copy, 2)] {
+        let hidden = placed.step(&vec![&tokens[697..698]; rows], cache, 1).unwrap().flatten_to(1).unwrap();
+        let logits = with_values(&placed.logits(&hidden).unwrap(), <[f32]>::to_vec).unwrap();
+        for row in logits.chunks(whole.len()) {
+            assert!(row.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-4));
+        }
+    }
+    cache.truncate(0).unwrap();
+    assert_eq!(placed.logits_last(&tokens[..9], &mut cache).unwrap(), stepped(&placed, &tokens[..9], 9).0);
+}
+
+#[test]
+fn streams_do_not_know_how_far_they_have_come() {
+    // The same tokens in the cache, after a short text and after a long one: the same bits.
+    let (placed, _) = placed(&decoder(1, rope()), &"streaming-llm(sinks=2, window=9)".parse().unwrap()).unwrap();
+    let ends = [100, 700].map(|length| {
+        let mut text: Vec<u32> = [3, 5].into_iter().chain((2..length).map(|i| (i * i % 23) as u32)).collect();
+        text.truncate(length - 12);
+        text.extend(tokens(12));
+        stepped(&placed, &text, 1).0
+    });
+    assert_eq!(ends[0], ends[1]);
+}
+
+#[test]
+fn one_block_of_a_window_does_not_see_the_middle() {
+    let (arm, tokens) = ("lm-infinite(window=7, globals=3)", tokens(60));
+    let mut other = tokens.clone();
+    other[20] = (other[20] + 1) % 23;
+    let seen = |layers: usize| {
+        let (placed, _) = placed(&decoder(layers, rope()), &arm.parse().unwrap()).unwrap();
+        at_once(&placed, &tokens) != at_once(&placed, &other)
+    };
+    // Several blocks pass on what each sees a window before: six positions a block.
+    assert!(!seen(1) && !seen(6) && seen(7));
 }

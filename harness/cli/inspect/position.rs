@@ -1,10 +1,11 @@
-//! `harness inspect position`: the frequencies a method makes of rotary embeddings.
+//! `harness inspect position`: the frequencies a method makes of rotary embeddings, and what a query looks at.
 
 use clap::Args;
 use harness_core::Arm;
-use harness_methods::position::{PositionError, Rotary};
+use harness_kernels::reach::Reach;
+use harness_methods::position::{Position, Rotary, Scheme, check_scheme};
 use harness_methods::registry;
-use harness_run::position::rotary_of;
+use harness_run::position::{rotary_of, scheme_of};
 use serde_json::json;
 
 use crate::exit::{BAD_INPUT, DONE, INTERNAL, OrExit, Outcome, Refusal, refuse};
@@ -34,16 +35,22 @@ pub struct PositionArguments {
     json: bool,
 }
 
+/// What a method is shown on.
+struct Subject {
+    /// Where there are rotary embeddings.
+    rotary: Option<Rotary>,
+    scheme: Scheme,
+    trained: usize,
+}
+
 impl PositionArguments {
-    fn rotary(&self, method: &str) -> Result<Rotary, Refusal> {
+    fn subject(&self) -> Result<Subject, Refusal> {
         if let Some(model) = &self.model {
             let model = ModelArguments { model: model.clone(), yes: false, offline: false };
             let loaded = model.open(&crate::fetch::inputs()?)?;
-            let unsupported = |found| PositionError::UnsupportedScheme { method: method.to_owned(), found };
-            return rotary_of(loaded.decoder.config())
-                .map(|(rotary, _)| rotary)
-                .map_err(unsupported)
-                .or_exit(BAD_INPUT);
+            let config = loaded.decoder.config();
+            let rotary = rotary_of(config).map(|(rotary, _)| rotary);
+            return Ok(Subject { rotary, scheme: scheme_of(config), trained: config.max_positions });
         }
         let (dimensions, trained) = (self.dim.unwrap_or_default(), self.trained.unwrap_or_default());
         if !dimensions.is_multiple_of(2) {
@@ -52,48 +59,110 @@ impl PositionArguments {
         if !(self.base > 1.0 && self.base.is_finite()) {
             return refuse(BAD_INPUT, format!("--base {} must be a number above 1", self.base));
         }
-        Ok(Rotary::new(self.base, dimensions, trained))
+        Ok(Subject { rotary: Some(Rotary::new(self.base, dimensions, trained)), scheme: Scheme::Rotary, trained })
+    }
+}
+
+/// Keys that the last query of a text sees, in their order, each with the distance at which it does.
+type Row = Vec<(usize, f32)>;
+
+fn last_row(reach: &dyn Reach, length: usize) -> Row {
+    let looks = reach.looks(length - 1..length);
+    let distances = looks.iter().flat_map(|look| {
+        look.seen[0].clone().map(|key| (key, look.query_places[0] - look.key_places[key - look.keys.start]))
+    });
+    let mut row: Row = distances.collect();
+    row.sort_by_key(|(key, _)| *key);
+    row
+}
+
+/// Prints a row in runs of keys whose distances fall alike from key to key.
+fn print_row(row: &Row) {
+    let step = |a: &(usize, f32), b: &(usize, f32)| (b.0 - a.0, (a.1 - b.1).to_bits());
+    let mut rest = &row[..];
+    while let [first, others @ ..] = rest {
+        let alike = others.first().map_or(0, |second| {
+            let first_step = step(first, second);
+            rest.windows(2).take_while(|pair| first_step.0 == 1 && step(&pair[0], &pair[1]) == first_step).count()
+        });
+        let last = rest[alike];
+        if alike == 0 {
+            println!("  key {} at {}", first.0, first.1);
+        } else {
+            println!("  keys {} to {} at {} to {}", first.0, last.0, first.1, last.1);
+        }
+        rest = &rest[alike + 1..];
     }
 }
 
 pub fn position(arguments: &PositionArguments) -> Outcome {
     let arm: Arm = arguments.spec.parse().or_exit(BAD_INPUT)?;
     let method = registry::position(&arm).or_exit(BAD_INPUT)?;
-    let rotary = arguments.rotary(&arm.id)?;
-    method.check(&rotary).or_exit(BAD_INPUT)?;
-    let length = arguments.length.unwrap_or(rotary.trained);
-    let scaled = method.scaled(&rotary, length);
-    let turns: Vec<f64> = rotary.turns().collect();
-    let policy = method.cache_policy();
+    let subject = arguments.subject()?;
+    check_scheme(&*method, &arm.id, subject.scheme).or_exit(BAD_INPUT)?;
+    let length = arguments.length.unwrap_or(subject.trained);
+    let reach = method.reach(subject.trained).or_exit(BAD_INPUT)?;
+    if let Some(longest) = reach.as_ref().and_then(|reach| reach.longest()).filter(|longest| length > *longest) {
+        return refuse(BAD_INPUT, format!("{arm} reads up to {longest} positions here; --length {length} is more"));
+    }
+    let row = reach.as_ref().map(|reach| last_row(&**reach, length));
+    let query_factor = reach.as_ref().map_or(1.0, |reach| reach.query_factor(length - 1));
+    if let Some(rotary) = &subject.rotary {
+        method.check(rotary).or_exit(BAD_INPUT)?;
+    }
     if arguments.json {
-        let all = json!({
-            "method": arm.to_string(), "dimensions": rotary.dimensions(), "base": rotary.base,
-            "trained": rotary.trained, "length": length,
-            "inv_freq": scaled.frequencies, "attention_factor": scaled.attention_factor,
-            "cache_policy": policy.to_string(), "turns_in_training": turns,
-            "critical_pair": rotary.critical_pair(), "ramp": method.ramp(&rotary).map(|(low, high)| [low, high]),
+        let mut all = json!({
+            "method": arm.to_string(), "kind": method.kind().to_string(), "trained": subject.trained, "length": length,
+            "cache_policy": method.cache_policy().to_string(), "query_factor": query_factor, "row": row,
+            "kept": reach.as_ref().and_then(|reach| reach.kept()).map(|kept| json!({"first": kept.first, "last": kept.last})),
         });
+        if let (Some(rotary), Some(all)) = (&subject.rotary, all.as_object_mut()) {
+            let scaled = method.scaled(rotary, length);
+            let of_rotary = json!({
+                "dimensions": rotary.dimensions(), "base": rotary.base,
+                "inv_freq": scaled.frequencies, "attention_factor": scaled.attention_factor,
+                "turns_in_training": rotary.turns().collect::<Vec<_>>(),
+                "critical_pair": rotary.critical_pair(), "ramp": method.ramp(rotary).map(|(low, high)| [low, high]),
+            });
+            all.extend(of_rotary.as_object().cloned().unwrap_or_default());
+        }
         println!("{}", serde_json::to_string_pretty(&all).or_exit(INTERNAL)?);
         return Ok(DONE);
     }
-    println!(
-        "{arm} on {} dimensions, base {}, trained at {} positions, reading {length}",
-        rotary.dimensions(),
-        rotary.base,
-        rotary.trained
-    );
+    println!("{arm} on {}, trained at {} positions, reading {length}", subject.scheme, subject.trained);
+    println!("{}", method.kind());
+    if let Some(rotary) = subject.rotary.as_ref().filter(|_| row.is_none()) {
+        print_frequencies(&*method, rotary, length);
+    }
+    if let Some(row) = &row {
+        println!("the query at {} sees {} keys:", length - 1, row.len());
+        print_row(row);
+    }
+    if query_factor != 1.0 {
+        println!("it is multiplied by {query_factor:.6}");
+    }
+    if let Some(kept) = reach.as_ref().and_then(|reach| reach.kept()) {
+        println!("caches hold the first {} keys and the newest {}", kept.first, kept.last);
+    }
+    println!("keys are cached {}", method.cache_policy());
+    Ok(DONE)
+}
+
+fn print_frequencies(method: &dyn Position, rotary: &Rotary, length: usize) {
+    let scaled = method.scaled(rotary, length);
+    println!("{} dimensions, base {}", rotary.dimensions(), rotary.base);
     println!("{:>5} {:>12} {:>14} {:>14} {:>10}", "pair", "turns", "radians", "becomes", "divided by");
-    for (pair, ((turns, before), after)) in turns.iter().zip(&rotary.frequencies).zip(&scaled.frequencies).enumerate() {
+    let pairs = rotary.turns().zip(&rotary.frequencies).zip(&scaled.frequencies);
+    for (pair, ((turns, before), after)) in pairs.enumerate() {
         println!("{pair:>5} {turns:>12.4} {before:>14.6e} {after:>14.6e} {:>10.4}", before / after);
     }
     println!("turns are those in training; pairs from {} on never complete one", rotary.critical_pair());
-    if let Some((low, high)) = method.ramp(&rotary) {
+    if let Some((low, high)) = method.ramp(rotary) {
         println!("the ramp goes from pair {low} to pair {high}");
     }
     println!(
-        "cosines and sines are multiplied by {:.6}, scores by {:.6}; keys are cached {policy}",
+        "cosines and sines are multiplied by {:.6}, scores by {:.6}",
         scaled.attention_factor,
         scaled.attention_factor.powi(2)
     );
-    Ok(DONE)
 }

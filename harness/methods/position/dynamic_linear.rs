@@ -5,7 +5,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{CachePolicy, Position, Rotary, Scaled};
+use crate::position::{CachePolicy, Kind, Position, Rotary, Scaled, Training};
 use crate::registry::Method;
 
 harness_core::parameters! {
@@ -40,6 +40,10 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 }
 
 impl Position for Settings {
+    fn kind(&self) -> Kind {
+        Kind::interpolation(Training::Free)
+    }
+
     fn scaled(&self, rotary: &Rotary, length: usize) -> Scaled {
         let trained = self.trained.unwrap_or(rotary.trained);
         let factor = length.max(trained) as f64 / trained as f64;

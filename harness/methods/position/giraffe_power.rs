@@ -6,7 +6,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{Position, Rotary, Scaled};
+use crate::position::{Kind, Position, Rotary, Scaled, Training};
 use crate::registry::Method;
 
 harness_core::parameters! {
@@ -41,6 +41,10 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 }
 
 impl Position for Settings {
+    fn kind(&self) -> Kind {
+        Kind::interpolation(Training::Needed)
+    }
+
     fn scaled(&self, rotary: &Rotary, _: usize) -> Scaled {
         let pairs = rotary.frequencies.len() as f64;
         rotary.each(|i, frequency| frequency * (1.0 - i as f64 / pairs).powf(self.k)).into()

@@ -8,7 +8,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{Position, Rotary, Scaled};
+use crate::position::{Kind, Position, Rotary, Scaled, Training};
 use crate::registry::Method;
 
 harness_core::parameters! {
@@ -43,6 +43,10 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 }
 
 impl Position for Settings {
+    fn kind(&self) -> Kind {
+        Kind::interpolation(Training::Needed)
+    }
+
     fn scaled(&self, rotary: &Rotary, _: usize) -> Scaled {
         let turn = std::f64::consts::TAU / self.cutoff.unwrap_or(rotary.trained as f64);
         let of = |_, frequency| match frequency {

@@ -5,7 +5,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{Position, Rotary, Scaled};
+use crate::position::{Kind, Position, Rotary, Scaled, Training};
 use crate::registry::Method;
 
 harness_core::parameters! {
@@ -40,6 +40,10 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 }
 
 impl Position for Settings {
+    fn kind(&self) -> Kind {
+        Kind::interpolation(Training::Helps)
+    }
+
     fn scaled(&self, rotary: &Rotary, _: usize) -> Scaled {
         rotary.each(|_, frequency| frequency / self.factor).into()
     }

@@ -6,7 +6,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{Position, Rotary, Scaled, in_order, mixed};
+use crate::position::{Kind, Position, Rotary, Scaled, Training, in_order, mixed};
 use crate::registry::Method;
 
 harness_core::parameters! {
@@ -49,6 +49,10 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 }
 
 impl Position for Settings {
+    fn kind(&self) -> Kind {
+        Kind::interpolation(Training::Helps)
+    }
+
     fn scaled(&self, rotary: &Rotary, _: usize) -> Scaled {
         let rotary = rotary.trained_at(self.trained);
         mixed(&rotary, self.factor, |_, turns| 1.0 - (turns - self.low) / (self.high - self.low)).into()

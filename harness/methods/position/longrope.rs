@@ -8,7 +8,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{CachePolicy, Position, PositionError, Rotary, Scaled};
+use crate::position::{CachePolicy, Kind, Position, PositionError, Rotary, Scaled};
 use crate::registry::Method;
 
 harness_core::parameters! {
@@ -58,6 +58,10 @@ impl Settings {
 }
 
 impl Position for Settings {
+    fn kind(&self) -> Kind {
+        Kind::TEMPERED
+    }
+
     fn check(&self, rotary: &Rotary) -> Result<(), PositionError> {
         let expected = rotary.frequencies.len();
         for (name, list) in [("short", &self.short), ("long", &self.long)] {

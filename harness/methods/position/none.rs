@@ -5,7 +5,7 @@
 
 use harness_core::{Arm, Axis, MethodSpec, ParameterError};
 
-use crate::position::{Position, Rotary, Scaled};
+use crate::position::{Kind, Position};
 use crate::registry::Method;
 
 /// What is known of it.
@@ -35,11 +35,7 @@ pub fn build(_: &Arm) -> Result<Method, ParameterError> {
 struct Unchanged;
 
 impl Position for Unchanged {
-    fn is_identity(&self) -> bool {
-        true
-    }
-
-    fn scaled(&self, rotary: &Rotary, _: usize) -> Scaled {
-        rotary.frequencies.clone().into()
+    fn kind(&self) -> Kind {
+        Kind::IDENTITY
     }
 }

@@ -6,7 +6,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{Position, PositionError, Rotary, Scaled, two_pairs};
+use crate::position::{Kind, Position, PositionError, Rotary, Scaled, Training, two_pairs};
 use crate::registry::Method;
 
 harness_core::parameters! {
@@ -41,6 +41,10 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 }
 
 impl Position for Settings {
+    fn kind(&self) -> Kind {
+        Kind::interpolation(Training::Free)
+    }
+
     fn check(&self, rotary: &Rotary) -> Result<(), PositionError> {
         two_pairs(rotary)
     }

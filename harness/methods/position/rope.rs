@@ -7,7 +7,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{Position, Rotary, Scaled};
+use crate::position::{Change, Class, Kind, Position, Rotary, Scaled, Training};
 use crate::registry::Method;
 
 harness_core::parameters! {
@@ -42,6 +42,10 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 }
 
 impl Position for Settings {
+    fn kind(&self) -> Kind {
+        Kind { class: Class::Multiplicative, changes: &[Change::Frequencies], training: Training::Helps }
+    }
+
     fn scaled(&self, rotary: &Rotary, _: usize) -> Scaled {
         Rotary::new(self.base, rotary.dimensions(), rotary.trained).frequencies.into()
     }

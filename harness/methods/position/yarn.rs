@@ -9,7 +9,7 @@
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
-use crate::position::{Position, Rotary, Scaled, in_order, mixed, yarn_factor};
+use crate::position::{Kind, Position, Rotary, Scaled, in_order, mixed, yarn_factor};
 use crate::registry::Method;
 
 harness_core::choice! {
@@ -78,6 +78,10 @@ impl Settings {
 }
 
 impl Position for Settings {
+    fn kind(&self) -> Kind {
+        Kind::TEMPERED
+    }
+
     fn scaled(&self, rotary: &Rotary, _: usize) -> Scaled {
         let rotary = rotary.trained_at(self.trained);
         let frequencies = match self.ramp {

@@ -76,7 +76,7 @@ fn a_decode_run_attends_to_what_the_reference_holds_and_takes_its_bytes() {
         let (q, k, v, expected) = (of("q"), of("k"), of("v"), numbers(&case["outputs"]));
         let (q_width, width) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
         let total = k.len() / width;
-        let cache_shape = CacheShape { layers: 1, kv_heads: shape.kv_heads, head_dim: shape.head_dim };
+        let cache_shape = CacheShape { layers: 1, kv_heads: shape.kv_heads, head_dim: shape.head_dim, kept: None };
         let (bits, group, window) = (number(case, "bits"), number(case, "group"), number(case, "window"));
         let mut cache = KvCache::new(cache_shape, format(bits, group, window)).unwrap();
         let mut found = Vec::new();
@@ -103,7 +103,7 @@ fn a_decode_run_attends_to_what_the_reference_holds_and_takes_its_bytes() {
 fn what_is_a_code_when_is_what_the_reference_says() {
     for case in golden()["schedules"].as_array().unwrap() {
         let (window, mut length) = (number(case, "window"), 0);
-        let shape = CacheShape { layers: 2, kv_heads: 1, head_dim: 4 };
+        let shape = CacheShape { layers: 2, kv_heads: 1, head_dim: 4, kept: None };
         let attention = AttentionShape { heads: 1, kv_heads: 1, head_dim: 4, scale: 0.5, slopes: None };
         let mut cache = KvCache::new(shape, format(2, 4, window)).unwrap();
         for state in case["states"].as_array().unwrap() {
@@ -261,7 +261,8 @@ fn what_cannot_be_is_refused_by_name() {
     // What half precision does not hold.
     let attention = AttentionShape { heads: 1, kv_heads: 1, head_dim: 4, scale: 0.5, slopes: None };
     for (bad, what) in [(f32::NAN, "NaN"), (1e9, "1000000000"), (f32::NEG_INFINITY, "NaN")] {
-        let mut cache = KvCache::new(CacheShape { layers: 1, kv_heads: 1, head_dim: 4 }, format(2, 4, 4)).unwrap();
+        let mut cache =
+            KvCache::new(CacheShape { layers: 1, kv_heads: 1, head_dim: 4, kept: None }, format(2, 4, 4)).unwrap();
         let mut rows = vec![0.5; 16];
         rows[6] = bad;
         cache.reserve(1, 4).unwrap();

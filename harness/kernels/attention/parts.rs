@@ -1,0 +1,110 @@
+//! Attention to keys that are turned in several ways, each query to its own stretch of each: windows, distant keys at one place,
+//! remapped positions. One softmax goes over all of it.
+
+use std::ops::Range;
+
+use super::{Segment, Shape, attention_on, blockwise, pack_keys};
+use crate::{InstructionSet, instruction_set};
+
+/// Keys turned in one way, and queries turned to meet them.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// `(queries, heads, head_dim)`.
+    pub q: &'a [f32],
+    /// `(keys, kv_heads, head_dim)`.
+    pub k: &'a [f32],
+    /// As the keys.
+    pub v: &'a [f32],
+    /// The keys that each query sees.
+    pub seen: &'a [Range<usize>],
+    /// Places of the queries and of the keys, whose difference linear biases are of.
+    pub places: (&'a [f32], &'a [f32]),
+}
+
+impl Part<'_> {
+    /// Adds `slope · (place of the key − place of the query)` to the scores of keys from `first` on.
+    pub(super) fn bias(&self, slope: f32, query: usize, first: usize, scores: &mut [f32]) {
+        if slope != 0.0 {
+            let (queries, keys) = self.places;
+            for (score, key) in scores.iter_mut().zip(&keys[first..]) {
+                *score += slope * (key - queries[query]);
+            }
+        }
+    }
+
+    /// Of one sequence.
+    fn shape<'a>(&self, shape: &Shape<'a>) -> Shape<'a> {
+        Shape {
+            batch: 1,
+            queries: self.seen.len(),
+            keys: self.k.len() / shape.key_width(),
+            key_batch_stride: self.k.len(),
+            ..*shape
+        }
+    }
+}
+
+/// The attention output `(queries, heads, head_dim)` of one sequence. Every query sees a key of some part. Of `shape`, heads,
+/// dimensions, scale and slopes count.
+pub fn attention_of_parts(parts: &[Part<'_>], shape: &Shape<'_>) -> Vec<f32> {
+    attention_of_parts_on(instruction_set(), parts, shape)
+}
+
+fn attention_of_parts_on(set: InstructionSet, parts: &[Part<'_>], shape: &Shape<'_>) -> Vec<f32> {
+    let parts: Vec<&Part<'_>> = parts.iter().filter(|part| part.seen.iter().any(|seen| !seen.is_empty())).collect();
+    for part in &parts {
+        let keys = part.k.len() / shape.key_width();
+        assert_eq!(
+            (part.q.len(), part.v.len()),
+            (part.seen.len() * shape.query_width(), part.k.len()),
+            "one part's sizes"
+        );
+        assert!(part.seen.iter().all(|seen| seen.end <= keys), "queries see keys that are there");
+    }
+    match *parts {
+        [first, ..] if first.seen.len() == 1 && shape.slopes.is_none() => one_query(set, &parts, shape),
+        [first, ..] => {
+            let packed: Vec<Vec<f32>> = parts.iter().map(|part| pack_keys(set, part.k, &part.shape(shape))).collect();
+            let segments: Vec<Segment<'_>> = (parts.iter().zip(&packed))
+                .map(|(part, packed)| Segment {
+                    q: part.q,
+                    packed,
+                    v: part.v,
+                    shape: part.shape(shape),
+                    part: Some(*part),
+                })
+                .collect();
+            let shape = first.shape(shape);
+            blockwise(set, &segments, &shape, &mut vec![0.0; shape.heads * shape.queries])
+        }
+        [] => Vec::new(),
+    }
+}
+
+/// A single query needs no transposed keys: each part alone, put together by the sums of their exponentials.
+fn one_query(set: InstructionSet, parts: &[&Part<'_>], shape: &Shape<'_>) -> Vec<f32> {
+    let alone: Vec<(Vec<f32>, Vec<f32>)> = (parts.iter())
+        .map(|part| {
+            let seen = part.seen[0].start * shape.key_width()..part.seen[0].end * shape.key_width();
+            let here = Shape { keys: part.seen[0].len(), ..part.shape(shape) };
+            attention_on(set, part.q, &part.k[seen.clone()], &part.v[seen], &here)
+        })
+        .collect();
+    let d = shape.head_dim;
+    let mut out = vec![0.0; shape.query_width()];
+    for (head, out) in out.chunks_exact_mut(d).enumerate() {
+        let largest = alone.iter().map(|(_, sums)| sums[head]).fold(f32::NEG_INFINITY, f32::max);
+        let shares = alone.iter().map(|(_, sums)| (sums[head] - largest).exp());
+        let all: f32 = shares.clone().sum();
+        for ((values, _), share) in alone.iter().zip(shares) {
+            for (out, value) in out.iter_mut().zip(&values[head * d..]) {
+                *out += value * (share / all);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+#[path = "parts_tests.rs"]
+mod tests;

@@ -1,0 +1,123 @@
+use super::*;
+use crate::attention::attention;
+use crate::vector::available;
+
+fn sample(count: usize, phase: f32) -> Vec<f32> {
+    (0..count).map(|i| (i as f32 * 0.731 + phase).sin() * 1.5).collect()
+}
+
+const HEADS: usize = 4;
+const D: usize = 24;
+
+fn shape(slopes: Option<&[f32]>) -> Shape<'_> {
+    Shape {
+        batch: 1,
+        queries: 0,
+        keys: 0,
+        heads: HEADS,
+        kv_heads: 2,
+        head_dim: D,
+        scale: 0.3,
+        slopes,
+        key_batch_stride: 0,
+    }
+}
+
+/// Inputs of a part of so many keys and queries.
+struct Inputs {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    seen: Vec<Range<usize>>,
+    places: (Vec<f32>, Vec<f32>),
+}
+
+impl Inputs {
+    fn new(keys: usize, phase: f32, seen: Vec<Range<usize>>) -> Self {
+        let queries = seen.len();
+        Self {
+            q: sample(queries * HEADS * D, phase),
+            k: sample(keys * 2 * D, phase + 0.1),
+            v: sample(keys * 2 * D, phase + 0.2),
+            seen,
+            places: (sample(queries, phase + 0.3), sample(keys, phase + 0.4)),
+        }
+    }
+
+    fn part(&self) -> Part<'_> {
+        let places = (&*self.places.0, &*self.places.1);
+        Part { q: &self.q, k: &self.k, v: &self.v, seen: &self.seen, places }
+    }
+}
+
+/// One softmax over all that a query sees, in double precision.
+fn oracle(parts: &[Part<'_>], slopes: Option<&[f32]>) -> Vec<f64> {
+    let queries = parts[0].seen.len();
+    let mut out = vec![0.0; queries * HEADS * D];
+    for (row, out) in out.chunks_exact_mut(D).enumerate() {
+        let (query, head) = (row / HEADS, row % HEADS);
+        let mut seen: Vec<(f64, &[f32])> = Vec::new();
+        for part in parts {
+            for key in part.seen[query].clone() {
+                let at = (key * 2 + head / 2) * D;
+                let dot: f64 = (0..D).map(|l| f64::from(part.q[row * D + l]) * f64::from(part.k[at + l])).sum();
+                let apart = f64::from(part.places.1[key]) - f64::from(part.places.0[query]);
+                let slope = slopes.map_or(0.0, |slopes| f64::from(slopes[head]));
+                seen.push((dot * f64::from(0.3f32) + slope * apart, &part.v[at..at + D]));
+            }
+        }
+        let max = seen.iter().fold(f64::MIN, |max, (score, _)| max.max(*score));
+        let sum: f64 = seen.iter().map(|(score, _)| (score - max).exp()).sum();
+        for (score, value) in &seen {
+            for (out, value) in out.iter_mut().zip(*value) {
+                *out += (score - max).exp() / sum * f64::from(*value);
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn parts_share_one_softmax_on_every_instruction_set() {
+    let slopes = [0.5, 0.25, 0.125, 0.0625];
+    for queries in [1_usize, 3, 40, 131] {
+        let before = 170 - queries;
+        // A window, a few first keys for queries beyond it, and a part that most queries see nothing of.
+        let window = (0..queries).map(|i| (before + i).saturating_sub(70)..before + i + 1).collect();
+        let first = (0..queries).map(|i| 0..(before + i).saturating_sub(70).min(5)).collect();
+        let odd = (0..queries).map(|i| if i % 37 == 5 { 3..90 } else { 0..0 }).collect();
+        let inputs = [Inputs::new(170, 0.1, window), Inputs::new(5, 0.7, first), Inputs::new(101, 0.9, odd)];
+        let parts = inputs.each_ref().map(Inputs::part);
+        for slopes in [None, Some(&slopes[..])] {
+            let exact = oracle(&parts, slopes);
+            let found = attention_of_parts(&parts, &shape(slopes));
+            for (a, e) in found.iter().zip(&exact) {
+                assert!((f64::from(*a) - e).abs() < 3e-6, "{queries} queries: {a} for {e}");
+            }
+            for set in available() {
+                assert_eq!(found, attention_of_parts_on(set, &parts, &shape(slopes)), "{set:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_part_that_is_everything_is_plain_attention_to_the_bit() {
+    let seen = (0..100).map(|i| 0..i + 1).collect();
+    let inputs = Inputs::new(100, 0.3, seen);
+    let found = attention_of_parts(&[inputs.part()], &shape(None));
+    let whole = Shape { queries: 100, keys: 100, key_batch_stride: 100 * 2 * D, ..shape(None) };
+    assert_eq!(found, attention(&inputs.q, &inputs.k, &inputs.v, &whole).0);
+}
+
+#[test]
+fn keys_outside_of_what_is_seen_do_not_count_even_where_they_are_not_numbers() {
+    let seen: Vec<Range<usize>> = (0..40).map(|i| i..i + 30).collect();
+    let mut inputs = Inputs::new(70, 0.3, seen);
+    let clean = attention_of_parts(&[inputs.part()], &shape(None));
+    inputs.k[..2 * D].fill(f32::NAN);
+    let found = attention_of_parts(&[inputs.part()], &shape(None));
+    let (first, rest) = found.split_at(HEADS * D);
+    assert!(first.iter().all(|value| value.is_nan()));
+    assert_eq!(rest, &clean[HEADS * D..]);
+}

@@ -1,0 +1,128 @@
+//! A decoder's rule of what queries look at, with the turns of keys and queries that it asks for.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use harness_kernels::attention::{Part, attention_of_parts};
+pub use harness_kernels::reach::{Kept, Look, Reach};
+
+use crate::error::ModelError;
+use crate::ops::AttentionShape;
+use crate::rope::{Rope, RopeTables};
+
+/// A look with the turns of its keys and queries, where there are rotary embeddings.
+#[derive(Debug)]
+struct Turned {
+    look: Look,
+    seen: Vec<Range<usize>>,
+    turns: Option<(RopeTables, RopeTables)>,
+}
+
+/// What one pass looks at, the same in every block.
+#[derive(Debug)]
+pub(crate) struct Looks(Vec<Turned>);
+
+/// Passes that are remembered: as many as sequences of different lengths step together at most, usually.
+const RECENT: usize = 32;
+
+/// A rule and what recent passes looked at by it.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    pub rule: Box<dyn Reach>,
+    recent: Mutex<VecDeque<(Range<usize>, Arc<Looks>)>>,
+}
+
+impl Reached {
+    pub fn new(rule: Box<dyn Reach>) -> Self {
+        Self { rule, recent: Mutex::default() }
+    }
+
+    /// Refuses texts that are too long for the rule.
+    pub fn check(&self, length: usize) -> Result<(), ModelError> {
+        match self.rule.longest() {
+            Some(longest) if length > longest => Err(ModelError::WindowExceeded { length, longest }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Factors of the queries from `start` on, where they are not all 1.
+    pub fn query_factors(&self, positions: Range<usize>) -> Option<Vec<f32>> {
+        let factors: Vec<f32> = positions.map(|position| self.rule.query_factor(position)).collect();
+        factors.iter().any(|factor| *factor != 1.0).then_some(factors)
+    }
+
+    /// What the queries at some positions look at; none where that is everything before them at their own positions.
+    pub fn looks(&self, queries: Range<usize>, rope: Option<&Rope>) -> Option<Arc<Looks>> {
+        if self.rule.is_whole(queries.end) {
+            return None;
+        }
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, looks)) = recent.iter().find(|(of, _)| *of == queries) {
+            return Some(Arc::clone(looks));
+        }
+        let turned = |look: Look| {
+            let turns = rope.map(|rope| {
+                let turns = |places: &[f32]| rope.tables_at(places, queries.end);
+                (turns(&look.query_places), turns(&look.key_places))
+            });
+            let first = look.keys.start;
+            let seen =
+                look.seen.iter().map(|seen| if seen.is_empty() { 0..0 } else { seen.start - first..seen.end - first });
+            Turned { seen: seen.collect(), turns, look }
+        };
+        let looks = Arc::new(Looks(self.rule.looks(queries.clone()).into_iter().map(turned).collect()));
+        recent.push_back((queries, Arc::clone(&looks)));
+        if recent.len() > RECENT {
+            recent.pop_front();
+        }
+        Some(looks)
+    }
+}
+
+impl Looks {
+    /// Attention of `q`, `k` and `v (batch, positions, width)` of whole sequences of `positions` positions.
+    pub fn attend_each(&self, [q, k, v]: [&[f32]; 3], positions: usize, shape: &AttentionShape) -> Vec<f32> {
+        let (width, key_width) =
+            (positions * shape.heads * shape.head_dim, positions * shape.kv_heads * shape.head_dim);
+        let sequences = q.chunks_exact(width).zip(k.chunks_exact(key_width).zip(v.chunks_exact(key_width)));
+        sequences.flat_map(|(q, (k, v))| self.attend(q, [k, v], |position| position, shape)).collect()
+    }
+
+    /// Attention of one sequence: queries `(positions, heads · head_dim)`, keys and values as computed. `row` tells where the key of
+    /// a position lies; those of a look lie one after the other.
+    pub fn attend(
+        &self,
+        q: &[f32],
+        [keys, values]: [&[f32]; 2],
+        row: impl Fn(usize) -> usize,
+        shape: &AttentionShape,
+    ) -> Vec<f32> {
+        let width = shape.kv_heads * shape.head_dim;
+        let of_look = |turned: &Turned| {
+            let Turned { look, turns, .. } = turned;
+            let at = row(look.keys.start) * width;
+            let here = at..at + look.keys.len() * width;
+            let (keys, values) = (&keys[here.clone()], &values[here]);
+            match turns {
+                Some((of_queries, of_keys)) => (
+                    of_queries.turn(q, 0, shape.heads, shape.head_dim),
+                    of_keys.turn(keys, 0, shape.kv_heads, shape.head_dim),
+                    values,
+                ),
+                None => (q.to_vec(), keys.to_vec(), values),
+            }
+        };
+        let turned: Vec<_> = self.0.iter().map(of_look).collect();
+        let parts: Vec<Part<'_>> = (self.0.iter().zip(&turned))
+            .map(|(Turned { look, seen, .. }, (q, k, v))| Part {
+                q,
+                k,
+                v,
+                seen,
+                places: (&look.query_places, &look.key_places),
+            })
+            .collect();
+        attention_of_parts(&parts, &shape.kernel(1, 0, 0, 0))
+    }
+}
