@@ -41,6 +41,8 @@ pub struct Shape<'a> {
     pub scale: f32,
     /// One slope a head: `slope · (key − query)` is added to the scores.
     pub slopes: Option<&'a [f32]>,
+    /// `(heads, distances)`, added to the scores of keys at each distance before the query, at least as many distances as keys.
+    pub biases: Option<&'a [f32]>,
     /// Elements between the keys (and values) of one sequence and the next.
     pub key_batch_stride: usize,
 }
@@ -62,6 +64,24 @@ impl Shape<'_> {
         let needed = self.batch.saturating_sub(1) * self.key_batch_stride + self.keys * self.key_width();
         assert!(k.len() >= needed && v.len() >= needed, "keys and values of {self:?}");
         assert!(self.slopes.is_none_or(|slopes| slopes.len() == self.heads), "one slope a head");
+        assert!(self.biases.is_none_or(|biases| biases.len() >= self.heads * self.keys), "a bias for every distance");
+    }
+    /// Biases of a head by distance.
+    fn biases_of(&self, head: usize) -> Option<&[f32]> {
+        self.biases.map(|biases| &biases[biases.len() / self.heads * head..][..biases.len() / self.heads])
+    }
+    /// Adds to the scores of keys from `first` on, before they are scaled, what the head adds for their distance to a query.
+    fn add_biases(&self, head: usize, query: usize, first: usize, scores: &mut [f32]) {
+        let slope = self.slope(head);
+        if slope != 0.0 {
+            add_linear(scores, slope / self.scale, query, first);
+        }
+        if let Some(biases) = self.biases_of(head) {
+            let distances = biases[..=query - first].iter().rev();
+            for (score, bias) in scores.iter_mut().zip(distances) {
+                *score += bias / self.scale;
+            }
+        }
     }
     fn slope(&self, head: usize) -> f32 {
         self.slopes.map_or(0.0, |slopes| slopes[head])
@@ -143,25 +163,18 @@ vectorised! {
     }
 }
 
-/// Scales the first `count` scores, adds the linear bias, and replaces all of them by `e^(score − max)`, where `max`
-/// also covers `previous`; scores past `count` become zero. Returns the maximum and the sum.
+/// Adds `slope · (key − query)` to the scores of the keys from `first` on.
+pub(crate) fn add_linear(scores: &mut [f32], slope: f32, query: usize, first: usize) {
+    for (j, score) in scores.iter_mut().enumerate() {
+        *score += slope * ((first + j) as f32 - query as f32);
+    }
+}
+
+/// Scales the first `count` scores and replaces all of them by `e^(score − max)`, where `max` also covers `previous`; scores past
+/// `count` become zero. Returns the maximum and the sum.
 #[inline(always)]
-pub(crate) unsafe fn soften<V: Vector>(
-    scores: &mut [f32],
-    count: usize,
-    scale: f32,
-    slope: f32,
-    query: usize,
-    first_key: usize,
-    previous: f32,
-) -> (f32, f32) {
+pub(crate) unsafe fn soften<V: Vector>(scores: &mut [f32], count: usize, scale: f32, previous: f32) -> (f32, f32) {
     unsafe {
-        if slope != 0.0 {
-            for (j, score) in scores[..count].iter_mut().enumerate() {
-                // Scaled below with the rest, hence the division.
-                *score += slope / scale * ((first_key + j) as f32 - query as f32);
-            }
-        }
         let factor = V::splat(scale);
         let mut largest = V::splat(f32::NEG_INFINITY);
         for at in (0..scores.len()).step_by(WIDTH) {
@@ -244,12 +257,11 @@ vectorised! {
                         continue;
                     }
                     row[..unseen].fill(f32::NEG_INFINITY);
-                    let mut slope = shape.slope(head);
-                    if let Some(part) = segment.part {
-                        part.bias(slope / shape.scale, first + i, key, &mut row[..count]);
-                        slope = 0.0;
+                    match segment.part {
+                        Some(part) => part.add_biases(shape, head, first + i, key, &mut row[..count]),
+                        None => shape.add_biases(head, seen.end - 1, key, &mut row[..count]),
                     }
-                    let (largest, total) = soften::<V>(row, count, shape.scale, slope, seen.end - 1, key, max[i]);
+                    let (largest, total) = soften::<V>(row, count, shape.scale, max[i]);
                     if largest > max[i] {
                         let correction = if begun { (max[i] - largest).exp() } else { 0.0 };
                         sum[i] *= correction;
@@ -279,7 +291,8 @@ vectorised! {
     }
 }
 
-/// Gradients of [`attention`] of its queries, keys and values, in their shapes, for keys and values without gaps.
+/// Gradients of [`attention`] of its queries, keys, values and biases by distance, in their shapes, for keys and values without gaps;
+/// none of biases where there are none.
 ///
 /// `output` and `log_sums` are what [`attention`] returned, `gradient` the gradient of its output. Scores are
 /// recomputed block by block.
@@ -291,7 +304,7 @@ pub fn attention_gradient(
     log_sums: &[f32],
     gradient: &[f32],
     shape: &Shape<'_>,
-) -> [Vec<f32>; 3] {
+) -> [Vec<f32>; 4] {
     shape.check(q, k, v);
     assert_eq!(shape.key_batch_stride, shape.keys * shape.key_width(), "gradients need keys without gaps");
     assert!(output.len() == q.len() && gradient.len() == q.len(), "output and gradient are shaped like the queries");
@@ -303,13 +316,20 @@ pub fn attention_gradient(
     let mut dq = vec![0.0; q.len()];
     let mut dk = vec![0.0; k.len()];
     let mut dv = vec![0.0; v.len()];
-    let targets = [Shared::new(&mut dq), Shared::new(&mut dk), Shared::new(&mut dv)];
+    // One row a sequence and head, added up behind.
+    let distances = shape.biases.map_or(0, |biases| biases.len() / shape.heads);
+    let mut rows = vec![0.0; shape.batch * shape.heads * distances];
+    let targets = [&mut dq, &mut dk, &mut dv, &mut rows].map(|target| Shared::new(target));
     let sources =
         Sources { q, k, output, log_sums, gradient, packed_keys: &packed_keys, packed_values: &packed_values };
     (0..shape.batch * shape.kv_heads).into_par_iter().with_max_len(1).for_each(|unit| {
         unit_gradient(set, &sources, shape, unit / shape.kv_heads, unit % shape.kv_heads, targets);
     });
-    [dq, dk, dv]
+    let mut biases = vec![0.0; shape.heads * distances];
+    for rows in rows.chunks_exact(biases.len().max(1)) {
+        biases.iter_mut().zip(rows).for_each(|(bias, row)| *bias += row);
+    }
+    [dq, dk, dv, biases]
 }
 
 struct Sources<'a> {
@@ -323,7 +343,7 @@ struct Sources<'a> {
 }
 
 vectorised! {
-    fn unit_gradient<V>(sources: &Sources<'_>, shape: &Shape<'_>, batch: usize, kv_head: usize, targets: [Shared; 3]) {
+    fn unit_gradient<V>(sources: &Sources<'_>, shape: &Shape<'_>, batch: usize, kv_head: usize, targets: [Shared; 4]) {
         let (d, width, key_width) = (shape.head_dim, shape.query_width(), shape.key_width());
         let packed = shape.key_blocks() * KEYS * d;
         let unit = (batch * shape.kv_heads + kv_head) * packed;
@@ -335,6 +355,8 @@ vectorised! {
         let mut weights = [0.0f32; QUERIES * KEYS];
         let mut slopes = [0.0f32; QUERIES * KEYS];
         for head in kv_head * shape.group()..(kv_head + 1) * shape.group() {
+            let distances = shape.biases_of(head).map_or(0, <[f32]>::len);
+            let biases = targets[3].slice((batch * shape.heads + head) * distances, distances);
             for first in (0..shape.queries).step_by(QUERIES) {
                 let rows = (shape.queries - first).min(QUERIES);
                 let start = (batch * shape.queries + first) * width + head * d;
@@ -358,12 +380,7 @@ vectorised! {
                         let position = shape.visible(first + i) - 1;
                         let count = (position + 1).saturating_sub(key).min(here);
                         let weights = &mut weights[i * KEYS..i * KEYS + wide];
-                        let slope = shape.slope(head);
-                        if slope != 0.0 {
-                            for (j, weight) in weights[..count].iter_mut().enumerate() {
-                                *weight += slope / shape.scale * ((key + j) as f32 - position as f32);
-                            }
-                        }
+                        shape.add_biases(head, position, key, &mut weights[..count]);
                         let slopes = slopes[i * KEYS..].as_mut_ptr();
                         for at in (0..wide).step_by(WIDTH) {
                             let lanes = count.saturating_sub(at).min(WIDTH);
@@ -372,6 +389,12 @@ vectorised! {
                             weight.store(weights.as_mut_ptr().add(at));
                             let slope = V::load(slopes.add(at)).sub(V::splat(back[i]));
                             weight.mul(slope).mul(V::splat(shape.scale)).store(slopes.add(at));
+                        }
+                        if distances > 0 && count > 0 {
+                            let scores = std::slice::from_raw_parts(slopes, count).iter();
+                            for (bias, slope) in biases[..=position - key].iter_mut().rev().zip(scores) {
+                                *bias += slope / shape.scale;
+                            }
                         }
                     }
                     let transposed = |values: &[f32]| Strided { start: values.as_ptr(), row: 1, column: KEYS };

@@ -19,7 +19,9 @@ fn oracle(q: &[f32], k: &[f32], v: &[f32], shape: &Shape<'_>) -> Vec<f64> {
                 let scores: Vec<f64> = (0..visible)
                     .map(|j| {
                         let dot: f64 = (0..d).map(|l| f64::from(q[at + l]) * f64::from(k[key(j) + l])).sum();
-                        dot * f64::from(shape.scale) + f64::from(shape.slope(h)) * (j as f64 - (visible - 1) as f64)
+                        dot * f64::from(shape.scale)
+                            + f64::from(shape.slope(h)) * (j as f64 - (visible - 1) as f64)
+                            + shape.biases_of(h).map_or(0.0, |biases| f64::from(biases[visible - 1 - j]))
                     })
                     .collect();
                 let max = scores.iter().fold(f64::MIN, |a, &b| a.max(b));
@@ -45,6 +47,7 @@ fn shape(batch: usize, queries: usize, keys: usize, heads: usize, kv_heads: usiz
         head_dim,
         scale: 1.0 / (head_dim as f32).sqrt(),
         slopes: None,
+        biases: None,
         key_batch_stride: keys * kv_heads * head_dim,
     }
 }
@@ -52,10 +55,12 @@ fn shape(batch: usize, queries: usize, keys: usize, heads: usize, kv_heads: usiz
 #[test]
 fn attention_matches_double_precision_on_every_instruction_set() {
     let slopes = [0.5, 0.25, 0.125, 0.0625];
+    let biases = sample(4 * 160, 0.6);
     for (queries, keys, head_dim, biased, gap) in [
         (1, 1, 8, false, 0),
         (1, 77, 64, false, 5),
         (3, 20, 20, true, 0),
+        (5, 140, 20, true, 1),
         (8, 8, 16, false, 0),
         (45, 150, 24, true, 7),
         (130, 130, 64, false, 0),
@@ -63,6 +68,7 @@ fn attention_matches_double_precision_on_every_instruction_set() {
         let mut shape = shape(2, queries, keys, 4, 2, head_dim);
         shape.key_batch_stride += gap * 2 * head_dim;
         shape.slopes = biased.then_some(&slopes[..]);
+        shape.biases = biased.then_some(&biases[..]);
         let q = sample(2 * queries * 4 * head_dim, 0.1);
         let k = sample(2 * shape.key_batch_stride, 0.2);
         let v = sample(2 * shape.key_batch_stride, 0.3);
@@ -80,18 +86,25 @@ fn attention_matches_double_precision_on_every_instruction_set() {
 #[test]
 fn gradients_match_finite_differences() {
     let slopes = [0.3, 0.2, 0.1, 0.05];
-    for (queries, keys, slopes) in [(40, 40, None), (9, 75, Some(&slopes[..]))] {
-        let mut shape = shape(2, queries, keys, 4, 2, 12);
-        shape.slopes = slopes;
-        let inputs = [sample(2 * queries * 48, 0.1), sample(2 * keys * 24, 0.2), sample(2 * keys * 24, 0.3)];
+    for (queries, keys, biased) in [(40, 40, false), (9, 75, true)] {
+        let plain = Shape { slopes: biased.then_some(&slopes[..]), ..shape(2, queries, keys, 4, 2, 12) };
+        let inputs = [
+            sample(2 * queries * 48, 0.1),
+            sample(2 * keys * 24, 0.2),
+            sample(2 * keys * 24, 0.3),
+            sample(4 * (keys + 3), 0.5),
+        ];
         let gradient = sample(2 * queries * 48, 0.4);
+        let shape = Shape { biases: biased.then_some(&inputs[3][..]), ..plain };
         let (output, sums) = attention(&inputs[0], &inputs[1], &inputs[2], &shape);
         let found = attention_gradient(&inputs[0], &inputs[1], &inputs[2], &output, &sums, &gradient, &shape);
-        let objective = |inputs: &[Vec<f32>; 3]| -> f64 {
+        let objective = |inputs: &[Vec<f32>; 4]| -> f64 {
+            let shape = Shape { biases: biased.then_some(&inputs[3][..]), ..plain };
             let out = oracle(&inputs[0], &inputs[1], &inputs[2], &shape);
             out.iter().zip(&gradient).map(|(o, g)| o * f64::from(*g)).sum()
         };
-        for which in 0..3 {
+        assert_eq!(found[3].is_empty(), !biased);
+        for which in 0..if biased { 4 } else { 3 } {
             for at in [0, 13, 100, inputs[which].len() / 2, inputs[which].len() - 1] {
                 let (mut up, mut down) = (inputs.clone(), inputs.clone());
                 up[which][at] += 1e-3;

@@ -200,10 +200,10 @@ pub fn check_scheme(method: &dyn Position, id: &str, found: Scheme) -> Result<()
     if method.is_identity() || method.supports(found) {
         return Ok(());
     }
-    let schemes = [Scheme::Rotary, Scheme::LinearBiases, Scheme::None];
+    let schemes = [Scheme::Rotary, Scheme::LinearBiases, Scheme::Biases, Scheme::Xpos, Scheme::None];
     let required: Vec<String> =
         schemes.into_iter().filter(|scheme| method.supports(*scheme)).map(|scheme| scheme.to_string()).collect();
-    Err(PositionError::UnsupportedScheme { method: id.to_owned(), found, required: required.join(" or ") })
+    Err(PositionError::UnsupportedScheme { method: id.to_owned(), found, required: required.join(", ") })
 }
 
 /// Refuses models with one pair of dimensions.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use candle_core::Var;
 
+use crate::biases::Biases;
 use crate::cache::CacheFormat;
 use crate::config::{Config, NormKind, PositionScheme, Projection};
 use crate::decoder::{Block, Decoder};
 use crate::error::{Context, ModelError};
 use crate::linear::{Dense, LinearOp, Trainable};
-use crate::load::{Checkpoint, check_config, projection_bias, projection_shape};
+use crate::load::{Checkpoint, check_config, learned_biases, projection_bias, projection_shape};
 use crate::ops::AttentionShape;
 use crate::packed::{Activations, Packed, PackedMatrix};
 use crate::parameter::{Norm, Parameter};
@@ -100,11 +101,18 @@ impl Decoder {
             weights.extend(block.feed_forward_norm.weights());
             weights.extend(block.biases.iter().map(Parameter::weight));
         }
+        weights.extend(self.learned_biases().map(Parameter::weight));
         weights.extend(self.final_norm.weights());
         if !self.config.tied_head && !self.own_head {
             weights.push(self.head.weight());
         }
         weights
+    }
+
+    /// Learned biases by distance, those that blocks share once.
+    fn learned_biases(&self) -> impl Iterator<Item = &Parameter> {
+        let blocks = if learned_biases(&self.config, None).is_some() { 1 } else { self.blocks.len() };
+        self.blocks.iter().take(blocks).filter_map(|block| block.by_distance.as_deref()?.learned())
     }
 
     /// The head when it was replaced, so that it is neither the embedding nor the checkpoint's.
@@ -161,11 +169,17 @@ fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError>
     } else {
         linear(source, "lm_head", (config.vocab_size, hidden), None)?
     };
-    let blocks =
-        (0..config.layers).map(|layer| block(config, source, layer).map(Arc::new)).collect::<Result<_, _>>()?;
-    let rope = match config.position {
-        PositionScheme::Rope { theta, rotary, style } => Some(Arc::new(Rope::new(theta, rotary, style))),
-        _ => None,
+    let shared = biases(config, source, None)?;
+    let blocks = (0..config.layers)
+        .map(|layer| block(config, source, layer, shared.as_ref()).map(Arc::new))
+        .collect::<Result<_, _>>()?;
+    let (rope, key_rope) = match config.position {
+        PositionScheme::Rope { theta, rotary, style } => (Some(Arc::new(Rope::new(theta, rotary, style))), None),
+        PositionScheme::Xpos { theta, scale } => {
+            let [queries, keys] = Rope::xpos(theta, config.head_dim, scale).map(Arc::new);
+            (Some(queries), Some(keys))
+        }
+        _ => (None, None),
     };
     let slopes = (config.position == PositionScheme::Alibi).then(|| alibi_slopes(config.heads));
     Ok(Decoder {
@@ -176,6 +190,8 @@ fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError>
         head,
         own_head,
         rope,
+        key_rope,
+        places: None,
         reach: None,
         attention: AttentionShape {
             heads: config.heads,
@@ -183,6 +199,7 @@ fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError>
             head_dim: config.head_dim,
             scale: 1.0 / (config.head_dim as f32).sqrt(),
             slopes,
+            biases: None,
         },
         cache_format: CacheFormat::Full,
         config: Arc::new(config.clone()),
@@ -195,9 +212,26 @@ fn norm(config: &Config, source: &dyn Source, module: &str) -> Result<Norm, Mode
     Norm::new(vector("weight")?, bias, config.norm_epsilon).doing(|| format!("reading {module}"))
 }
 
-fn block(config: &Config, source: &dyn Source, layer: usize) -> Result<Block, ModelError> {
+/// Biases by distance of a block, or those that all share.
+fn biases(config: &Config, source: &dyn Source, layer: Option<usize>) -> Result<Option<Arc<Biases>>, ModelError> {
+    let PositionScheme::Biases(kind) = config.position else { return Ok(None) };
+    let learned = match (kind.learned(), learned_biases(config, layer)) {
+        (Some(_), None) => return Ok(None),
+        (_, Some(spec)) => Some(source.parameter(&spec.name, spec.rows, spec.cols)?),
+        (None, None) => None,
+    };
+    Ok(Some(Arc::new(Biases::new(kind, config.heads, learned))))
+}
+
+fn block(
+    config: &Config,
+    source: &dyn Source,
+    layer: usize,
+    shared: Option<&Arc<Biases>>,
+) -> Result<Block, ModelError> {
     let prefix = format!("model.layers.{layer}");
     let mut projections: [Option<Arc<dyn LinearOp>>; 7] = std::array::from_fn(|_| None);
+    let by_distance = biases(config, source, Some(layer))?.or_else(|| shared.cloned());
     let mut biases = Vec::new();
     for projection in Projection::ALL {
         if projection == Projection::Gate && !config.gated {
@@ -216,6 +250,7 @@ fn block(config: &Config, source: &dyn Source, layer: usize) -> Result<Block, Mo
         feed_forward_norm: norm(config, source, &format!("{prefix}.post_attention_layernorm"))?,
         projections,
         biases,
+        by_distance,
     })
 }
 

@@ -29,8 +29,37 @@ pub enum PositionScheme {
     Learned,
     /// Linear biases on attention scores, slopes `2^(-8h/H)`.
     Alibi,
+    /// Biases on attention scores by the distance of key and query.
+    Biases(DistanceBias),
+    /// Rotary embeddings over whole heads, in pairs of neighbours, whose scores fall with the distance: `ζ_i^(Δ/scale)` with
+    /// `ζ_i = (2i + 0.4 d) / 1.4 d` (xPos; Sun et al., 2023).
+    Xpos {
+        /// Frequency base.
+        theta: f64,
+        /// Distance at which a pair has fallen to `ζ_i`.
+        scale: f64,
+    },
     /// No position information.
     None,
+}
+
+/// Biases on attention scores that depend on the distance `Δ` of a key before its query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DistanceBias {
+    /// One learned number a head for each of 32 buckets of distances, the same in every block; distances from 113 on share the last (Raffel
+    /// et al., 2020).
+    T5,
+    /// `−p ln(1 + aΔ)`, learned for each head and block (KERPLE; Chi et al., 2022).
+    KerpleLog,
+    /// `−a Δ^p`, learned for each head and block (KERPLE).
+    KerplePower,
+    /// `−2 ln(Δ + 1)`: weights fall as the convergent series of `1/n²`.
+    InverseSquare,
+    /// `−ln²(Δ + 1)`: as the convergent series of `e^(−ln² n)`.
+    LogSquare,
+    /// `−ln(Δ + 1)`: as the divergent series of `1/n`.
+    Inverse,
 }
 
 /// Which normalisation stands before attention, before the feed-forward part and at the end.

@@ -11,6 +11,7 @@ use harness_kernels::awake::with_pool_awake;
 use harness_kernels::bfloat16::bf16_linear;
 use harness_kernels::packed::packed_linear;
 
+use crate::biases::Biases;
 use crate::cache::{CacheFormat, CacheShape, KvCache, Past};
 use crate::config::{Config, Projection};
 use crate::error::{Context, ModelError};
@@ -18,7 +19,7 @@ use crate::linear::{LinearOp, forward_together};
 use crate::ops::{self, AttentionShape};
 use crate::parameter::{Norm, Parameter};
 use crate::reach::{Looks, Reached};
-use crate::rope::Rope;
+use crate::rope::{Rope, RopeTables};
 use crate::tensor::{from_values, with_values};
 
 /// Tokens of a prompt that go through the blocks at a time.
@@ -40,6 +41,8 @@ pub(crate) struct Block {
     pub projections: [Option<Arc<dyn LinearOp>>; 7],
     /// The biases of the projections as stored, for counting and writing.
     pub biases: Vec<Parameter>,
+    /// Biases of scores by distance.
+    pub by_distance: Option<Arc<Biases>>,
 }
 
 impl Block {
@@ -80,6 +83,10 @@ pub struct Decoder {
     /// Whether the head was replaced, and so no longer shares the embedding's memory.
     pub(crate) own_head: bool,
     pub(crate) rope: Option<Arc<Rope>>,
+    /// That of keys, where it is another than that of queries.
+    pub(crate) key_rope: Option<Arc<Rope>>,
+    /// Turns of tokens at places of their own, `(batch · sequence)` of them, in training.
+    pub(crate) places: Option<Arc<RopeTables>>,
     /// What queries look at where that is not all keys before them.
     pub(crate) reach: Option<Arc<Reached>>,
     pub(crate) attention: AttentionShape,
@@ -273,35 +280,61 @@ impl Decoder {
         let start = cache.as_ref().map_or(0, |cache| cache.len());
         let length = start + q.dim(1).doing(doing)?;
         let q = self.scaled_queries(q, start).doing(doing)?;
+        let shape = self.attention_of_block(layer, length)?;
         if let Some(looks) = self.looks(start..length)? {
             let attended = ops::with_three(&q, &k, v, |q, k, v| match cache {
-                Some(cache) => cache.attend_looks(layer, [q, k, v], &looks, &self.attention),
-                None => Ok(looks.attend_each([q, k, v], length, &self.attention)),
+                Some(cache) => cache.attend_looks(layer, [q, k, v], &looks, &shape),
+                None => Ok(looks.attend_each([q, k, v], length, &shape)),
             });
             return from_values(attended.doing(doing)??, q.shape()).doing(doing);
         }
-        let tables = self.rope.as_ref().map(|rope| rope.tables(length, length));
+        let tables = self.tables(length);
         // Keys whose angle changes with the length are kept as they are, and turned with the others before them.
-        let later = tables.as_deref().filter(|_| cache.is_some() && self.keys_move());
-        let (q, k) = match &tables {
-            Some(tables) => {
-                let turn = |x: &Tensor| ops::rotate(x, tables, start, self.config.head_dim).doing(doing);
-                (turn(&q)?, if later.is_some() { k } else { turn(&k)? })
+        let later = tables.as_ref().map(|[_, keys]| &**keys).filter(|_| cache.is_some() && self.keys_move());
+        let (q, k) = match (&self.places, &tables) {
+            (Some(places), _) => (self.turned_to(places, &q).doing(doing)?, self.turned_to(places, &k).doing(doing)?),
+            (None, Some([queries, keys])) => {
+                let turn = |x: &Tensor, tables| ops::rotate(x, tables, start, self.config.head_dim).doing(doing);
+                (turn(&q, queries)?, if later.is_some() { k } else { turn(&k, keys)? })
             }
-            None => (q, k),
+            (None, None) => (q, k),
         };
         let Some(cache) = cache else {
-            return ops::attention(&q, &k, v, &self.attention).doing(doing);
+            let trained = self.block_at(layer)?.by_distance.as_ref().and_then(|biases| biases.under_training(length));
+            return match trained {
+                Some(biases) => ops::attention_with_biases(&q, &k, v, &biases.doing(doing)?, &shape).doing(doing),
+                None => ops::attention(&q, &k, v, &shape).doing(doing),
+            };
         };
-        let attended = ops::with_three(&q, &k, v, |q, k, v| cache.attend(layer, [q, k, v], later, &self.attention));
+        let attended = ops::with_three(&q, &k, v, |q, k, v| cache.attend(layer, [q, k, v], later, &shape));
         from_values(attended.doing(doing)??, q.shape()).doing(doing)
+    }
+
+    /// What attention of one block knows besides its inputs, for texts of so many positions.
+    pub(crate) fn attention_of_block(&self, layer: usize, length: usize) -> Result<AttentionShape, ModelError> {
+        let biases = self.block_at(layer)?.by_distance.as_ref().map(|biases| biases.of(length));
+        Ok(AttentionShape { biases, ..self.attention.clone() })
+    }
+
+    /// Tables of queries and of keys for a text of so many positions.
+    pub(crate) fn tables(&self, length: usize) -> Option<[Arc<RopeTables>; 2]> {
+        let queries = self.rope.as_ref()?.tables(length, length);
+        let keys = self.key_rope.as_ref().map_or_else(|| Arc::clone(&queries), |rope| rope.tables(length, length));
+        Some([queries, keys])
+    }
+
+    /// Queries or keys `(batch, sequence, width)` turned to places of their own.
+    fn turned_to(&self, places: &Arc<RopeTables>, x: &Tensor) -> candle_core::Result<Tensor> {
+        let (batch, sequence, width) = x.dims3()?;
+        let all = x.reshape((1, batch * sequence, width))?;
+        ops::rotate(&all, places, 0, self.config.head_dim)?.reshape((batch, sequence, width))
     }
 
     /// What queries at some positions look at; none where that is all keys before them at their own positions.
     pub(crate) fn looks(&self, queries: Range<usize>) -> Result<Option<Arc<Looks>>, ModelError> {
         let Some(reach) = &self.reach else { return Ok(None) };
         reach.check(queries.end)?;
-        Ok(reach.looks(queries, self.rope.as_deref()))
+        Ok(reach.looks(queries, self.rope.as_deref(), self.key_rope.as_deref()))
     }
 
     /// Queries `(batch, positions, width)` from `start` on, multiplied by the factors of their positions.

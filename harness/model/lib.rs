@@ -2,6 +2,7 @@
 
 mod assemble;
 pub mod bfloat16;
+mod biases;
 pub mod cache;
 pub mod config;
 pub mod decoder;

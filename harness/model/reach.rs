@@ -53,7 +53,7 @@ impl Reached {
     }
 
     /// What the queries at some positions look at; none where that is everything before them at their own positions.
-    pub fn looks(&self, queries: Range<usize>, rope: Option<&Rope>) -> Option<Arc<Looks>> {
+    pub fn looks(&self, queries: Range<usize>, rope: Option<&Rope>, key_rope: Option<&Rope>) -> Option<Arc<Looks>> {
         if self.rule.is_whole(queries.end) {
             return None;
         }
@@ -63,8 +63,8 @@ impl Reached {
         }
         let turned = |look: Look| {
             let turns = rope.map(|rope| {
-                let turns = |places: &[f32]| rope.tables_at(places, queries.end);
-                (turns(&look.query_places), turns(&look.key_places))
+                let keys = key_rope.unwrap_or(rope);
+                (rope.tables_at(&look.query_places, queries.end), keys.tables_at(&look.key_places, queries.end))
             });
             let first = look.keys.start;
             let seen =

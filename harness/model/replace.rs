@@ -210,7 +210,16 @@ impl Decoder {
         if self.cache_format != CacheFormat::Full && rope.moves() {
             return Err(ModelError::CacheFormat { what: MOVING });
         }
-        Ok(Self { rope: Some(Arc::new(rope)), ..self.clone() })
+        Ok(Self { rope: Some(Arc::new(rope)), key_rope: None, ..self.clone() })
+    }
+
+    /// This decoder with tokens at places of their own instead of 0, 1, 2 …, one for each token of a batch, for passes without a cache.
+    /// Without rotary embeddings places change nothing.
+    #[must_use]
+    pub fn with_places(&self, places: &[f32]) -> Self {
+        let length = places.iter().fold(0.0, |last: f32, place| last.max(*place)) as usize + 1;
+        let places = self.rope.as_ref().map(|rope| Arc::new(rope.tables_at(places, length)));
+        Self { places, ..self.clone() }
     }
 
     /// This decoder with another rule of what queries look at.

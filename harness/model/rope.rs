@@ -82,6 +82,8 @@ const RECENT: usize = 32;
 pub struct Rope {
     frequencies: Box<dyn Frequencies>,
     pairing: Pairing,
+    /// What the logarithm of each pair's length grows by from place to place, where it is not 0.
+    growth: Vec<f64>,
     /// The newest last, each of one regime.
     tables: Mutex<VecDeque<(usize, Arc<RopeTables>)>>,
 }
@@ -98,7 +100,17 @@ impl Rope {
             RopeStyle::HalfSplit => Pairing::HalfSplit,
             RopeStyle::Interleaved => Pairing::Interleaved,
         };
-        Self { frequencies, pairing, tables: Mutex::default() }
+        Self { frequencies, pairing, growth: Vec::new(), tables: Mutex::default() }
+    }
+
+    /// The embeddings of xPos, of queries and of keys: the score of pair `i` falls as `ζ_i^(Δ/scale)`, `ζ_i = (2i + 0.4 d) / 1.4 d`.
+    pub fn xpos(base: f64, dimensions: usize, scale: f64) -> [Self; 2] {
+        let d = dimensions as f64;
+        [1.0, -1.0].map(|sign| {
+            let of = |i: usize| sign * ((2.0 * i as f64 + 0.4 * d) / (1.4 * d)).ln() / scale;
+            let growth = (0..dimensions / 2).map(of).collect();
+            Self { growth, ..Self::new(base, dimensions, RopeStyle::Interleaved) }
+        })
     }
 
     /// Whether caches hold keys as computed: see [`Frequencies::moves`].
@@ -146,10 +158,14 @@ impl Rope {
     fn computed(&self, places: impl Iterator<Item = f32>, length: usize) -> RopeTables {
         let (frequencies, factor) = self.frequencies.at(length);
         // The angle is an f32 product, as in the reference code; cosine and sine of it are exact to f32.
-        let angles: Vec<f64> = places.flat_map(|place| frequencies.iter().map(move |f| f64::from(place * f))).collect();
+        let growth = |i: usize| self.growth.get(i).copied().unwrap_or_default();
+        let turns: Vec<(f64, f32)> = places
+            .flat_map(|place| frequencies.iter().enumerate().map(move |(i, f)| (i, place, f64::from(place * f))))
+            .map(|(i, place, angle)| (angle, factor * (growth(i) * f64::from(place)).exp() as f32))
+            .collect();
         RopeTables {
-            cos: angles.iter().map(|angle| angle.cos() as f32 * factor).collect(),
-            sin: angles.iter().map(|angle| angle.sin() as f32 * factor).collect(),
+            cos: turns.iter().map(|(angle, length)| angle.cos() as f32 * length).collect(),
+            sin: turns.iter().map(|(angle, length)| angle.sin() as f32 * length).collect(),
             rotary: frequencies.len() * 2,
             pairing: self.pairing,
         }
@@ -213,6 +229,29 @@ mod tests {
         assert_eq!(rope.tables.lock().unwrap().len(), 2);
         let turned = rope.tables(4, 4).turn(&[1.0, 0.0], 3, 1, 2);
         assert_eq!(turned, [2.0 * 3f64.cos() as f32, 2.0 * 3f64.sin() as f32]);
+    }
+
+    #[test]
+    fn scores_of_xpos_fall_with_the_distance_alone() {
+        let [queries, keys] = Rope::xpos(10_000.0, 8, 512.0);
+        let pair = |i: usize, m: usize, n: usize| {
+            let x: Vec<f32> = (0..8).map(|at| if at == 2 * i { 1.0 } else { 0.0 }).collect();
+            let (q, k) = (queries.tables(m + 1, m + 1).turn(&x, m, 1, 8), keys.tables(n + 1, n + 1).turn(&x, n, 1, 8));
+            let dot: f32 = q.iter().zip(&k).map(|(a, b)| a * b).sum();
+            dot / ((m - n) as f32 * frequencies(10_000.0, 8)[i]).cos()
+        };
+        for (distance, expected) in [
+            (1, [0.997_556, 0.998_503, 0.999_137, 0.999_616]),
+            (512, [0.285_714, 0.464_286, 0.642_857, 0.821_429]),
+            (1024, [0.081_633, 0.215_561, 0.413_265, 0.674_745]),
+        ] {
+            for (i, expected) in expected.into_iter().enumerate() {
+                for start in [0, 100] {
+                    let found = pair(i, start + distance, start);
+                    assert!((found - expected).abs() < 5e-4 * expected, "{distance} {i}: {found} for {expected}");
+                }
+            }
+        }
     }
 
     #[test]

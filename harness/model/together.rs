@@ -53,24 +53,25 @@ impl Decoder {
         let places: Vec<usize> = caches.iter().map(KvCache::len).collect();
         let looks: Vec<Option<Arc<Looks>>> =
             places.iter().map(|place| self.looks(*place..place + 1)).collect::<Result<_, _>>()?;
-        let tables: Option<Vec<Arc<RopeTables>>> =
-            self.rope.as_ref().map(|rope| places.iter().map(|place| rope.tables(place + 1, place + 1)).collect());
+        let tables: Vec<Option<[Arc<RopeTables>; 2]>> = places.iter().map(|place| self.tables(place + 1)).collect();
+        let longest = places.iter().max().map_or(0, |place| place + 1);
+        let shape = self.attention_of_block(layer, longest)?;
         // As in a step of one cache: keys that will be turned anew are kept as they are.
         let moving = self.keys_move();
-        let later = tables.as_ref().filter(|_| moving);
         let AttentionShape { heads, kv_heads, head_dim, .. } = self.attention;
         let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
         let one = |at: usize, cache: &mut KvCache, q: &[f32], k: &[f32], v: &[f32]| {
             let factor = self.reach.as_ref().map_or(1.0, |reach| reach.rule.query_factor(places[at]));
             let q: Vec<f32> = q.iter().map(|q| q * factor).collect();
             if let Some(looks) = &looks[at] {
-                return cache.attend_looks(layer, [&q, k, v], looks, &self.attention);
+                return cache.attend_looks(layer, [&q, k, v], looks, &shape);
             }
-            let turned =
-                |x: &[f32], heads| tables.as_ref().map(|tables| tables[at].turn(x, places[at], heads, head_dim));
-            let (q, turned_k) = (turned(&q, heads).unwrap_or(q), if moving { None } else { turned(k, kv_heads) });
-            let later = later.map(|tables| &*tables[at]);
-            cache.attend(layer, [&q, turned_k.as_deref().unwrap_or(k), v], later, &self.attention)
+            let Some([queries, keys]) = &tables[at] else { return cache.attend(layer, [&q, k, v], None, &shape) };
+            let q = queries.turn(&q, places[at], heads, head_dim);
+            if moving {
+                return cache.attend(layer, [&q, k, v], Some(keys), &shape);
+            }
+            cache.attend(layer, [&q, &keys.turn(k, places[at], kv_heads, head_dim), v], None, &shape)
         };
         let mut out = vec![0.0; places.len() * q_width];
         let attended: Result<(), ModelError> = ops::with_three(q, k, v, |q, k, v| {

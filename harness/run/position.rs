@@ -40,6 +40,8 @@ pub fn scheme_of(config: &Config) -> Scheme {
         PositionScheme::Rope { .. } => Scheme::Rotary,
         PositionScheme::Learned => Scheme::Learned,
         PositionScheme::Alibi => Scheme::LinearBiases,
+        PositionScheme::Biases(_) => Scheme::Biases,
+        PositionScheme::Xpos { .. } => Scheme::Xpos,
         PositionScheme::None => Scheme::None,
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use harness_core::Axis;
-use harness_model::config::{Activation, NormKind, RopeStyle};
+use harness_model::config::{Activation, DistanceBias, NormKind, RopeStyle};
 use harness_model::load::expected_tensors;
 use harness_model::tensor::with_values;
 use harness_model::weight::Weight;
@@ -225,7 +225,7 @@ fn what_does_not_fit_a_model_is_said() {
         assert_eq!(said, format!("yarn: `yarn` does not work on {found}; it is for rotary embeddings"));
     }
     let said = refused(&decoder(1, PositionScheme::Learned), "lm-infinite");
-    assert!(said.ends_with("; it is for rotary embeddings or linear biases (ALiBi) or no position scheme"), "{said}");
+    assert!(said.ends_with("; it is for rotary embeddings, linear biases (ALiBi), biases by distance, decaying rotary embeddings (xPos), no position scheme"), "{said}");
     let model = decoder(1, rope());
     let said = refused(&model, "longrope(long=[1, 2])");
     assert!(said.ends_with("`long` has 2 numbers; the model rotates 4 pairs of dimensions"), "{said}");
@@ -273,7 +273,14 @@ fn stepped(decoder: &Decoder, tokens: &[u32], step: usize) -> (Vec<f32>, harness
 #[test]
 fn windows_let_keys_go_and_still_give_what_reading_at_once_gives() {
     let tokens = tokens(700);
-    for scheme in [rope(), PositionScheme::Alibi, PositionScheme::None] {
+    for scheme in [
+        rope(),
+        PositionScheme::Alibi,
+        PositionScheme::Biases(DistanceBias::T5),
+        PositionScheme::Biases(DistanceBias::KerpleLog),
+        PositionScheme::Xpos { theta: 10_000.0, scale: 512.0 },
+        PositionScheme::None,
+    ] {
         let model = decoder(2, scheme);
         let (_, everything) = stepped(&model, &tokens, 50);
         for arm in [

@@ -93,8 +93,7 @@ vectorised! {
             let position = shape.visible(i) - 1;
             for head in (0..group).step_by(4) {
                 let wide = (group - head).min(4);
-                let slopes: [f32; 4] = std::array::from_fn(|c| if c < wide { shape.slope(kv_head * group + head + c) } else { 0.0 });
-                let block = Block { keys, values, stride, count, first, position, scale: shape.scale, slopes };
+                let block = Block { keys, values, stride, count, first, position, shape: *shape, head: kv_head * group + head };
                 let (queries, rows) = (&queries[head * d..], &mut rows[head * width..]);
                 match wide {
                     1 => block.attend::<V, 1>(queries, d, rows),
@@ -108,7 +107,7 @@ vectorised! {
 }
 
 /// Keys and values of one block and what a query sees of them.
-struct Block {
+struct Block<'a> {
     keys: *const f32,
     values: *const f32,
     /// Elements from one key to the next.
@@ -117,11 +116,12 @@ struct Block {
     first: usize,
     /// Of the query.
     position: usize,
-    scale: f32,
-    slopes: [f32; 4],
+    shape: Shape<'a>,
+    /// The first of the heads of queries.
+    head: usize,
 }
 
-impl Block {
+impl Block<'_> {
     /// `C` heads of one query; a row is the largest score, the sum of exponentials and the sums of values.
     #[inline(always)]
     unsafe fn attend<V: Vector, const C: usize>(&self, queries: &[f32], d: usize, rows: &mut [f32]) {
@@ -130,9 +130,8 @@ impl Block {
             self.score::<V, C>(queries, d, &mut scores);
             for (c, scores) in scores.iter_mut().enumerate() {
                 let filled = &mut scores[..self.count.next_multiple_of(WIDTH)];
-                let none = f32::NEG_INFINITY;
-                let (largest, sum) =
-                    soften::<V>(filled, self.count, self.scale, self.slopes[c], self.position, self.first, none);
+                self.shape.add_biases(self.head + c, self.position, self.first, &mut filled[..self.count]);
+                let (largest, sum) = soften::<V>(filled, self.count, self.shape.scale, f32::NEG_INFINITY);
                 rows[c * (d + 2)..][..2].copy_from_slice(&[largest, sum]);
             }
             for at in (0..d).step_by(4 * WIDTH) {

@@ -22,12 +22,20 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Adds `slope · (place of the key − place of the query)` to the scores of keys from `first` on.
-    pub(super) fn bias(&self, slope: f32, query: usize, first: usize, scores: &mut [f32]) {
+    /// Adds to the scores of keys from `first` on, before they are scaled, what the head adds for how far their places lie before
+    /// that of a query; whole numbers, for biases by distance.
+    pub(super) fn add_biases(&self, shape: &Shape<'_>, head: usize, query: usize, first: usize, scores: &mut [f32]) {
+        let (queries, keys) = self.places;
+        let distances = keys[first..].iter().map(|key| queries[query] - key);
+        let slope = shape.slope(head);
         if slope != 0.0 {
-            let (queries, keys) = self.places;
-            for (score, key) in scores.iter_mut().zip(&keys[first..]) {
-                *score += slope * (key - queries[query]);
+            for (score, distance) in scores.iter_mut().zip(distances.clone()) {
+                *score -= slope / shape.scale * distance;
+            }
+        }
+        if let Some(biases) = shape.biases_of(head) {
+            for (score, distance) in scores.iter_mut().zip(distances) {
+                *score += biases[distance.round() as usize] / shape.scale;
             }
         }
     }
@@ -45,7 +53,7 @@ impl Part<'_> {
 }
 
 /// The attention output `(queries, heads, head_dim)` of one sequence. Every query sees a key of some part. Of `shape`, heads,
-/// dimensions, scale and slopes count.
+/// dimensions, scale, slopes and biases count, these for every distance of places.
 pub fn attention_of_parts(parts: &[Part<'_>], shape: &Shape<'_>) -> Vec<f32> {
     attention_of_parts_on(instruction_set(), parts, shape)
 }
@@ -62,7 +70,9 @@ fn attention_of_parts_on(set: InstructionSet, parts: &[Part<'_>], shape: &Shape<
         assert!(part.seen.iter().all(|seen| seen.end <= keys), "queries see keys that are there");
     }
     match *parts {
-        [first, ..] if first.seen.len() == 1 && shape.slopes.is_none() => one_query(set, &parts, shape),
+        [first, ..] if first.seen.len() == 1 && shape.slopes.is_none() && shape.biases.is_none() => {
+            one_query(set, &parts, shape)
+        }
         [first, ..] => {
             let packed: Vec<Vec<f32>> = parts.iter().map(|part| pack_keys(set, part.k, &part.shape(shape))).collect();
             let segments: Vec<Segment<'_>> = (parts.iter().zip(&packed))

@@ -19,6 +19,7 @@ fn shape(slopes: Option<&[f32]>) -> Shape<'_> {
         head_dim: D,
         scale: 0.3,
         slopes,
+        biases: None,
         key_batch_stride: 0,
     }
 }
@@ -98,6 +99,24 @@ fn parts_share_one_softmax_on_every_instruction_set() {
                 assert_eq!(found, attention_of_parts_on(set, &parts, &shape(slopes)), "{set:?}");
             }
         }
+    }
+}
+
+#[test]
+fn biases_go_by_the_distance_of_places() {
+    let biases = sample(HEADS * 60, 0.8);
+    for queries in [1_usize, 40] {
+        let places = (0..queries).map(|i| (10 + i) as f32).collect();
+        let mut inputs = Inputs::new(50, 0.2, (0..queries).map(|i| i..i + 11).collect());
+        inputs.places = (places, (0..50).map(|j| j as f32).collect());
+        let found = attention_of_parts(&[inputs.part()], &Shape { biases: Some(&biases), ..shape(None) });
+        // Linear biases are such biases.
+        let slopes = [0.1, 0.2, 0.3, 0.4];
+        let linear: Vec<f32> = slopes.iter().flat_map(|slope| (0..60).map(move |d| -slope * d as f32)).collect();
+        let by_table = attention_of_parts(&[inputs.part()], &Shape { biases: Some(&linear), ..shape(None) });
+        let by_slopes = attention_of_parts(&[inputs.part()], &shape(Some(&slopes)));
+        assert!(by_table.iter().zip(&by_slopes).all(|(a, b)| (a - b).abs() < 1e-5));
+        assert_ne!(found, by_table);
     }
 }
 

@@ -74,6 +74,7 @@ fn attentions(criterion: &mut Criterion) {
             head_dim: 64,
             scale: 0.125,
             slopes: None,
+            biases: None,
             key_batch_stride: keys * 192,
         };
         let (q, k, v) = (sample(queries * 576), sample(keys * 192), sample(keys * 192));

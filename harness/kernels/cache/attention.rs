@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::HeadCache;
 use super::lanes::Lanes;
-use crate::attention::soften;
+use crate::attention::{add_linear, soften};
 use crate::buffer::filled;
 use crate::vector::{InstructionSet, WIDTH, instruction_set, vectorised};
 
@@ -122,7 +122,10 @@ vectorised! {
         for head in 0..heads {
             let slope = shape.slopes.map_or(0.0, |slopes| slopes[kv_head * heads + head]);
             let scores = &mut scores[head * row..][..row];
-            sums[head] = soften::<V>(scores, total, shape.scale, slope, total - 1, 0, f32::NEG_INFINITY).1;
+            if slope != 0.0 {
+                add_linear(&mut scores[..total], slope / shape.scale, total - 1, 0);
+            }
+            sums[head] = soften::<V>(scores, total, shape.scale, f32::NEG_INFINITY).1;
         }
         out.fill(0.0);
         match codes.grid.bits.count() {

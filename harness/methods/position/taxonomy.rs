@@ -12,6 +12,10 @@ pub enum Scheme {
     Rotary,
     /// Biases on scores, linear in the distance.
     LinearBiases,
+    /// Other biases by distance.
+    Biases,
+    /// Rotary embeddings whose scores fall with the distance.
+    Xpos,
     /// A learned table of positions.
     Learned,
     /// Only by the causal mask.
@@ -23,6 +27,8 @@ impl fmt::Display for Scheme {
         f.write_str(match self {
             Self::Rotary => "rotary embeddings",
             Self::LinearBiases => "linear biases (ALiBi)",
+            Self::Biases => "biases by distance",
+            Self::Xpos => "decaying rotary embeddings (xPos)",
             Self::Learned => "a learned table of positions",
             Self::None => "no position scheme",
         })

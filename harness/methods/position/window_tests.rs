@@ -105,8 +105,18 @@ fn last_row(looks: &[Look], frequency: f32, factor: f32, query_factor: f32, slop
         .map(|((q, k, v, seen), look)| Part { q, k, v, seen, places: (&look.query_places, &look.key_places) })
         .collect();
     let scale = 0.5f32.sqrt();
-    let shape =
-        Shape { batch: 1, queries: 0, keys: 0, heads: 1, kv_heads: 1, head_dim: 2, scale, slopes, key_batch_stride: 0 };
+    let shape = Shape {
+        batch: 1,
+        queries: 0,
+        keys: 0,
+        heads: 1,
+        kv_heads: 1,
+        head_dim: 2,
+        scale,
+        slopes,
+        biases: None,
+        key_batch_stride: 0,
+    };
     let out = attention_of_parts(&parts, &shape);
     out[out.len() - 2]
 }

@@ -104,7 +104,7 @@ fn what_is_a_code_when_is_what_the_reference_says() {
     for case in golden()["schedules"].as_array().unwrap() {
         let (window, mut length) = (number(case, "window"), 0);
         let shape = CacheShape { layers: 2, kv_heads: 1, head_dim: 4, kept: None };
-        let attention = AttentionShape { heads: 1, kv_heads: 1, head_dim: 4, scale: 0.5, slopes: None };
+        let attention = AttentionShape { heads: 1, kv_heads: 1, head_dim: 4, scale: 0.5, slopes: None, biases: None };
         let mut cache = KvCache::new(shape, format(2, 4, window)).unwrap();
         for state in case["states"].as_array().unwrap() {
             let new = if length == 0 { number(case, "prompt") } else { 1 };
@@ -259,7 +259,7 @@ fn what_cannot_be_is_refused_by_name() {
     quantized.step(&[&tokens(5), &tokens(5)], &mut cache, 1).unwrap();
     assert_eq!((cache.batch(), cache.quantized()), (2, (4, 1)));
     // What half precision does not hold.
-    let attention = AttentionShape { heads: 1, kv_heads: 1, head_dim: 4, scale: 0.5, slopes: None };
+    let attention = AttentionShape { heads: 1, kv_heads: 1, head_dim: 4, scale: 0.5, slopes: None, biases: None };
     for (bad, what) in [(f32::NAN, "NaN"), (1e9, "1000000000"), (f32::NEG_INFINITY, "NaN")] {
         let mut cache =
             KvCache::new(CacheShape { layers: 1, kv_heads: 1, head_dim: 4, kept: None }, format(2, 4, 4)).unwrap();

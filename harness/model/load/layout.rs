@@ -72,18 +72,32 @@ pub fn expected_tensors(config: &Config) -> impl Iterator<Item = TensorSpec> + '
     let embedding = std::iter::once(TensorSpec::matrix("model.embed_tokens.weight", config.vocab_size, hidden));
     let positions = (config.position == PositionScheme::Learned)
         .then(|| TensorSpec::matrix("model.embed_positions.weight", config.max_positions, hidden));
+    let shared = learned_biases(config, None);
     let head = (!config.tied_head).then(|| TensorSpec::matrix("lm_head.weight", config.vocab_size, hidden));
     embedding
         .chain(positions)
+        .chain(shared)
         .chain((0..config.layers).flat_map(move |layer| block_tensors(config, layer)))
         .chain(norm_tensors(config, "model.norm"))
         .chain(head)
+}
+
+/// Learned biases by distance, of a block or shared by all.
+pub(crate) fn learned_biases(config: &Config, layer: Option<usize>) -> Option<TensorSpec> {
+    let PositionScheme::Biases(kind) = config.position else { return None };
+    let (rows, own) = kind.learned()?;
+    let name = match layer {
+        Some(layer) => format!("model.layers.{layer}.self_attn.position.bias"),
+        None => "model.position.bias".to_owned(),
+    };
+    (own == layer.is_some()).then(|| TensorSpec::matrix(name, rows, config.heads))
 }
 
 /// The tensors of one block: norms, then projections in the order they are applied.
 pub fn block_tensors(config: &Config, layer: usize) -> Vec<TensorSpec> {
     let mut tensors = norm_tensors(config, &format!("model.layers.{layer}.input_layernorm"));
     tensors.extend(norm_tensors(config, &format!("model.layers.{layer}.post_attention_layernorm")));
+    tensors.extend(learned_biases(config, Some(layer)));
     for projection in Projection::ALL {
         if projection == Projection::Gate && !config.gated {
             continue;
@@ -140,6 +154,14 @@ pub fn check_config(config: &Config) -> Result<(), String> {
         }
         if rotary > config.head_dim || rotary % 2 != 0 {
             return Err(format!("{rotary} rotary dimensions do not fit a head of {}", config.head_dim));
+        }
+    }
+    if let PositionScheme::Xpos { theta, scale } = config.position {
+        if !(theta.is_finite() && theta > 0.0 && scale.is_finite() && scale > 0.0) {
+            return Err(format!("the rotary base {theta} and the scale {scale} must be positive numbers"));
+        }
+        if !config.head_dim.is_multiple_of(2) {
+            return Err(format!("heads of {} dimensions cannot be rotated in pairs", config.head_dim));
         }
     }
     for id in config.bos.iter().chain(&config.eos) {

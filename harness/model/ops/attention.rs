@@ -21,6 +21,8 @@ pub struct AttentionShape {
     pub scale: f32,
     /// One linear-bias slope a head.
     pub slopes: Option<Arc<[f32]>>,
+    /// Biases `(heads, distances)` by the distance of key and query.
+    pub biases: Option<Arc<[f32]>>,
 }
 
 impl AttentionShape {
@@ -35,6 +37,7 @@ impl AttentionShape {
             head_dim: self.head_dim,
             scale: self.scale,
             slopes: self.slopes.as_deref(),
+            biases: self.biases.as_deref(),
             key_batch_stride: stride,
         }
     }
@@ -46,6 +49,33 @@ impl AttentionShape {
 /// # Errors
 /// When shapes do not fit or a tensor is not contiguous f32 on the CPU.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: &AttentionShape) -> Result<Tensor> {
+    let dims = dims(q, k, v, shape)?;
+    q.apply_op3(k, v, Attention { shape: shape.clone(), dims, log_sums: OnceLock::new() })
+}
+
+/// As [`attention`], of whole sequences, with biases `(heads, keys)` by distance that have gradients.
+///
+/// # Errors
+/// Those of [`attention`], and when the biases are of other sizes.
+pub fn attention_with_biases(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    biases: &Tensor,
+    shape: &AttentionShape,
+) -> Result<Tensor> {
+    let dims = dims(q, k, v, shape)?;
+    if biases.dims() != [shape.heads, dims.2] {
+        bail!("biases {:?} for {} heads and {} keys", biases.dims(), shape.heads, dims.2);
+    }
+    // Three inputs at most: keys and values go as one.
+    let pair = Tensor::cat(&[k.flatten_all()?, v.flatten_all()?], 0)?;
+    let shape = AttentionShape { biases: None, ..shape.clone() };
+    q.apply_op3(&pair, biases, Biased(Attention { shape, dims, log_sums: OnceLock::new() }))
+}
+
+/// Batch, queries, keys, and the elements of the keys of a sequence.
+fn dims(q: &Tensor, k: &Tensor, v: &Tensor, shape: &AttentionShape) -> Result<(usize, usize, usize, usize)> {
     let (batch, queries, width) = q.dims3()?;
     let (key_batch, keys, key_width) = k.dims3()?;
     if v.dims() != k.dims()
@@ -56,8 +86,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, shape: &AttentionShape) -> 
     {
         bail!("attention of {:?} over keys {:?} and values {:?} with {shape:?}", q.dims(), k.dims(), v.dims());
     }
-    let dims = (batch, queries, keys, keys * key_width);
-    q.apply_op3(k, v, Attention { shape: shape.clone(), dims, log_sums: OnceLock::new() })
+    Ok((batch, queries, keys, keys * key_width))
 }
 
 struct Attention {
@@ -104,11 +133,60 @@ impl CustomOp3 for Attention {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let Some(log_sums) = self.log_sums.get() else { bail!("attention's gradient was asked for before its value") };
-        let [dq, dk, dv] = with_three(q, k, v, |q, k, v| {
+        let [dq, dk, dv, _] = with_three(q, k, v, |q, k, v| {
             with_two(result, &grad.contiguous()?, |result, grad| {
                 kernel::attention_gradient(q, k, v, result, log_sums, grad, &self.kernel())
             })
         })??;
         Ok((Some(from_values(dq, q.shape())?), Some(from_values(dk, k.shape())?), Some(from_values(dv, v.shape())?)))
+    }
+}
+
+/// Attention of queries, of keys and values as one, and of biases by distance.
+struct Biased(Attention);
+
+impl CustomOp3 for Biased {
+    fn name(&self) -> &'static str {
+        "attention with biases"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let q = values(s1, l1, self.name())?;
+        let (k, v) = values(s2, l2, self.name())?.split_at(l2.shape().elem_count() / 2);
+        let biases = values(s3, l3, self.name())?;
+        let (out, log_sums) = kernel::attention(q, k, v, &kernel::Shape { biases: Some(biases), ..self.0.kernel() });
+        self.0.log_sums.get_or_init(|| log_sums);
+        Ok(output(out, l1.shape()))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        pair: &Tensor,
+        biases: &Tensor,
+        result: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Some(log_sums) = self.0.log_sums.get() else {
+            bail!("attention's gradient was asked for before its value")
+        };
+        let [dq, mut dk, dv, db] = with_three(q, pair, biases, |q, pair, biases| {
+            let (k, v) = pair.split_at(pair.len() / 2);
+            let shape = kernel::Shape { biases: Some(biases), ..self.0.kernel() };
+            with_two(result, &grad.contiguous()?, |result, grad| {
+                kernel::attention_gradient(q, k, v, result, log_sums, grad, &shape)
+            })
+        })??;
+        dk.extend(dv);
+        let of = |values, like: &Tensor| from_values(values, like.shape()).map(Some);
+        Ok((of(dq, q)?, of(dk, pair)?, of(db, biases)?))
     }
 }

@@ -11,7 +11,7 @@ mod loss;
 mod norm;
 mod rotary;
 
-pub use attention::{AttentionShape, attention};
+pub use attention::{AttentionShape, attention, attention_with_biases};
 pub use elementwise::{activate, add};
 pub use embedding::embedding;
 pub use linear::linear;

@@ -61,8 +61,12 @@ fn every_operation_has_its_true_gradient() {
     let keys = variable(&[2, 3, 4], 0.5);
     let values = variable(&[2, 3, 4], 0.6);
     let slopes: Arc<[f32]> = Arc::new([0.5, 0.25]);
-    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 4, scale: 0.5, slopes: Some(slopes) };
+    let shape = AttentionShape { heads: 2, kv_heads: 1, head_dim: 4, scale: 0.5, slopes: Some(slopes), biases: None };
     check("attention", &[&x, &keys, &values], || attention(&x, &keys, &values, &shape).unwrap());
+    let biases = variable(&[2, 3], 0.8);
+    check("attention with biases", &[&x, &keys, &values, &biases], || {
+        attention_with_biases(&x, &keys, &values, &biases, &shape).unwrap()
+    });
     check("embedding", &[&weight], || embedding(&weight, &[1, 4, 1, 0]).unwrap());
     let logits = variable(&[4, 9], 0.2);
     check("cross-entropy", &[&logits], || cross_entropy(&logits, &[3, 0, 8, 3]).unwrap());
@@ -76,6 +80,6 @@ fn shapes_that_do_not_fit_are_refused() {
     assert!(cross_entropy(&weight, &[0, 1, 2]).is_err());
     assert!(cross_entropy(&weight, &[7; 5]).is_err());
     assert!(activate(Activation::Silu, &x, Some(&weight)).is_err());
-    let shape = AttentionShape { heads: 2, kv_heads: 2, head_dim: 4, scale: 0.5, slopes: None };
+    let shape = AttentionShape { heads: 2, kv_heads: 2, head_dim: 4, scale: 0.5, slopes: None, biases: None };
     assert!(attention(&x, &weight.unsqueeze(0).unwrap(), &weight.unsqueeze(0).unwrap(), &shape).is_err());
 }

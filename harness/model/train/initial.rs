@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use harness_core::seed::stream;
 use rand_chacha::rand_core::Rng;
 
-use crate::config::Config;
+use crate::config::{Config, DistanceBias, PositionScheme};
 use crate::load::expected_tensors;
 
 /// Maps that write into the residual stream begin this much smaller, divided further by the root of their number, so
@@ -18,7 +18,11 @@ pub(crate) fn initial(config: &Config, seed: u64) -> BTreeMap<String, Vec<f32>> 
     expected_tensors(config)
         .map(|spec| {
             let count = spec.rows * spec.cols;
-            let values = if spec.name.ends_with(".bias") {
+            let values = if let PositionScheme::Biases(kind) = config.position
+                && spec.name.ends_with("position.bias")
+            {
+                biases(kind, seed, &spec.name, spec.rows, spec.cols)
+            } else if spec.name.ends_with(".bias") {
                 vec![0.0; count]
             } else if is_norm(&spec.name) {
                 vec![1.0; count]
@@ -30,6 +34,16 @@ pub(crate) fn initial(config: &Config, seed: u64) -> BTreeMap<String, Vec<f32>> 
             (spec.name, values)
         })
         .collect()
+}
+
+/// Biases by distance: normal ones of T5; `p` uniform up to 2 and `a` up to 1 of KERPLE.
+fn biases(kind: DistanceBias, seed: u64, name: &str, rows: usize, heads: usize) -> Vec<f32> {
+    if kind == DistanceBias::T5 {
+        return normal(seed, name, rows * heads, 1.0 / (rows as f64).sqrt());
+    }
+    let mut rng = stream(seed, &["initial", name]);
+    let mut unit = || (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+    (0..rows * heads).map(|at| (if at < heads { 2.0 } else { 1.0 } * unit()) as f32).collect()
 }
 
 pub(crate) fn is_norm(name: &str) -> bool {

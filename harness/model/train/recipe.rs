@@ -1,12 +1,14 @@
 //! `recipe.toml`: everything a training run is a function of.
 
+use harness_core::seed::stream;
+use rand_chacha::rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::TrainError;
 use super::adamw::AdamW;
 use super::schedule::Schedule;
-use crate::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
+use crate::config::{Activation, Config, DistanceBias, NormKind, PositionScheme, RopeStyle};
 
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,8 +46,93 @@ pub struct ArchitectureRecipe {
     pub head_dim: usize,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// How positions are told apart.
+    #[serde(default, skip_serializing_if = "PositionRecipe::is_rope")]
+    pub position: PositionRecipe,
     /// The head is the embedding.
     pub tied_head: bool,
+}
+
+/// How a decoder tells positions apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PositionRecipe {
+    /// Rotary embeddings.
+    #[default]
+    Rope,
+    /// Rotary embeddings whose scores fall with the distance.
+    Xpos,
+    /// Linear biases.
+    Alibi,
+    /// Only the causal mask.
+    None,
+    /// Learned biases of buckets of distances.
+    T5,
+    /// Learned logarithmic biases.
+    KerpleLog,
+    /// Learned powers.
+    KerplePower,
+    /// Biases of the series of `1/n²`.
+    InverseSquare,
+    /// Biases of the series of `e^(−ln² n)`.
+    LogSquare,
+    /// Biases of the series of `1/n`.
+    Inverse,
+}
+
+impl PositionRecipe {
+    fn is_rope(&self) -> bool {
+        *self == Self::Rope
+    }
+
+    fn scheme(self, shape: &ArchitectureRecipe) -> PositionScheme {
+        let theta = shape.rope_theta;
+        match self {
+            Self::Rope => PositionScheme::Rope { theta, rotary: shape.head_dim, style: RopeStyle::HalfSplit },
+            Self::Xpos => PositionScheme::Xpos { theta, scale: 512.0 },
+            Self::Alibi => PositionScheme::Alibi,
+            Self::None => PositionScheme::None,
+            Self::T5 => PositionScheme::Biases(DistanceBias::T5),
+            Self::KerpleLog => PositionScheme::Biases(DistanceBias::KerpleLog),
+            Self::KerplePower => PositionScheme::Biases(DistanceBias::KerplePower),
+            Self::InverseSquare => PositionScheme::Biases(DistanceBias::InverseSquare),
+            Self::LogSquare => PositionScheme::Biases(DistanceBias::LogSquare),
+            Self::Inverse => PositionScheme::Biases(DistanceBias::Inverse),
+        }
+    }
+}
+
+/// Where the tokens of a training window stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlacesRecipe {
+    /// At 0, 1, 2 …
+    #[default]
+    Whole,
+    /// Behind gaps drawn from 0 to 2, squeezed to the window where they exceed it (Giraffe; Pal et al., 2023).
+    Random,
+}
+
+impl PlacesRecipe {
+    fn is_whole(&self) -> bool {
+        *self == Self::Whole
+    }
+
+    /// The places of a window's tokens, keyed by the window; none where they are 0, 1, 2 …
+    pub(crate) fn of_window(self, seed: u64, window: u64, length: usize) -> Option<Vec<f32>> {
+        if self.is_whole() {
+            return None;
+        }
+        let mut rng = stream(seed, &["places", &window.to_string()]);
+        let mut place = 0.0;
+        let mut next = || {
+            place += 2.0 * (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+            place
+        };
+        let places: Vec<f64> = (0..length).map(|_| next()).collect();
+        let squeeze = length as f64 / places.last().map_or(1.0, |last| last.max(length as f64));
+        Some(places.iter().map(|place| (place * squeeze) as f32).collect())
+    }
 }
 
 /// The text.
@@ -62,6 +149,9 @@ pub struct DataRecipe {
     pub valid_windows: usize,
     /// Tokens of context.
     pub context: usize,
+    /// Where they stand.
+    #[serde(default, skip_serializing_if = "PlacesRecipe::is_whole")]
+    pub places: PlacesRecipe,
 }
 
 /// The optimisation.
@@ -186,11 +276,7 @@ impl Recipe {
             norm_epsilon: 1e-5,
             activation: Activation::Silu,
             gated: true,
-            position: PositionScheme::Rope {
-                theta: shape.rope_theta,
-                rotary: shape.head_dim,
-                style: RopeStyle::HalfSplit,
-            },
+            position: shape.position.scheme(shape),
             qkv_bias: false,
             output_bias: false,
             mlp_bias: false,
@@ -234,6 +320,15 @@ mod tests {
             seeded.training.seed += 1;
             assert_ne!(seeded.hash().unwrap(), recipe.hash().unwrap());
         }
+    }
+
+    #[test]
+    fn random_places_rise_by_about_one_and_stay_in_the_window() {
+        assert_eq!(PlacesRecipe::Whole.of_window(1, 2, 8), None);
+        let places = PlacesRecipe::Random.of_window(1, 2, 256).unwrap();
+        assert_eq!(places, PlacesRecipe::Random.of_window(1, 2, 256).unwrap());
+        assert_ne!(places, PlacesRecipe::Random.of_window(1, 3, 256).unwrap());
+        assert!(places.windows(2).all(|pair| pair[0] < pair[1]) && places[255] <= 256.0 && places[255] > 200.0);
     }
 
     #[test]

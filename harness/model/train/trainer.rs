@@ -139,7 +139,7 @@ impl Trainer {
             self.publish().map_err(failed)?;
         }
         let windows = self.batch(source, at.step)?;
-        let (loss, mut gradients) = self.gradients(&windows).map_err(failed)?;
+        let (loss, mut gradients) = self.gradients(&windows, self.places(at.step).as_deref()).map_err(failed)?;
         finite(at.step, "loss", loss)?;
         for hook in hooks.iter_mut() {
             hook.after_backward(at, &self.state.weights, &mut gradients).map_err(refused)?;
@@ -190,8 +190,23 @@ impl Trainer {
             .collect()
     }
 
-    fn gradients(&self, windows: &[Vec<u32>]) -> Result<(f64, BTreeMap<String, Vec<f32>>), ModelError> {
-        let loss = loss(&self.decoder, windows)?;
+    /// Places of the tokens of a step's windows, where they are not 0, 1, 2 …
+    fn places(&self, step: usize) -> Option<Vec<f32>> {
+        let (data, training) = (&self.recipe.data, &self.recipe.training);
+        let windows = step * training.batch..(step + 1) * training.batch;
+        let places = windows.map(|window| data.places.of_window(training.seed, window as u64, data.context));
+        places.collect::<Option<Vec<_>>>().map(|places| places.concat())
+    }
+
+    fn gradients(
+        &self,
+        windows: &[Vec<u32>],
+        places: Option<&[f32]>,
+    ) -> Result<(f64, BTreeMap<String, Vec<f32>>), ModelError> {
+        let loss = match places {
+            Some(places) => loss(&self.decoder.with_places(places), windows)?,
+            None => loss(&self.decoder, windows)?,
+        };
         let value = f64::from(loss.to_scalar::<f32>().doing(|| "reading the loss".to_owned())?);
         let store = loss.backward().doing(|| "running the backward pass".to_owned())?;
         let mut gradients = BTreeMap::new();

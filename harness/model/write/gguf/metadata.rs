@@ -35,6 +35,10 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, WriteError> 
         }
         PositionScheme::Learned => return refuse("learned positions in the architectures llama and qwen2".to_owned()),
         PositionScheme::Alibi => return refuse("ALiBi in the architectures llama and qwen2".to_owned()),
+        PositionScheme::Biases(_) => {
+            return refuse("biases by distance in the architectures llama and qwen2".to_owned());
+        }
+        PositionScheme::Xpos { .. } => return refuse("xPos in the architectures llama and qwen2".to_owned()),
         PositionScheme::None => return refuse("a decoder without positions".to_owned()),
     };
     if config.norm != NormKind::Rms {

@@ -1,0 +1,182 @@
+//! Biases of attention scores by the distance of key and query: their numbers, and how they are learned.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{Result, Tensor};
+
+use crate::config::DistanceBias;
+use crate::ops;
+use crate::parameter::Parameter;
+use crate::tensor::from_values;
+
+/// Buckets of distances.
+pub(crate) const BUCKETS: usize = 32;
+/// Distances from here on share the last bucket, but for the rounding of the one before.
+const LAST: f64 = 128.0;
+/// Distances below have a bucket each.
+const EXACT: usize = BUCKETS / 2;
+/// The least that learned numbers of KERPLE count as.
+const LEAST: f32 = 0.01;
+/// The largest power.
+const STEEPEST: f32 = 2.0;
+
+/// The bucket of a distance: its own below 16, then logarithmic up to 128.
+fn bucket(distance: usize) -> usize {
+    if distance < EXACT {
+        return distance;
+    }
+    let share = (distance as f64 / EXACT as f64).ln() / (LAST / EXACT as f64).ln();
+    (EXACT + (share * (BUCKETS - EXACT) as f64) as usize).min(BUCKETS - 1)
+}
+
+impl DistanceBias {
+    /// Rows of the matrix that is learned, a column a head, and whether each block has one of its own; `None` where nothing is.
+    pub fn learned(self) -> Option<(usize, bool)> {
+        match self {
+            Self::T5 => Some((BUCKETS, false)),
+            Self::KerpleLog | Self::KerplePower => Some((2, true)),
+            Self::InverseSquare | Self::LogSquare | Self::Inverse => None,
+        }
+    }
+
+    /// Biases `(heads, distances)` of learned numbers `(rows, heads)`; of KERPLE the rows are `p` and `a`.
+    pub fn values(self, learned: &[f32], heads: usize, distances: usize) -> Vec<f32> {
+        let number = |row: usize, head: usize| learned[row * heads + head];
+        let of = |head: usize, distance: usize| {
+            let n = (distance as f32 + 1.0).ln();
+            match self {
+                Self::T5 => number(bucket(distance), head),
+                Self::KerpleLog => {
+                    let (p, a) = (number(0, head).max(LEAST), number(1, head).max(LEAST));
+                    -p * (1.0 + a * distance as f32).ln()
+                }
+                Self::KerplePower => {
+                    let (p, a) = (number(0, head).clamp(LEAST, STEEPEST), number(1, head).max(LEAST));
+                    if distance == 0 { 0.0 } else { -a * (p * (distance as f32).ln()).exp() }
+                }
+                Self::InverseSquare => -2.0 * n,
+                Self::LogSquare => -n * n,
+                Self::Inverse => -n,
+            }
+        };
+        (0..heads).flat_map(|head| (0..distances).map(move |distance| of(head, distance))).collect()
+    }
+
+    /// As [`Self::values`], of a variable `(rows, heads)`, with gradients.
+    fn tensor(self, learned: &Tensor, distances: usize) -> Result<Tensor> {
+        let row = |at: usize| learned.narrow(0, at, 1)?.t()?.contiguous();
+        let line =
+            |of: &dyn Fn(f32) -> f32| from_values((0..distances).map(|d| of(d as f32)).collect(), (1, distances));
+        match self {
+            Self::T5 => {
+                let ids: Vec<u32> = (0..distances).map(|distance| bucket(distance) as u32).collect();
+                ops::embedding(learned, &ids)?.t()?.contiguous()
+            }
+            Self::KerplePower => {
+                let (p, a) = (row(0)?.maximum(LEAST)?.minimum(STEEPEST)?, row(1)?.maximum(LEAST)?);
+                // The power of 0 is 0: its logarithm is far enough down.
+                let powers = p.broadcast_mul(&line(&|d| if d == 0.0 { -1e5 } else { d.ln() })?)?.exp()?;
+                a.broadcast_mul(&powers)?.neg()
+            }
+            _ => {
+                let (p, a) = (row(0)?.maximum(LEAST)?, row(1)?.maximum(LEAST)?);
+                p.broadcast_mul(&(a.broadcast_mul(&line(&|d| d)?)? + 1.0)?.log()?)?.neg()
+            }
+        }
+    }
+}
+
+/// The biases of one block, or of all.
+#[derive(Debug)]
+pub(crate) struct Biases {
+    kind: DistanceBias,
+    heads: usize,
+    /// `(rows, heads)`, where something is learned.
+    learned: Option<Parameter>,
+    /// Of numbers that do not change, for all distances asked for until now.
+    known: Mutex<Arc<[f32]>>,
+}
+
+impl Biases {
+    pub fn new(kind: DistanceBias, heads: usize, learned: Option<Parameter>) -> Self {
+        Self { kind, heads, learned, known: Mutex::new(Arc::new([])) }
+    }
+
+    /// The numbers that are learned.
+    pub fn learned(&self) -> Option<&Parameter> {
+        self.learned.as_ref()
+    }
+
+    /// Biases `(heads, distances)` of at least so many distances.
+    pub fn of(&self, distances: usize) -> Arc<[f32]> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let trained = matches!(self.learned, Some(Parameter::Trained(_)));
+        if trained || known.len() < self.heads * distances {
+            let learned = self.learned.as_ref().map_or_else(Vec::new, |learned| learned.weight().to_f32());
+            *known = self.kind.values(&learned, self.heads, distances.next_power_of_two()).into();
+        }
+        Arc::clone(&known)
+    }
+
+    /// Biases `(heads, distances)` with gradients, of numbers under training.
+    pub fn under_training(&self, distances: usize) -> Option<Result<Tensor>> {
+        match &self.learned {
+            Some(Parameter::Trained(learned)) => Some(self.kind.tensor(learned, distances)),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use candle_core::Var;
+
+    use super::*;
+    use crate::tensor::with_values;
+
+    #[test]
+    fn buckets_are_those_of_the_publication() {
+        let found = [15, 16, 18, 20, 32, 48, 64, 100, 112, 113, 128, 100_000].map(bucket);
+        assert_eq!(found, [15, 16, 16, 17, 21, 24, 26, 30, 30, 31, 31, 31]);
+    }
+
+    #[test]
+    fn biases_computed_by_hand() {
+        let log = DistanceBias::KerpleLog.values(&[1.0, 1.0], 1, 256);
+        assert_eq!((log[0], (log[255] + 5.545_177).abs() < 1e-6), (0.0, true));
+        // With a power of 1 it is the linear bias.
+        let power = DistanceBias::KerplePower.values(&[1.0, 2.0, 0.25, 0.001], 2, 5);
+        let expected = [0.0, -0.25, -0.5, -0.75, -1.0, 0.0, -0.01, -0.04, -0.09, -0.16];
+        assert!(power.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{power:?}");
+        let squares = DistanceBias::InverseSquare.values(&[], 2, 3);
+        assert!((squares[5] + 2.0 * 3f32.ln()).abs() < 1e-6 && squares[0] == 0.0);
+        assert_eq!(DistanceBias::LogSquare.values(&[], 1, 2)[1], -(2f32.ln().powi(2)));
+        assert_eq!(DistanceBias::Inverse.values(&[], 1, 2)[1], -(2f32.ln()));
+    }
+
+    #[test]
+    fn learned_biases_are_the_same_under_training_and_have_gradients() {
+        for kind in [DistanceBias::T5, DistanceBias::KerpleLog, DistanceBias::KerplePower] {
+            let (rows, _) = kind.learned().unwrap();
+            let numbers: Vec<f32> = (0..rows * 3).map(|i| 0.3 + 0.17 * (i % 7) as f32).collect();
+            let var = Var::from_tensor(&from_values(numbers.clone(), (rows, 3)).unwrap()).unwrap();
+            let table =
+                Biases::new(kind, 3, Some(Parameter::Trained(var.clone()))).under_training(40).unwrap().unwrap();
+            let plain = kind.values(&numbers, 3, 40);
+            let found = with_values(&table, <[f32]>::to_vec).unwrap();
+            assert!(found.iter().zip(&plain).all(|(a, b)| (a - b).abs() < 1e-4), "{kind:?}");
+            let gradients = table.sum_all().unwrap().backward().unwrap();
+            let slope = with_values(&gradients.get(&var).unwrap().contiguous().unwrap(), <[f32]>::to_vec).unwrap();
+            let sum = |numbers: &[f32]| kind.values(numbers, 3, 40).iter().map(|v| f64::from(*v)).sum::<f64>();
+            for at in 0..numbers.len() {
+                let (mut up, mut down) = (numbers.clone(), numbers.clone());
+                up[at] += 1e-2;
+                down[at] -= 1e-2;
+                let expected = (sum(&up) - sum(&down)) / 2e-2;
+                assert!((f64::from(slope[at]) - expected).abs() < 2e-3 * (1.0 + expected.abs()), "{kind:?} {at}");
+            }
+        }
+    }
+}
