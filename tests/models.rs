@@ -57,6 +57,7 @@ impl Recipe {
                 rotary: self.hidden / self.heads,
                 style: RopeStyle::HalfSplit,
             },
+            scaling: None,
             qkv_bias: false,
             output_bias: false,
             mlp_bias: false,

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use harness_model::decoder::Decoder;
 use harness_model::load::load;
 use harness_model::train::{Event, Recipe, train};
 use harness_run::gap::Quality;
 use harness_run::generated::Generated;
+use harness_run::position::decoder_of;
 
 use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, NOT_WRITTEN, OrExit, Outcome};
 use crate::terminal::Progress;
@@ -55,7 +55,7 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let speed = trained.tokens_per_second.map_or_else(String::new, |speed| format!(", {speed:.0} tokens/s"));
     println!("{} parameters, {} tokens, validation loss {loss:.4} nats{speed}", trained.parameters, trained.tokens);
     let model = out.join("model");
-    let decoder = Decoder::from_checkpoint(&load(&model).or_exit(INTERNAL)?).or_exit(INTERNAL)?;
+    let decoder = decoder_of(&load(&model).or_exit(INTERNAL)?).or_exit(INTERNAL)?;
     let quality = Quality::measure(&source, &decoder, corpus).or_exit(INTERNAL)?;
     let file = model.join("quality.toml");
     std::fs::write(&file, quality.to_toml())

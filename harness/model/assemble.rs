@@ -34,6 +34,12 @@ struct Stored<'a> {
     packed: Option<&'a BTreeMap<String, Arc<PackedMatrix>>>,
 }
 
+impl<'a> Stored<'a> {
+    fn of(checkpoint: &'a Checkpoint) -> Self {
+        Self { weights: &checkpoint.tensors, packed: Some(&checkpoint.packed) }
+    }
+}
+
 impl Source for Stored<'_> {
     fn packed(&self, name: &str) -> Option<&Arc<PackedMatrix>> {
         self.packed?.get(name)
@@ -69,26 +75,35 @@ impl Decoder {
     /// A decoder over a checkpoint's weights as they are stored.
     ///
     /// # Errors
-    /// [`ModelError::Config`], [`ModelError::MissingTensor`] or [`ModelError::TensorShape`].
+    /// [`ModelError::Config`], [`ModelError::MissingTensor`] or [`ModelError::TensorShape`]; [`ModelError::Scaling`] for a checkpoint
+    /// that scales its rotary frequencies, of which [`Self::from_checkpoint_with`] makes a decoder.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Self, ModelError> {
-        assemble(&checkpoint.config, &Stored { weights: &checkpoint.tensors, packed: Some(&checkpoint.packed) })
+        assemble(&checkpoint.config, &Stored::of(checkpoint), None)
+    }
+
+    /// As [`Self::from_checkpoint`], with the rotary embeddings that the checkpoint's [`Config::scaling`] asks for.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`], [`ModelError::MissingTensor`] or [`ModelError::TensorShape`].
+    pub fn from_checkpoint_with(checkpoint: &Checkpoint, rope: Rope) -> Result<Self, ModelError> {
+        assemble(&checkpoint.config, &Stored::of(checkpoint), Some(rope))
     }
 
     /// A decoder over named weights (canonical Hugging Face names; a vector is a matrix of one row).
     ///
     /// # Errors
-    /// [`ModelError::Config`], [`ModelError::MissingTensor`] or [`ModelError::TensorShape`].
+    /// As [`Self::from_checkpoint`].
     pub fn from_weights(config: &Config, weights: &BTreeMap<String, Weight>) -> Result<Self, ModelError> {
-        assemble(config, &Stored { weights, packed: None })
+        assemble(config, &Stored { weights, packed: None }, None)
     }
 
     /// A decoder whose parameters are variables: matrices `(rows, cols)`, vectors `(n)`, named as in a checkpoint.
     /// Gradients flow to every one of them.
     ///
     /// # Errors
-    /// [`ModelError::Config`], [`ModelError::MissingTensor`] or [`ModelError::TensorShape`].
+    /// As [`Self::from_checkpoint`].
     pub fn trainable(config: &Config, variables: &BTreeMap<String, Var>) -> Result<Self, ModelError> {
-        assemble(config, &Variables(variables))
+        assemble(config, &Variables(variables), None)
     }
 
     /// Weights outside the blocks' linear maps: embedding, learned positions, norms, biases, and the head when it is
@@ -156,8 +171,11 @@ impl Decoder {
     }
 }
 
-fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError> {
+fn assemble(config: &Config, source: &dyn Source, scaled: Option<Rope>) -> Result<Decoder, ModelError> {
     check_config(config).map_err(ModelError::Config)?;
+    if let (Some(scaling), None) = (&config.scaling, &scaled) {
+        return Err(ModelError::Scaling(scaling.arm.to_string()));
+    }
     let hidden = config.hidden_size;
     let embedding = source.parameter("model.embed_tokens.weight", config.vocab_size, hidden)?;
     let positions = (config.position == PositionScheme::Learned)
@@ -174,7 +192,9 @@ fn assemble(config: &Config, source: &dyn Source) -> Result<Decoder, ModelError>
         .map(|layer| block(config, source, layer, shared.as_ref()).map(Arc::new))
         .collect::<Result<_, _>>()?;
     let (rope, key_rope) = match config.position {
-        PositionScheme::Rope { theta, rotary, style } => (Some(Arc::new(Rope::new(theta, rotary, style))), None),
+        PositionScheme::Rope { theta, rotary, style } => {
+            (Some(Arc::new(scaled.unwrap_or_else(|| Rope::new(theta, rotary, style)))), None)
+        }
         PositionScheme::Xpos { theta, scale } => {
             let [queries, keys] = Rope::xpos(theta, config.head_dim, scale).map(Arc::new);
             (Some(queries), Some(keys))

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::scaling::Scaling;
+
 /// How pairs of head dimensions are formed for rotary embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -117,6 +119,9 @@ pub struct Config {
     pub gated: bool,
     /// Position scheme.
     pub position: PositionScheme,
+    /// What the checkpoint does to its rotary frequencies, where it extends the window it was trained at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
     /// Query, key and value projections carry a bias (as in Qwen2).
     pub qkv_bias: bool,
     /// The attention output projection carries a bias.
@@ -129,6 +134,13 @@ pub struct Config {
     pub bos: Option<u32>,
     /// End-of-sequence tokens.
     pub eos: Vec<u32>,
+}
+
+impl Config {
+    /// Positions the model was trained at before it was extended; the context it states where it was not.
+    pub fn trained_positions(&self) -> usize {
+        self.scaling.as_ref().and_then(|scaling| scaling.trained).unwrap_or(self.max_positions)
+    }
 }
 
 /// One of the seven linear maps of a block.

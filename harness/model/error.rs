@@ -32,6 +32,9 @@ pub enum ModelError {
     /// The configuration contradicts itself.
     #[error("the model configuration is not usable: {0}")]
     Config(String),
+    /// A checkpoint that scales its rotary frequencies, and nobody applied it.
+    #[error("the checkpoint scales its rotary frequencies by `{0}`, and the decoder was made without them")]
+    Scaling(String),
     /// A token id outside the vocabulary.
     #[error("token {token} lies outside the vocabulary of {vocabulary}; the text was encoded with another tokenizer")]
     Token {

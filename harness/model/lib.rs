@@ -17,6 +17,7 @@ mod parameter;
 pub mod reach;
 pub mod replace;
 pub mod rope;
+mod scaling;
 pub mod tensor;
 mod together;
 pub mod tokenizer;

@@ -29,6 +29,7 @@ fn config() -> Config {
         activation: Activation::Silu,
         gated: true,
         position: PositionScheme::Rope { theta: 10_000.0, rotary: 16, style: RopeStyle::HalfSplit },
+        scaling: None,
         qkv_bias: true,
         output_bias: false,
         mlp_bias: false,

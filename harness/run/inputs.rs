@@ -15,6 +15,7 @@ use crate::fetch::{
 use crate::footprint::{Counting, Footprint};
 use crate::generated::Generated;
 use crate::language;
+use crate::position::{OpenError, decoder_of};
 use crate::selfwritten;
 use crate::text::{TextSelection, TextSource};
 
@@ -35,8 +36,8 @@ pub enum InputError {
     Decoder {
         /// Name or path.
         model: String,
-        /// The decoder's reason.
-        source: ModelError,
+        /// The reason.
+        source: OpenError,
     },
     /// The checkpoint brings no tokenizer.
     #[error("{model} has no tokenizer; put tokenizer.json beside its weights")]
@@ -117,8 +118,8 @@ impl LoadedModel {
     pub fn of(name: &str, checkpoint: Checkpoint) -> Result<Self, InputError> {
         checkpoint.check_finite()?;
         let hash = checkpoint.hash().to_owned();
-        let decoder = Decoder::from_checkpoint(&checkpoint)
-            .map_err(|source| InputError::Decoder { model: name.to_owned(), source })?;
+        let decoder =
+            decoder_of(&checkpoint).map_err(|source| InputError::Decoder { model: name.to_owned(), source })?;
         if let Some(tokenizer) = &checkpoint.tokenizer
             && tokenizer.vocab_size() > decoder.config().vocab_size
         {
@@ -279,8 +280,8 @@ impl Inputs {
     /// [`InputError`].
     pub fn model_size(&self, name: &str) -> Result<ModelSize, InputError> {
         let checkpoint = load::load(&self.model_path(name)?)?;
-        let decoder = Decoder::from_checkpoint(&checkpoint)
-            .map_err(|source| InputError::Decoder { model: name.to_owned(), source })?;
+        let decoder =
+            decoder_of(&checkpoint).map_err(|source| InputError::Decoder { model: name.to_owned(), source })?;
         Ok(ModelSize::of(&decoder))
     }
 

@@ -1,4 +1,4 @@
-//! The axis of positions: a model read with other rotary frequencies.
+//! The axis of positions: a model read with other rotary frequencies, and checkpoints that scale their own.
 
 use std::fmt;
 
@@ -8,6 +8,7 @@ use harness_methods::registry::{self, BuildError};
 use harness_model::config::{Config, PositionScheme, RopeStyle};
 use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
+use harness_model::load::Checkpoint;
 use harness_model::rope::{Frequencies, Rope};
 
 /// Why positions could not be read by an arm.
@@ -34,6 +35,48 @@ pub enum PlaceError {
     },
 }
 
+/// Why no decoder could be made of a checkpoint.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Its weights are not those of a decoder.
+    #[error(transparent)]
+    Decoder(#[from] ModelError),
+    /// What it does to its rotary frequencies cannot be done.
+    #[error("its own rotary scaling is not usable: {0}")]
+    Scaling(PlaceError),
+}
+
+/// A decoder of a checkpoint that reads positions as the checkpoint says. Every decoder of a checkpoint is made here: the model's
+/// own constructor refuses checkpoints that scale their rotary frequencies.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn decoder_of(checkpoint: &Checkpoint) -> Result<Decoder, OpenError> {
+    match &checkpoint.config.scaling {
+        None => Ok(Decoder::from_checkpoint(checkpoint)?),
+        Some(scaling) => {
+            let placed = Placed::of(&checkpoint.config, &scaling.arm).map_err(OpenError::Scaling)?;
+            Ok(Decoder::from_checkpoint_with(checkpoint, placed.into_rope())?)
+        }
+    }
+}
+
+/// What the frequency of every pair is divided by in a checkpoint that scales them, where that is the same for all lengths and comes
+/// without a temperature.
+///
+/// # Errors
+/// [`PlaceError`] for a scaling that does not fit the checkpoint.
+pub fn divisors(config: &Config) -> Result<Option<Vec<f32>>, PlaceError> {
+    let Some(scaling) = &config.scaling else { return Ok(None) };
+    let Placed { method, rotary, .. } = Placed::of(config, &scaling.arm)?;
+    let scaled = method.scaled(&rotary, rotary.trained);
+    if method.cache_policy() == CachePolicy::Unrotated || scaled.attention_factor != 1.0 {
+        return Ok(None);
+    }
+    let divided = rotary.frequencies.iter().zip(&scaled.frequencies);
+    Ok(Some(divided.map(|(before, after)| (before / after) as f32).collect()))
+}
+
 /// How a model tells positions apart.
 pub fn scheme_of(config: &Config) -> Scheme {
     match config.position {
@@ -46,17 +89,18 @@ pub fn scheme_of(config: &Config) -> Scheme {
     }
 }
 
-/// The rotary embeddings of a model and their pairing, where it has some.
+/// The rotary embeddings of a model before any scaling, at the length of its training, and their pairing, where it has some.
 pub fn rotary_of(config: &Config) -> Option<(Rotary, RopeStyle)> {
     match config.position {
         PositionScheme::Rope { theta, rotary, style } => {
-            Some((Rotary::new(theta, rotary, config.max_positions), style))
+            Some((Rotary::new(theta, rotary, config.trained_positions()), style))
         }
         _ => None,
     }
 }
 
-/// A decoder that reads positions as an arm of the axis says, and whether that changes nothing; weights are shared.
+/// A decoder that reads positions as an arm of the axis says, and whether that changes nothing; weights are shared. `none` leaves them as the
+/// checkpoint has them, its own scaling included; other frequencies come in its place, masks and remaps behind it.
 ///
 /// # Errors
 /// [`PlaceError`].
@@ -65,17 +109,14 @@ pub fn placed(decoder: &Decoder, arm: &Arm) -> Result<(Decoder, bool), PlaceErro
     if method.is_identity() {
         return Ok((decoder.clone(), true));
     }
-    let model = |source| PlaceError::Model { arm: arm.to_string(), source };
     let refused = |source| PlaceError::Decoder { arm: arm.to_string(), source };
     let config = decoder.config();
+    let model = |source| PlaceError::Model { arm: arm.to_string(), source };
     check_scheme(&*method, &arm.id, scheme_of(config)).map_err(model)?;
     let reach = method.reach(config.max_positions).map_err(model)?;
     let mut decoder = decoder.clone();
-    if let Some((rotary, style)) = rotary_of(config)
-        && method.kind().rewrites_frequencies()
-    {
-        method.check(&rotary).map_err(model)?;
-        decoder = decoder.with_rope(Rope::of(Box::new(Placed { method, rotary }), style)).map_err(refused)?;
+    if method.kind().rewrites_frequencies() {
+        decoder = decoder.with_rope(Placed::of(config, arm)?.into_rope()).map_err(refused)?;
     }
     if let Some(rule) = reach {
         decoder = decoder.with_reach(rule).map_err(refused)?;
@@ -87,6 +128,29 @@ pub fn placed(decoder: &Decoder, arm: &Arm) -> Result<(Decoder, bool), PlaceErro
 struct Placed {
     method: Box<dyn Position>,
     rotary: Rotary,
+    style: RopeStyle,
+}
+
+impl Placed {
+    fn of(config: &Config, arm: &Arm) -> Result<Self, PlaceError> {
+        let method = registry::position(arm)?;
+        let model = |source| PlaceError::Model { arm: arm.to_string(), source };
+        check_scheme(&*method, &arm.id, scheme_of(config)).map_err(model)?;
+        // Methods that rewrite frequencies are for rotary embeddings.
+        let Some((rotary, style)) = rotary_of(config) else {
+            return Err(PlaceError::Decoder {
+                arm: arm.to_string(),
+                source: ModelError::Config("no rotary embeddings".to_owned()),
+            });
+        };
+        method.check(&rotary).map_err(model)?;
+        Ok(Self { method, rotary, style })
+    }
+
+    fn into_rope(self) -> Rope {
+        let style = self.style;
+        Rope::of(Box::new(self), style)
+    }
 }
 
 impl fmt::Debug for Placed {
@@ -113,3 +177,7 @@ impl Frequencies for Placed {
 #[cfg(test)]
 #[path = "position_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "scaling_tests.rs"]
+mod scaling_tests;

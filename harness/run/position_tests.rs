@@ -30,6 +30,7 @@ fn config(layers: usize, position: PositionScheme) -> Config {
         activation: Activation::Silu,
         gated: true,
         position,
+        scaling: None,
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,

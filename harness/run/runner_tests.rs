@@ -43,6 +43,7 @@ fn fixture(folder: &Path, scale: f32) -> (PathBuf, PathBuf, PathBuf) {
         activation: Activation::Silu,
         gated: true,
         position: PositionScheme::Rope { theta: 10_000.0, rotary: 16, style: RopeStyle::HalfSplit },
+        scaling: None,
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,

@@ -15,6 +15,7 @@ use harness_model::weight::{DType, Weight};
 use harness_model::write::gguf::{GgufHeader, GgufTensor, GgufWriter, plain_file_type, plain_kind};
 use harness_model::write::packed::PackedWriter;
 use harness_model::write::{DEFAULT_SHARD_BYTES, FolderWriter, WriteError};
+use harness_run::position::divisors;
 use harness_run::quantize::{Finished, Form, LEAST_SIDE};
 
 use crate::exit::{BAD_INPUT, CELLS_FAILED, INTERNAL, NOT_WRITTEN, OrExit, Refusal, refuse};
@@ -152,7 +153,9 @@ impl Plan<'_> {
         }
         let file_type = self.quantizer.blocks().map_or(plain_file_type(dtype), |maker| maker.asked().file_type());
         let (tokenizer, chat_template) = (tokenizer.as_ref(), chat_template.as_deref());
-        let header = GgufHeader { config, tokenizer, chat_template, name: self.name, file_type };
+        let divisors = divisors(config).or_exit(BAD_INPUT)?;
+        let divisors = divisors.as_deref();
+        let header = GgufHeader { config, tokenizer, chat_template, name: self.name, file_type, divisors };
         let writer = GgufWriter::create(out, &header, &tensors).map_err(not_written)?;
         if let Some(tokenizer) = tokenizer
             && !tokenizer.has_tables(config.vocab_size).or_exit(INTERNAL)?

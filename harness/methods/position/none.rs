@@ -1,4 +1,4 @@
-//! Positions as the checkpoint has them.
+//! Positions as the checkpoint has them, its own scaling included.
 //!
 //! # Difference from the reference
 //! None; there is nothing to differ in.

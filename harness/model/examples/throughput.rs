@@ -90,6 +90,7 @@ fn decoder(dtype: DType) -> Result<Decoder, ModelError> {
         activation: Activation::Silu,
         gated: true,
         position: PositionScheme::Rope { theta: 10_000.0, rotary: 64, style: RopeStyle::HalfSplit },
+        scaling: None,
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,

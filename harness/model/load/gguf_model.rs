@@ -3,6 +3,8 @@
 //! `llama` files hold query and key rows in the interleaved rotary layout; they are put back into the half-split one, so that
 //! the tensors are those of the Hugging Face checkpoint the file was converted from.
 
+mod scaling;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,6 +12,7 @@ use crate::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
 use crate::tokenizer::byte_level::{self, Specials, TokenKind};
 use crate::tokenizer::{Tokenizer, TokenizerError, sentence_piece};
 use crate::weight::{MappedFile, Weight};
+use crate::write::gguf::rope_factors;
 
 use super::ggml::{BlockType, dequantise, read_four_bit};
 use super::gguf::{Array, Header, TensorInfo, Value, parse};
@@ -19,7 +22,7 @@ use super::{Checkpoint, Coded, LoadError, Parts, Shape, assemble, check_config, 
 pub(super) fn load(path: &Path, file: MappedFile) -> Result<Checkpoint, LoadError> {
     let header = parse(file.bytes()).map_err(|what| LoadError::Malformed { path: path.to_owned(), what })?;
     let reader = Reader { path, header: &header };
-    let config = reader.config()?;
+    let config = reader.config(&file)?;
     check_config(&config).map_err(|what| LoadError::Config { path: path.to_owned(), what })?;
     let tokenizer = reader.tokenizer(config.vocab_size)?;
     let chat_template = reader.text("tokenizer.chat_template").map(str::to_owned);
@@ -28,7 +31,8 @@ pub(super) fn load(path: &Path, file: MappedFile) -> Result<Checkpoint, LoadErro
     let mut stored = BTreeMap::new();
     let mut coded = BTreeMap::new();
     let (mut bits, mut weights) = (0usize, 0usize);
-    for (name, info) in &header.tensors {
+    let parts = header.tensors.iter().filter(|(name, _)| !rope_factors::NAMES.contains(*name));
+    for (name, info) in parts {
         let unknown = || LoadError::ExtraTensor {
             path: path.to_owned(),
             name: (*name).to_owned(),
@@ -123,6 +127,11 @@ fn canonical_name(name: &str) -> Option<String> {
     Some(format!("model.layers.{layer}.{module}.{kind}"))
 }
 
+/// The shortest decimal that rounds to the same f32: 1e-5 stored in 32 bits means 1e-5.
+fn decimal(single: f32) -> f64 {
+    single.to_string().parse().unwrap_or_else(|_| f64::from(single))
+}
+
 struct Reader<'a> {
     path: &'a Path,
     header: &'a Header<'a>,
@@ -161,6 +170,10 @@ impl<'a> Reader<'a> {
         LoadError::Unsupported { path: self.path.to_owned(), what }
     }
 
+    fn damaged(&self, what: String) -> LoadError {
+        LoadError::Malformed { path: self.path.to_owned(), what }
+    }
+
     fn size(&self, key: &str) -> Result<usize, LoadError> {
         let value = self.whole(key).and_then(|value| usize::try_from(value).ok());
         value.ok_or_else(|| LoadError::Malformed {
@@ -169,7 +182,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn config(&self) -> Result<Config, LoadError> {
+    fn config(&self, file: &MappedFile) -> Result<Config, LoadError> {
         let architecture = self.text("general.architecture").unwrap_or_default();
         if !matches!(architecture, "llama" | "qwen2") {
             return Err(
@@ -193,12 +206,6 @@ impl<'a> Reader<'a> {
         let rotary = self.size(&key("rope.dimension_count")).unwrap_or(head_dim);
         if rotary != head_dim || !head_dim.is_multiple_of(2) {
             return Err(self.unsupported(format!("rotary embeddings over {rotary} of {head_dim} dimensions of a head")));
-        }
-        if let Some(kind) = self.text(&key("rope.scaling.type")).filter(|kind| *kind != "none") {
-            return Err(self.unsupported(format!("rotary scaling \"{kind:.64}\"")));
-        }
-        if self.header.tensors.contains_key("rope_freqs.weight") {
-            return Err(self.unsupported("rotary frequency factors (the tensor rope_freqs.weight)".to_owned()));
         }
         if self.whole(&key("expert_count")).is_some_and(|count| count > 0) {
             return Err(self.unsupported("a mixture of experts".to_owned()));
@@ -230,6 +237,7 @@ impl<'a> Reader<'a> {
             activation: Activation::Silu,
             gated: true,
             position: PositionScheme::Rope { theta, rotary, style: RopeStyle::HalfSplit },
+            scaling: self.scaling(file, architecture, rotary / 2)?,
             qkv_bias: architecture == "qwen2" || holds("blk.0.attn_q.bias"),
             output_bias: holds("blk.0.attn_output.bias"),
             mlp_bias: holds("blk.0.ffn_up.bias"),
@@ -249,16 +257,16 @@ impl<'a> Reader<'a> {
         ends
     }
 
-    /// A floating number, as the shortest decimal that rounds to the same f32: 1e-5 stored in 32 bits means 1e-5.
+    /// A floating number.
     fn float(&self, key: &str) -> Option<f64> {
         let Some(Value::Float(number)) = self.value(key) else { return None };
         let single = number as f32;
-        if f64::from(single) == number { single.to_string().parse().ok() } else { Some(number) }
+        Some(if f64::from(single) == number { decimal(single) } else { number })
     }
 
     fn weight(&self, file: &MappedFile, name: &str, info: &TensorInfo) -> Result<Weight, LoadError> {
         let (rows, cols) = if let [rows, cols] = info.shape[..] { (rows, cols) } else { (1, info.shape[0]) };
-        let damaged = |what: String| LoadError::Malformed { path: self.path.to_owned(), what };
+        let damaged = |what: String| self.damaged(what);
         match info.block_type {
             BlockType::Plain(dtype) => Weight::mapped(file, info.offset, rows, cols, dtype)
                 .ok_or_else(|| damaged(format!("tensor {name} reaches past the end of the file"))),

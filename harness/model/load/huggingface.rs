@@ -3,6 +3,8 @@
 //! `LlamaForCausalLM` and `Qwen2ForCausalLM` are read by their own keys. Variants that transformers has no name for are
 //! described by the key `harness`, which holds a whole [`Config`].
 
+mod rope_scaling;
+
 use std::path::Path;
 
 use serde_json::Value;
@@ -11,6 +13,7 @@ use crate::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
 use crate::tokenizer::Tokenizer;
 
 use super::{Checkpoint, Coded, LoadError, Parts, assemble, check_config, open, packed, safetensors};
+use rope_scaling::Rotary;
 
 /// Loads the folder at `path`.
 pub(super) fn load(path: &Path) -> Result<Checkpoint, LoadError> {
@@ -116,6 +119,8 @@ fn read_config(json: &Value) -> Result<Config, Fault> {
     let optional = |key: &str, otherwise: usize| if json[key].is_null() { Ok(otherwise) } else { size(key) };
     let head_dim = optional("head_dim", hidden_size.checked_div(heads).unwrap_or(0))?;
     let llama = kind == "llama";
+    let max_positions = optional("max_position_embeddings", if llama { 2048 } else { 32768 })?;
+    let Rotary { theta, dimensions, scaling } = rope_scaling::read(json, head_dim, max_positions)?;
     if flag("use_sliding_window") {
         return Err(Fault::Unsupported("attention over a sliding window".to_owned()));
     }
@@ -128,7 +133,7 @@ fn read_config(json: &Value) -> Result<Config, Fault> {
         heads,
         kv_heads: optional("num_key_value_heads", heads)?,
         head_dim,
-        max_positions: optional("max_position_embeddings", if llama { 2048 } else { 32768 })?,
+        max_positions,
         norm: NormKind::Rms,
         norm_epsilon: json["rms_norm_eps"].as_f64().unwrap_or(1e-6),
         activation: match json["hidden_act"].as_str() {
@@ -138,7 +143,8 @@ fn read_config(json: &Value) -> Result<Config, Fault> {
             Some(other) => return Err(Fault::Unsupported(format!("the activation {other}"))),
         },
         gated: true,
-        position: PositionScheme::Rope { theta: rope_theta(json)?, rotary: head_dim, style: RopeStyle::HalfSplit },
+        position: PositionScheme::Rope { theta, rotary: dimensions, style: RopeStyle::HalfSplit },
+        scaling,
         qkv_bias: !llama || flag("attention_bias"),
         output_bias: llama && flag("attention_bias"),
         mlp_bias: llama && flag("mlp_bias"),
@@ -146,21 +152,6 @@ fn read_config(json: &Value) -> Result<Config, Fault> {
         bos: tokens(&json["bos_token_id"]).first().copied(),
         eos: tokens(&json["eos_token_id"]),
     })
-}
-
-/// The rotary base, from the older key or the newer table; only unscaled embeddings are read.
-fn rope_theta(json: &Value) -> Result<f64, Fault> {
-    for table in [&json["rope_parameters"], &json["rope_scaling"]] {
-        let kind = table["rope_type"].as_str().or_else(|| table["type"].as_str());
-        if let Some(kind) = kind.filter(|kind| *kind != "default") {
-            return Err(Fault::Unsupported(format!("rotary scaling \"{kind}\"")));
-        }
-    }
-    if json["rope_parameters"]["partial_rotary_factor"].as_f64().is_some_and(|factor| factor != 1.0) {
-        return Err(Fault::Unsupported("rotary embeddings over a part of each head".to_owned()));
-    }
-    let stated = json["rope_parameters"]["rope_theta"].as_f64().or_else(|| json["rope_theta"].as_f64());
-    Ok(stated.unwrap_or(10_000.0))
 }
 
 /// One id or a list of ids; null is none.

@@ -152,9 +152,14 @@ pub fn check_config(config: &Config) -> Result<(), String> {
         if !(theta.is_finite() && theta > 0.0) {
             return Err(format!("the rotary base {theta} is not a positive number"));
         }
-        if rotary > config.head_dim || rotary % 2 != 0 {
+        if rotary > config.head_dim {
             return Err(format!("{rotary} rotary dimensions do not fit a head of {}", config.head_dim));
         }
+        if !rotary.is_multiple_of(2) {
+            return Err(format!("{rotary} rotary dimensions are odd; dimensions are rotated in pairs"));
+        }
+    } else if let Some(scaling) = &config.scaling {
+        return Err(format!("`{}` scales rotary frequencies, and the model has none", scaling.arm));
     }
     if let PositionScheme::Xpos { theta, scale } = config.position {
         if !(theta.is_finite() && theta > 0.0 && scale.is_finite() && scale > 0.0) {

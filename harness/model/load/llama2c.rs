@@ -113,6 +113,7 @@ fn config(header: &[i32; 7]) -> Result<Config, String> {
         activation: Activation::Silu,
         gated: true,
         position: PositionScheme::Rope { theta: 10_000.0, rotary: head_dim, style: RopeStyle::HalfSplit },
+        scaling: None,
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,

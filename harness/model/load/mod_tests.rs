@@ -169,8 +169,6 @@ fn gguf_faults_are_named() {
     assert!(with(&|g| g.tensors[1].1 = vec![1, 32]).contains("input_layernorm.weight has shape (1, 32)"));
     assert!(with(&|g| g.f32_tensor("blk.0.attn_sub_norm.weight", &[4])).contains("no place for"));
     assert!(with(&|g| g.f32_tensor("blk.7.attn_norm.weight", &[32])).contains("model.layers.7.input_layernorm.weight"));
-    assert!(with(&|g| g.f32_tensor("rope_freqs.weight", &[8])).contains("rotary frequency factors"));
-    assert!(with(&|g| g.text("llama.rope.scaling.type", "yarn")).contains("rotary scaling \"yarn\""));
 }
 
 #[test]
@@ -254,10 +252,6 @@ fn folder_faults_are_named() {
     assert!(config("\"num_hidden_layers\":2", "\"num_hidden_layers\":1").contains("no place for"));
     assert!(config("\"num_key_value_heads\":1", "\"num_key_value_heads\":3").contains("cannot share"));
     assert!(config("silu", "relu").contains("the activation relu"));
-    assert!(
-        config("\"rope_theta\":10000.0", "\"rope_scaling\":{\"rope_type\":\"yarn\"}")
-            .contains("rotary scaling \"yarn\"")
-    );
     assert!(config("\"vocab_size\":14", "\"vocab_size\":13").contains("uses 14 token ids, the model has 13"));
     assert!(with(&|files| files[1].1.truncate(5)).contains("header of a file of 5 bytes"));
     assert!(with(&|files| files[1].1[..8].copy_from_slice(&u64::MAX.to_le_bytes())).contains("damaged"));

@@ -277,6 +277,7 @@ impl Recipe {
             activation: Activation::Silu,
             gated: true,
             position: shape.position.scheme(shape),
+            scaling: None,
             qkv_bias: false,
             output_bias: false,
             mlp_bias: false,

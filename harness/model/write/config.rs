@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
+use crate::config::{Activation, Config, NormKind, PositionScheme, RopeStyle, Scaling};
+use crate::scaling::Kind;
 use crate::tokenizer::Tokenizer;
 use crate::weight::DType;
 
@@ -21,7 +22,8 @@ fn transformers_class(config: &Config) -> Option<(&'static str, &'static str)> {
         config.position,
         PositionScheme::Rope { rotary, style: RopeStyle::HalfSplit, .. } if rotary == config.head_dim
     );
-    if !rotary || config.norm != NormKind::Rms || !config.gated {
+    let scaled = config.scaling.as_ref().is_none_or(|scaling| scaling.kind().is_some());
+    if !rotary || !scaled || config.norm != NormKind::Rms || !config.gated {
         return None;
     }
     if config.qkv_bias && !config.output_bias && !config.mlp_bias {
@@ -72,8 +74,43 @@ pub(super) fn config_json(config: &Config, dtype: DType) -> Value {
         // The older key and the newer table; programs read the one they know.
         json["rope_theta"] = json!(theta);
         json["rope_parameters"] = json!({ "rope_theta": theta, "rope_type": "default" });
+        if let Some((scaling, kind)) = config.scaling.as_ref().and_then(|scaling| Some((scaling, scaling.kind()?))) {
+            let trained = scaling.trained.or(kind.original.then_some(config.max_positions));
+            let table = scaling_json(scaling, kind, trained);
+            let mut parameters = table.clone();
+            parameters["rope_theta"] = json!(theta);
+            (json["rope_scaling"], json["rope_parameters"]) = (table, parameters);
+            if kind.name == "longrope" {
+                // Before transformers 5 it stood beside the table.
+                json[ORIGINAL] = json!(trained);
+            }
+        }
     }
     json
+}
+
+const ORIGINAL: &str = "original_max_position_embeddings";
+
+/// The table of a scaling.
+fn scaling_json(scaling: &Scaling, kind: &Kind, trained: Option<usize>) -> Value {
+    let mut table = json!({ "rope_type": kind.name });
+    for (parameter, key, _) in kind.keys {
+        if let Some(value) = scaling.arm.get(parameter) {
+            table[*key] = plain(value);
+        }
+    }
+    if let Some(trained) = trained {
+        table[ORIGINAL] = json!(trained);
+    }
+    table
+}
+
+/// A number or a list of numbers, all floating: of a whole one transformers warns at some keys.
+fn plain(value: &harness_core::Value) -> Value {
+    match value {
+        harness_core::Value::List(values) => Value::Array(values.iter().map(plain).collect()),
+        other => json!(other.as_number()),
+    }
 }
 
 /// `generation_config.json`.

@@ -6,6 +6,7 @@
 //! The format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>; the loader is [`crate::load`].
 
 mod metadata;
+pub(crate) mod rope_factors;
 mod values;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::weight::{DType, Weight};
 use super::partial::PartialFile;
 use super::{WriteError, append, io};
 use metadata::Architecture;
+use rope_factors::RopeFactors;
 use values::text_bytes;
 
 /// Tensors begin on multiples of this.
@@ -39,6 +41,9 @@ pub struct GgufHeader<'a> {
     pub name: &'a str,
     /// `general.file_type`, llama.cpp's number of what most matrices are.
     pub file_type: u32,
+    /// What the frequency of every pair is divided by, where the checkpoint scales them by a method that has one frequency for all
+    /// lengths and no temperature. Only methods that GGUF has no keys for are written so.
+    pub divisors: Option<&'a [f32]>,
 }
 
 /// One tensor of a file.
@@ -92,14 +97,15 @@ impl GgufWriter {
     /// Starts a file at `target`: the header is written, and room is made for the tensors.
     ///
     /// # Errors
-    /// [`WriteError::Inexpressible`] for a decoder that GGUF has no words for, [`WriteError::Exists`], or what the file system
+    /// [`WriteError::Inexpressible`] for a decoder or a rotary scaling that GGUF has no words for, [`WriteError::Exists`], or what the file system
     /// refuses.
     pub fn create(target: &Path, header: &GgufHeader<'_>, tensors: &[GgufTensor]) -> Result<Self, WriteError> {
         let architecture = metadata::architecture(header.config)?;
-        let (count, values) = metadata::metadata(header, architecture)?;
+        let factors = RopeFactors::of(header, architecture)?;
+        let (count, values) = metadata::metadata(header, architecture, &factors)?;
         let mut bytes = b"GGUF".to_vec();
         bytes.extend(3_u32.to_le_bytes());
-        bytes.extend((tensors.len() as u64).to_le_bytes());
+        bytes.extend(((tensors.len() + factors.tensors.len()) as u64).to_le_bytes());
         bytes.extend(count.to_le_bytes());
         bytes.extend(values);
         let mut places = BTreeMap::new();
@@ -112,12 +118,7 @@ impl GgufWriter {
             let length = block_type
                 .bytes(spec.len(), spec.cols)
                 .ok_or_else(|| fault("has rows that are no whole number of blocks of its element type"))?;
-            text_bytes(&name, &mut bytes);
-            let shape = spec.shape().0;
-            bytes.extend((shape.len() as u32).to_le_bytes());
-            bytes.extend(shape.iter().rev().flat_map(|&size| (size as u64).to_le_bytes()));
-            bytes.extend(kind.to_le_bytes());
-            bytes.extend(end.to_le_bytes());
+            describe(&name, &spec.shape().0, *kind, end, &mut bytes);
             let place = Place {
                 tensor: GgufTensor { spec: spec.clone(), kind: *kind },
                 block_type,
@@ -130,14 +131,22 @@ impl GgufWriter {
             }
             end = (end + length as u64).next_multiple_of(ALIGNMENT);
         }
+        let mut behind = Vec::new();
+        for (name, values) in &factors.tensors {
+            describe(name, &[values.len()], plain_kind(DType::F32), end + behind.len() as u64, &mut bytes);
+            behind.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+            behind.resize(behind.len().next_multiple_of(ALIGNMENT as usize), 0);
+        }
         bytes.resize(bytes.len().next_multiple_of(ALIGNMENT as usize), 0);
         for place in places.values_mut() {
             place.offset += bytes.len() as u64;
         }
         let mut partial = PartialFile::create(target)?;
         let (path, file) = partial.parts();
-        file.set_len(bytes.len() as u64 + end).map_err(io(path))?;
+        file.set_len(bytes.len() as u64 + end + behind.len() as u64).map_err(io(path))?;
         file.write_all(&bytes).map_err(io(path))?;
+        file.seek(SeekFrom::Start(bytes.len() as u64 + end)).map_err(io(path))?;
+        file.write_all(&behind).map_err(io(path))?;
         let config = header.config;
         Ok(Self {
             file: partial,
@@ -244,6 +253,15 @@ impl GgufWriter {
         }
         self.file.finish()
     }
+}
+
+/// Appends where a tensor lies and what it is: `shape` has rows first, the file states them last.
+fn describe(name: &str, shape: &[usize], kind: u32, offset: u64, bytes: &mut Vec<u8>) {
+    text_bytes(name, bytes);
+    bytes.extend((shape.len() as u32).to_le_bytes());
+    bytes.extend(shape.iter().rev().flat_map(|&size| (size as u64).to_le_bytes()));
+    bytes.extend(kind.to_le_bytes());
+    bytes.extend(offset.to_le_bytes());
 }
 
 /// Rows that move together and the values of each; a bias is a column.

@@ -5,6 +5,7 @@ use crate::tokenizer::tables::{Tables, Vocabulary};
 
 use super::super::WriteError;
 use super::GgufHeader;
+use super::rope_factors::RopeFactors;
 use super::values::Values;
 
 /// `general.quantization_version` of the block formats as they are.
@@ -65,7 +66,11 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, WriteError> 
 ///
 /// # Errors
 /// A tokenizer that cannot be described, or a size beyond 32 bits.
-pub(super) fn metadata(header: &GgufHeader<'_>, architecture: Architecture) -> Result<(u64, Vec<u8>), WriteError> {
+pub(super) fn metadata(
+    header: &GgufHeader<'_>,
+    architecture: Architecture,
+    factors: &RopeFactors,
+) -> Result<(u64, Vec<u8>), WriteError> {
     let config = header.config;
     let mut values = Values::default();
     values.text("general.architecture", architecture.name);
@@ -95,6 +100,7 @@ pub(super) fn metadata(header: &GgufHeader<'_>, architecture: Architecture) -> R
     if let PositionScheme::Rope { theta, .. } = config.position {
         values.float(&key("rope.freq_base"), theta as f32);
     }
+    factors.describe(architecture, &mut values);
     values.float(&key("attention.layer_norm_rms_epsilon"), config.norm_epsilon as f32);
     tokenizer(header, &mut values)?;
     Ok(values.finish())

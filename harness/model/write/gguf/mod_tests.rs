@@ -31,6 +31,7 @@ fn header(checkpoint: &Checkpoint) -> GgufHeader<'_> {
         chat_template: checkpoint.chat_template.as_deref(),
         name: "tiny",
         file_type: 0,
+        divisors: None,
     }
 }
 
@@ -141,7 +142,14 @@ fn what_gguf_has_no_words_for_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("m.gguf");
     for (config, what) in variants {
-        let header = GgufHeader { config: &config, tokenizer: None, chat_template: None, name: "x", file_type: 0 };
+        let header = GgufHeader {
+            config: &config,
+            tokenizer: None,
+            chat_template: None,
+            name: "x",
+            file_type: 0,
+            divisors: None,
+        };
         let error = GgufWriter::create(&target, &header, &[]).unwrap_err().to_string();
         assert!(error.starts_with("GGUF cannot express ") && error.contains(what), "{error}");
     }
