@@ -188,6 +188,30 @@ fn damaged_folders_are_refused() {
     place.done();
 }
 
+#[test]
+fn rotary_scalings_that_cannot_be_done_are_refused() {
+    let mut place = Place::new();
+    let mut case = |name: &str, table: &str| {
+        place.model_case(name, |model| {
+            let plain = "\"rope_theta\": 10000.0,\n    \"rope_type\": \"default\"";
+            replace(model.join("config.json"), plain, table);
+        });
+    };
+    let original = "\"original_max_position_embeddings\": 128";
+    case("scaling_unknown", "\"rope_type\": \"ntk-alpha\", \"alpha\": 2");
+    case("scaling_key_unknown", "\"rope_type\": \"linear\", \"factor\": 2, \"alpha\": 2");
+    case("scaling_below_1", "\"rope_type\": \"linear\", \"factor\": 0.5");
+    case("scaling_without_length", "\"rope_type\": \"yarn\", \"factor\": 4");
+    let lists = "\"short_factor\": [1, 1, 1, 1, 1, 1, 1, 1], \"long_factor\": [1, 2, 3]";
+    case("scaling_lists", &format!("\"rope_type\": \"longrope\", \"factor\": 4, {lists}, {original}"));
+    case("scaling_odd", &format!("\"rope_type\": \"yarn\", \"factor\": 4, \"partial_rotary_factor\": 0.2, {original}"));
+    case(
+        "scaling_bounds",
+        &format!("\"rope_type\": \"yarn\", \"factor\": 4, \"beta_fast\": 1, \"beta_slow\": 2, {original}"),
+    );
+    place.done();
+}
+
 /// A GGUF header with these counts, and what follows.
 fn gguf(tensors: u64, values: u64, rest: &[u8]) -> Vec<u8> {
     let mut bytes = b"GGUF".to_vec();

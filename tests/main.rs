@@ -17,6 +17,7 @@ mod report;
 mod sample;
 mod sampling;
 mod scale;
+mod scaling;
 #[cfg(target_os = "linux")]
 mod streaming;
 mod suites;

@@ -1,5 +1,6 @@
 //! `harness inspect`.
 
+mod own_scaling;
 mod position;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +24,11 @@ Examples:
   harness inspect quant 'nf4(block=64)' --matrix w.npy --json
   harness inspect quant 'gptq(bits=4, group=32)' --matrix w.npy --activations x.npy --out r.npz
   harness inspect position 'yarn(factor=4)' --dim 64 --base 10000 --trained 2048 --json
-  harness inspect position 'dynamic-ntk(factor=2)' --model smollm2-135m-instruct --length 16384")]
+  harness inspect position 'dynamic-ntk(factor=2)' --model smollm2-135m-instruct --length 16384
+  harness inspect position --model my-checkpoint --json    (what the checkpoint does to its own frequencies)
+
+It ends with 0, with 2 for a method or numbers that do not fit, and with 5 for a file or model that is
+not there or cannot be read.")]
 pub struct Arguments {
     #[command(subcommand)]
     what: What,

@@ -1,4 +1,4 @@
-//! `harness inspect position`: the frequencies a method makes of rotary embeddings, and what a query looks at.
+//! `harness inspect position`: the frequencies a method, or a checkpoint, makes of rotary embeddings, and what a query looks at.
 
 use clap::Args;
 use harness_core::Arm;
@@ -8,20 +8,23 @@ use harness_methods::registry;
 use harness_run::position::{rotary_of, scheme_of};
 use serde_json::json;
 
+use super::own_scaling::Own;
 use crate::exit::{BAD_INPUT, DONE, INTERNAL, OrExit, Outcome, Refusal, refuse};
 use crate::model::{ModelArguments, at_least};
 
 #[derive(Args)]
 pub struct PositionArguments {
-    /// The method as suites write it; `harness list methods` has those of the axis `position`.
-    spec: String,
+    /// The method as suites write it; `harness list methods` has those of the axis `position`. `none`, and with --model no method at
+    /// all, is what the checkpoint itself does to its rotary frequencies; another comes in its place.
+    #[arg(required_unless_present = "model")]
+    spec: Option<String>,
     /// Rotated dimensions of a head.
     #[arg(long, value_parser = at_least(2), required_unless_present = "model")]
     dim: Option<usize>,
     /// Base of the frequencies.
     #[arg(long, default_value_t = 10_000.0)]
     base: f64,
-    /// Positions the model was trained at.
+    /// Positions the model was trained at, before any extension of its window.
     #[arg(long, value_parser = at_least(1), required_unless_present = "model")]
     trained: Option<usize>,
     /// Take all three from a model: a name from `harness list models`, a file or a folder.
@@ -41,16 +44,21 @@ struct Subject {
     rotary: Option<Rotary>,
     scheme: Scheme,
     trained: usize,
+    /// Of a checkpoint.
+    own: Option<Own>,
 }
 
 impl PositionArguments {
-    fn subject(&self) -> Result<Subject, Refusal> {
+    fn subject(&self, plainly: bool) -> Result<Subject, Refusal> {
         if let Some(model) = &self.model {
             let model = ModelArguments { model: model.clone(), yes: false, offline: false };
             let loaded = model.open(&crate::fetch::inputs()?)?;
             let config = loaded.decoder.config();
             let rotary = rotary_of(config).map(|(rotary, _)| rotary);
-            return Ok(Subject { rotary, scheme: scheme_of(config), trained: config.max_positions });
+            let scaling = config.scaling.clone();
+            let own = Own { shown: plainly && scaling.is_some(), scaling, context: config.max_positions };
+            let trained = config.trained_positions();
+            return Ok(Subject { rotary, scheme: scheme_of(config), trained, own: Some(own) });
         }
         let (dimensions, trained) = (self.dim.unwrap_or_default(), self.trained.unwrap_or_default());
         if !dimensions.is_multiple_of(2) {
@@ -59,7 +67,12 @@ impl PositionArguments {
         if !(self.base > 1.0 && self.base.is_finite()) {
             return refuse(BAD_INPUT, format!("--base {} must be a number above 1", self.base));
         }
-        Ok(Subject { rotary: Some(Rotary::new(self.base, dimensions, trained)), scheme: Scheme::Rotary, trained })
+        Ok(Subject {
+            rotary: Some(Rotary::new(self.base, dimensions, trained)),
+            scheme: Scheme::Rotary,
+            trained,
+            own: None,
+        })
     }
 }
 
@@ -96,9 +109,15 @@ fn print_row(row: &Row) {
 }
 
 pub fn position(arguments: &PositionArguments) -> Outcome {
-    let arm: Arm = arguments.spec.parse().or_exit(BAD_INPUT)?;
+    let asked: Arm = arguments.spec.as_deref().unwrap_or("none").parse().or_exit(BAD_INPUT)?;
+    // A method that is not there is said before a model is opened.
+    let plainly = registry::position(&asked).or_exit(BAD_INPUT)?.is_identity();
+    let subject = arguments.subject(plainly)?;
+    let arm = match &subject.own {
+        Some(Own { scaling: Some(scaling), shown: true, .. }) => scaling.arm.clone(),
+        _ => asked,
+    };
     let method = registry::position(&arm).or_exit(BAD_INPUT)?;
-    let subject = arguments.subject()?;
     check_scheme(&*method, &arm.id, subject.scheme).or_exit(BAD_INPUT)?;
     let length = arguments.length.unwrap_or(subject.trained);
     let reach = method.reach(subject.trained).or_exit(BAD_INPUT)?;
@@ -121,15 +140,22 @@ pub fn position(arguments: &PositionArguments) -> Outcome {
             let of_rotary = json!({
                 "dimensions": rotary.dimensions(), "base": rotary.base,
                 "inv_freq": scaled.frequencies, "attention_factor": scaled.attention_factor,
+                "follows_length": follows_length(&*method, rotary),
                 "turns_in_training": rotary.turns().collect::<Vec<_>>(),
                 "critical_pair": rotary.critical_pair(), "ramp": method.ramp(rotary).map(|(low, high)| [low, high]),
             });
             all.extend(of_rotary.as_object().cloned().unwrap_or_default());
         }
+        if let Some(own) = &subject.own {
+            all["checkpoint"] = own.json()?;
+        }
         println!("{}", serde_json::to_string_pretty(&all).or_exit(INTERNAL)?);
         return Ok(DONE);
     }
     println!("{arm} on {}, trained at {} positions, reading {length}", subject.scheme, subject.trained);
+    if let Some(own) = &subject.own {
+        own.say()?;
+    }
     println!("{}", method.kind());
     if let Some(rotary) = subject.rotary.as_ref().filter(|_| row.is_none()) {
         print_frequencies(&*method, rotary, length);
@@ -148,6 +174,11 @@ pub fn position(arguments: &PositionArguments) -> Outcome {
     Ok(DONE)
 }
 
+/// Whether frequencies are others in a longer text.
+fn follows_length(method: &dyn Position, rotary: &Rotary) -> bool {
+    method.regime(rotary, rotary.trained) != method.regime(rotary, 2 * rotary.trained)
+}
+
 fn print_frequencies(method: &dyn Position, rotary: &Rotary, length: usize) {
     let scaled = method.scaled(rotary, length);
     println!("{} dimensions, base {}", rotary.dimensions(), rotary.base);
@@ -160,6 +191,12 @@ fn print_frequencies(method: &dyn Position, rotary: &Rotary, length: usize) {
     if let Some((low, high)) = method.ramp(rotary) {
         println!("the ramp goes from pair {low} to pair {high}");
     }
+    let follow = if follows_length(method, rotary) {
+        "follow the length of what is read"
+    } else {
+        "are the same at all lengths"
+    };
+    println!("frequencies {follow}");
     println!(
         "cosines and sines are multiplied by {:.6}, scores by {:.6}",
         scaled.attention_factor,
