@@ -1,5 +1,5 @@
-//! Checkpoints that scale their own rotary frequencies, as `inspect`, `score`, `generate`, `apply` and `run` meet them. What `inspect position`
-//! prints is kept below `tests/inspect`; `HARNESS_BLESS=1` writes it.
+//! Checkpoints that scale their own rotary frequencies, as `inspect`, `score`, `generate`, `apply` and `run` meet them. What `inspect position` and
+//! `score --per-token` print is kept below `tests/inspect`; `HARNESS_BLESS=1` writes it.
 
 use std::path::Path;
 
@@ -172,5 +172,60 @@ fn what_apply_writes_keeps_the_scaling() {
         assert_eq!(ran.code, 0, "{}", ran.err);
         let far = (place.perplexity(&out, &[]) / own - 1.0).abs();
         assert!(far < 1e-5, "{name}: {far}");
+    }
+}
+
+#[test]
+fn every_scored_token_is_printed() {
+    let place = Place::new();
+    let (model, text) = (place.path("plain"), place.path("text.txt"));
+    let score = |more: &[&str]| {
+        let ran = run(&[&["score", "--model", &model, "--text", &text, "--windows", "3"], more].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.out
+    };
+    let of = |more: &[&str]| -> Value { serde_json::from_str(&score(&[more, &["--json"]].concat())).unwrap() };
+    let plain = of(&["--window", "16", "--skip-first", "4"]);
+    let each = of(&["--window", "16", "--skip-first", "4", "--per-token"]);
+    for key in ["protocol", "ppl", "dropped", "windows"] {
+        assert_eq!(each[key], plain[key], "{key}");
+    }
+    assert!(plain.get("per_token").is_none());
+    let rows = each["per_token"].as_array().unwrap();
+    assert_eq!(rows.len(), 3 * 11);
+    let ids = models::ids(600, SMALL.vocabulary, 1);
+    for (at, row) in rows.iter().enumerate() {
+        let (window, position) = (at / 11, 5 + at % 11);
+        let id = ids[window * 16 + position];
+        let expected = json!({"window": window, "position": position, "token": id, "text": format!("w{id}")});
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&row[key], value, "{row}");
+        }
+    }
+    let nll = |rows: &[Value]| rows.iter().map(|row| row["nll"].as_f64().unwrap()).sum::<f64>();
+    for (window, rows) in rows.chunks(11).enumerate() {
+        assert_eq!(each["windows"][window]["nll"].as_f64().unwrap(), nll(rows));
+    }
+    assert!((each["ppl"].as_f64().unwrap().ln() - nll(rows) / 33.0).abs() < 1e-12);
+
+    // As text. The line of speed is left out, and digits behind the point, which hang on the processor.
+    let printed = score(&["--window", "8", "--per-token", "--bos"]);
+    let masked = |line: &str| match line.split_once('.') {
+        Some((before, after)) => {
+            let digits = after.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(after.len());
+            format!("{before}.{}{}\n", "#".repeat(digits), &after[digits..])
+        }
+        None => format!("{line}\n"),
+    };
+    let (table, rest) = printed.split_at(printed.find("perplexity").unwrap());
+    compare("per_token.txt", &table.lines().map(masked).collect::<String>());
+    assert!(rest.lines().nth(1).unwrap().starts_with("text=text.txt@"), "{rest}");
+    let windows = place.put("ids.json", "[[5, 9, 20, 7]]");
+    let ran = run(&["score", "--model", &model, "--token-ids", &windows, "--per-token"]);
+    assert!(ran.code == 0 && ran.out.lines().nth(1).unwrap().ends_with("  \"w9\""), "{}{}", ran.out, ran.err);
+    // Lines are broken by the width of the terminal.
+    let help = run(&["score", "--help"]).out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["--per-token prints every scored token", "--windows 1 --per-token --json", "It ends with 0; with 2"] {
+        assert!(help.contains(part), "{help}");
     }
 }

@@ -1,5 +1,7 @@
 //! `harness score`.
 
+mod tokens;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -7,7 +9,7 @@ use clap::Args;
 use harness_core::Arm;
 use harness_run::fetch::Corpus;
 use harness_run::position::placed;
-use harness_run::score::score;
+use harness_run::score::{WindowScore, score, score_targets};
 use harness_run::text::{Select, TextSelection, TextSource, windows};
 use serde_json::json;
 
@@ -23,19 +25,29 @@ use crate::terminal::Progress;
 Windows are consecutive and do not overlap; a trailing partial window is dropped and counted. A window of N tokens has
 N-1 scored targets; --skip-first K counts only predictions made at positions >= K.
 
+--per-token prints every scored token in the order of the text: its window, its position there
+(counted from 0, so that the first one is 1, or K+1), its id, how the vocabulary spells it, and its
+negative log-likelihood in nats given the tokens of its window before it. With --json it is an array,
+and numbers are not rounded. Nothing else that is printed changes.
+
 Examples:
   harness score --model smollm2-135m-instruct --text book.txt --window 512 --json
   harness score --model model.gguf --text wiki.txt --window 512 --skip-first 256    (llama-perplexity's rule, 255 targets)
   harness score --model my-folder --token-ids windows.json --json
   harness score --model smollm2-135m-instruct --position 'yarn(factor=4)' --text book.txt --window 8192
+  harness score --model smollm2-135m-instruct --text book.txt --window 4096 --windows 1 --per-token --json
   harness score --model my-folder --quant q4_0 --exec packed --activations int8 --head q8_0 --text book.txt
-  harness score --model folder-of-packed-codes --activations int8 --text book.txt")]
+  harness score --model folder-of-packed-codes --activations int8 --text book.txt
+
+It ends with 0; with 2 for a command line that does not fit, with 3 when the model gives no number,
+and with 5 for a model or text that is not there or cannot be read.")]
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
     #[command(flatten)]
     execution: ExecutionArguments,
-    /// Read positions by another method, as in suites; `harness list methods` has those of the axis `position`.
+    /// Read positions by another method, as in suites; `harness list methods` has those of the axis `position`. `none` leaves them as the
+    /// checkpoint has them, its own scaling included; another method comes in place of that.
     #[arg(long, default_value = "none")]
     position: String,
     /// A UTF-8 text file, or a folder of .txt files.
@@ -53,6 +65,9 @@ pub struct Arguments {
     /// Count only predictions made at this position and later.
     #[arg(long, default_value_t = 0)]
     skip_first: usize,
+    /// Print the negative log-likelihood of every scored token.
+    #[arg(long)]
+    per_token: bool,
     /// Score at most this many windows.
     #[arg(long, value_parser = at_least(1))]
     windows: Option<usize>,
@@ -114,10 +129,16 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let mut progress = Progress::new(arguments.json);
     let execution = arguments.execution.hold(&mut model, &mut progress)?;
     let started = Instant::now();
-    let scores = score(&model.decoder, &tokens, arguments.skip_first, &mut |done, total| {
-        progress.update("score", done as u64, total as u64);
-    })
-    .or_exit(CELLS_FAILED)?;
+    let mut tell = |done, total| progress.update("score", done as u64, total as u64);
+    let skip_first = arguments.skip_first;
+    let (scores, each) = if arguments.per_token {
+        let each = score_targets(&model.decoder, &tokens, skip_first, &mut tell).or_exit(CELLS_FAILED)?;
+        let sum =
+            |nlls: &Vec<f64>| WindowScore { nll: nlls.iter().sum(), tokens: nlls.len(), ..WindowScore::default() };
+        (each.iter().map(sum).collect(), Some(each))
+    } else {
+        (score(&model.decoder, &tokens, skip_first, &mut tell).or_exit(CELLS_FAILED)?, None)
+    };
     progress.finish();
     let seconds = started.elapsed().as_secs_f64();
     let speed = (tokens.len() * length) as f64 / seconds;
@@ -129,8 +150,14 @@ pub fn main(arguments: &Arguments) -> Outcome {
         if let Some(execution) = execution {
             value["execution"] = execution;
         }
+        if let Some(each) = &each {
+            value["per_token"] = tokens::listed(each, &tokens, skip_first, model.tokenizer().ok());
+        }
         println!("{}", serde_json::to_string(&value).or_exit(INTERNAL)?);
     } else {
+        if let Some(each) = &each {
+            tokens::print(each, &tokens, skip_first, model.tokenizer().ok());
+        }
         println!(
             "perplexity {perplexity:.6} over {} windows, {count} targets ({dropped} trailing tokens dropped), {speed:.0} tokens/s",
             scores.len()

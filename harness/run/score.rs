@@ -190,6 +190,41 @@ pub fn score(
     score_group(decoder, &[], windows, Reading { skip_first, decode_from: 0 }, progress).0
 }
 
+/// Negative log-likelihood in nats of every scored target of one model alone, a list a window; the first is target `skip_first + 1`.
+/// Their sums are those of [`score`].
+///
+/// # Errors
+/// [`ScoreError`].
+pub fn score_targets(
+    decoder: &Decoder,
+    windows: &[Vec<u32>],
+    skip_first: usize,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Vec<f64>>, ScoreError> {
+    let reading = Reading { skip_first, decode_from: 0 };
+    let together = reading.together(decoder, windows.first().map_or(1, Vec::len).max(1));
+    let mut found = Vec::with_capacity(windows.len());
+    for (pass, batch) in windows.chunks(together).enumerate() {
+        let first = pass * together;
+        let targets: Vec<u32> = batch.iter().flat_map(|window| window.iter().skip(skip_first + 1).copied()).collect();
+        let rows = caught(|| {
+            let states = scored_states(decoder, batch, reading)?;
+            compare_rows(decoder, &states, &[], &targets)
+        });
+        let (rows, _) = rows
+            .map_err(|reason| ScoreError::Panic { window: first, reason })?
+            .map_err(|source| ScoreError::Forward { window: first, source })?;
+        for (offset, rows) in rows.chunks((targets.len() / batch.len()).max(1)).enumerate() {
+            if let Some(row) = rows.iter().find(|row| !row.nll.is_finite()) {
+                return Err(ScoreError::NotFinite { window: first + offset, value: row.nll });
+            }
+            found.push(rows.iter().map(|row| row.nll).collect());
+        }
+        progress(first + batch.len(), windows.len());
+    }
+    Ok(found)
+}
+
 /// What one position gave.
 #[derive(Debug, Clone, Copy)]
 struct Row {
