@@ -120,7 +120,9 @@ pub fn position(arguments: &PositionArguments) -> Outcome {
     let method = registry::position(&arm).or_exit(BAD_INPUT)?;
     check_scheme(&*method, &arm.id, subject.scheme).or_exit(BAD_INPUT)?;
     let length = arguments.length.unwrap_or(subject.trained);
-    let reach = method.reach(subject.trained).or_exit(BAD_INPUT)?;
+    // Behind its own scaling a checkpoint reads as far as it states.
+    let reads = subject.own.as_ref().map_or(subject.trained, |own| own.context);
+    let reach = method.reach(reads).or_exit(BAD_INPUT)?;
     if let Some(longest) = reach.as_ref().and_then(|reach| reach.longest()).filter(|longest| length > *longest) {
         return refuse(BAD_INPUT, format!("{arm} reads up to {longest} positions here; --length {length} is more"));
     }
