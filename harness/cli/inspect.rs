@@ -2,6 +2,7 @@
 
 mod own_scaling;
 mod position;
+mod receptive_field;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,7 @@ Examples:
   harness inspect position 'yarn(factor=4)' --dim 64 --base 10000 --trained 2048 --json
   harness inspect position 'dynamic-ntk(factor=2)' --model smollm2-135m-instruct --length 16384
   harness inspect position --model my-checkpoint --json    (what the checkpoint does to its own frequencies)
+  harness inspect receptive-field --model tiny-300k-alibi --json
 
 It ends with 0, with 2 for a method or numbers that do not fit, and with 5 for a file or model that is
 not there or cannot be read.")]
@@ -40,6 +42,8 @@ enum What {
     Quant(QuantArguments),
     /// Rotary frequencies, the factor of scores and what keys are cached as.
     Position(position::PositionArguments),
+    /// How many of the newest keys hold a model's attention in theory, and how many its perplexity needs.
+    ReceptiveField(receptive_field::FieldArguments),
 }
 
 #[derive(Args)]
@@ -64,6 +68,7 @@ pub fn main(arguments: &Arguments) -> Outcome {
     match &arguments.what {
         What::Quant(arguments) => quant(arguments),
         What::Position(arguments) => position::position(arguments),
+        What::ReceptiveField(arguments) => receptive_field::receptive_field(arguments),
     }
 }
 

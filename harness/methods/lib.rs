@@ -11,6 +11,7 @@ pub mod decode;
 pub mod position;
 pub mod prune;
 pub mod quant;
+pub mod receptive_field;
 pub mod registry;
 pub mod sample;
 pub mod select_context;

@@ -116,7 +116,7 @@ impl Decoder {
             weights.extend(block.feed_forward_norm.weights());
             weights.extend(block.biases.iter().map(Parameter::weight));
         }
-        weights.extend(self.learned_biases().map(Parameter::weight));
+        weights.extend(self.each_learned_biases().map(Parameter::weight));
         weights.extend(self.final_norm.weights());
         if !self.config.tied_head && !self.own_head {
             weights.push(self.head.weight());
@@ -124,8 +124,15 @@ impl Decoder {
         weights
     }
 
+    /// The numbers that the biases by distance of a block are learned as, `(rows, heads)`, where there are some: of T5 a row a bucket, of
+    /// KERPLE `p` and `a`.
+    pub fn learned_biases(&self, layer: usize) -> Option<Vec<f32>> {
+        let biases = self.blocks.get(layer)?.by_distance.as_deref()?;
+        biases.learned().map(|learned| learned.weight().to_f32())
+    }
+
     /// Learned biases by distance, those that blocks share once.
-    fn learned_biases(&self) -> impl Iterator<Item = &Parameter> {
+    fn each_learned_biases(&self) -> impl Iterator<Item = &Parameter> {
         let blocks = if learned_biases(&self.config, None).is_some() { 1 } else { self.blocks.len() };
         self.blocks.iter().take(blocks).filter_map(|block| block.by_distance.as_deref()?.learned())
     }

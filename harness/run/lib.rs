@@ -26,6 +26,7 @@ mod prepare;
 mod provoke;
 pub mod quantize;
 mod reading;
+pub mod receptive_field;
 pub mod runner;
 pub mod sampling;
 pub mod score;
