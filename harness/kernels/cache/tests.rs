@@ -93,6 +93,7 @@ fn codes_and_attention_are_the_same_on_every_instruction_set_and_near_what_the_c
                 head_dim: d,
                 scale,
                 slopes: biased.then_some(&slopes[..]),
+                biases: None,
                 key_batch_stride: total * width,
             };
             let fake = ordinary::attention(&q, &whole_k, &whole_v, &shape).0;

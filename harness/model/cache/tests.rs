@@ -64,6 +64,7 @@ fn attention_shape(case: &Json) -> AttentionShape {
         head_dim,
         scale: 1.0 / (head_dim as f32).sqrt(),
         slopes: None,
+        biases: None,
     }
 }
 

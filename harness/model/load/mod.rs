@@ -247,7 +247,8 @@ struct Parts {
 
 /// Biases and norm scales have one dimension in every format.
 fn is_vector(name: &str) -> bool {
-    name.ends_with(".bias") || name.ends_with("norm.weight")
+    // Biases by distance have a row a bucket or number.
+    name.ends_with(".bias") && !name.ends_with("position.bias") || name.ends_with("norm.weight")
 }
 
 /// Checks configuration, tensors and tokenizer against each other.
