@@ -2,6 +2,8 @@
 
     python -P tests/reference/rope_scaling.py            rewrites tests/reference/rope_scaling.json
     python -P tests/reference/rope_scaling.py --check    exits 1 when the committed file differs
+    python -P tests/reference/rope_scaling.py --apply target/release/harness
+        has the program read every model as transformers saves it and write it again, and transformers read that: equal to the bit
 
 `-P`, for `statistics.py` of this folder would hide Python's own from transformers. Written with transformers 5 and torch 2, in f32 as they run
 it. No weights are kept: both sides make them by one linear congruential sequence, tensor by tensor in the order of `tensors`.
@@ -16,11 +18,13 @@ read at once. `longrope` goes by the length of what is read, as here; older vers
 
 import json
 import pathlib
+import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 TARGET = pathlib.Path(__file__).with_suffix(".json")
 VOCABULARY, HIDDEN, HEADS, KEYS, HEAD, FORWARD, LAYERS = 13, 32, 2, 1, 16, 48, 2
@@ -122,7 +126,24 @@ def case(config):
     return {"config": config, "passes": passes}
 
 
+def through_apply(program):
+    for config in CONFIGS:
+        with tempfile.TemporaryDirectory() as folder:
+            saved, written = f"{folder}/saved", f"{folder}/written"
+            fresh(config).save_pretrained(saved)
+            subprocess.run([program, "apply", "--model", saved, "--prune", "none", "--out", written], check=True)
+            for length in (TRAINED, LENGTH):
+                # A fresh model for each, for `dynamic` remembers.
+                again = AutoModelForCausalLM.from_pretrained(written, attn_implementation="eager").float().eval()
+                with torch.no_grad():
+                    found = again(torch.tensor([TOKENS[:length]])).logits[0].numpy()
+                assert np.array_equal(found, logits(config, TOKENS[:length])), config
+    print(len(CONFIGS), "models read, written and read again")
+
+
 def main():
+    if "--apply" in sys.argv:
+        return through_apply(sys.argv[sys.argv.index("--apply") + 1])
     cases = [case(config) for config in CONFIGS]
     # Every table changes what is read, by far more than what a comparison allows.
     last = [np.array(one["passes"][1]["rows"]["47"]) for one in cases]
