@@ -1,4 +1,4 @@
-//! `harness inspect`: what a method makes of one matrix, and of positions; `score --position`.
+//! `harness inspect`: what a method makes of one matrix, and of positions; `score --position`, `score --lowrank`, `apply --lowrank`.
 
 use serde_json::Value;
 
@@ -125,4 +125,90 @@ fn a_text_is_scored_with_other_positions() {
     assert!(plain.to_bits() == same.to_bits() && plain.to_bits() != other.to_bits(), "{plain} {same} {other}");
     let ran = run(&["score", "--model", "tiny-100k", "--token-ids", &ids, "--position", "longrope(long=[1, 2])"]);
     assert!(ran.code == 2 && ran.err.contains("`long` has 2 numbers; the model rotates 16 pairs"), "{}", ran.err);
+}
+
+#[test]
+fn a_matrix_is_shown_as_factors() {
+    let folder = scratch();
+    // The example of three rows: singular values 3.718999 and 1.472769; behind the inputs 8.441954 and 3.838413.
+    let matrix = npy(&folder.path().join("w.npy"), &[&[2.0, 1.0], &[0.0, 1.0], &[1.0, 3.0]]);
+    let inputs = npy(&folder.path().join("x.npy"), &[&[1.0, 1.0], &[0.0, 1.0], &[2.0, 0.0], &[-1.0, 2.0]]);
+    let other = npy(&folder.path().join("y.npy"), &[&[1.0, 1.0, 1.0]]);
+    let show = |arguments: &[&str]| {
+        let ran = run(&[&["inspect", "lowrank"], arguments, &["--matrix", &matrix]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str::<Value>(&ran.out).unwrap()
+    };
+    let near = |value: &Value, expected: f64| (value.as_f64().unwrap() - expected).abs() < 1e-6;
+    let plain = show(&["svd(rank=1)", "--json"]);
+    assert!(near(&plain["singular"][0][0], 3.718_999) && near(&plain["error"]["frobenius"], 1.472_769), "{plain}");
+    assert_eq!((&plain["ranks"], &plain["parameters"]), (&serde_json::json!([1]), &5.into()));
+    assert_eq!(plain["factors"]["u"]["rows"], 3);
+    let whitened = show(&["svd-llm(rank=1)", "--activations", &inputs, "--json"]);
+    assert!(near(&whitened["error"]["in_own_norm"], 3.838_413), "{whitened}");
+    // In the norm of the layer's outputs, over all of which the squares are 86.
+    let all = 8.441_954_f64.powi(2) + 3.838_413_f64.powi(2);
+    assert!(near(&whitened["error"]["relative_output_error"], 3.838_413 / all.sqrt()), "{whitened}");
+    let brief = show(&["svd(rank=1)"]);
+    assert!(brief.get("product").is_none() && brief["error"] == plain["error"], "{brief}");
+    let out = folder.path().join("r.npz").display().to_string();
+    show(&["svd(rank=1)", "--out", &out]);
+    let bytes = std::fs::read(&out).unwrap();
+    for name in ["u.npy", "s.npy", "v.npy", "product.npy"] {
+        assert!(bytes.windows(name.len()).any(|window| window == name.as_bytes()), "{name}");
+    }
+    let cases: [(&[&str], i32, &str); 8] = [
+        (&["svd(rank=2)"], 2, "rank 2 is not one of a 3x2 matrix that saves anything, 1 to 1"),
+        (&["svd(rank=0)"], 2, "`rank = 0` is outside its range [1, 65536]"),
+        (&["none"], 2, "`none` makes no factors"),
+        (&["svdllm"], 2, "did you mean `svd-llm`?"),
+        (&["svd-llm(rank=1)"], 2, "give them with --activations x.npy"),
+        (&["fwsvd(rank=1)"], 2, "the method reads gradients of the loss, which a matrix alone does not have"),
+        (&["svd(rank=1)", "--activations", &other], 2, "has 2 columns and the activations have 3"),
+        (&["svd(rank=1)", "--out", &out], 2, "is there already"),
+    ];
+    for (arguments, code, message) in cases {
+        let ran = run(&[&["inspect", "lowrank"], arguments, &["--matrix", &matrix]].concat());
+        assert!(ran.code == code && ran.err.contains(message), "{arguments:?}: {} {}", ran.code, ran.err);
+    }
+}
+
+#[test]
+fn a_model_of_factors_is_scored_and_what_apply_writes_is_their_product() {
+    let folder = scratch();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let windows = |seed: u32| -> Vec<Vec<u32>> {
+        (0..4).map(|at| (0..128).map(|i| 5 + (i * i + i / 7 + at * seed) % 60).collect()).collect()
+    };
+    std::fs::write(path("ids.json"), serde_json::to_string(&windows(3)).unwrap()).unwrap();
+    std::fs::write(path("calib.json"), serde_json::to_string(&windows(11)).unwrap()).unwrap();
+    let score = |model: &str, arguments: &[&str]| {
+        let ran = run(&[&["score", "--model", model, "--token-ids", &path("ids.json"), "--json"], arguments].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str::<Value>(&ran.out).unwrap()["ppl"].as_f64().unwrap()
+    };
+    let (plain, factored) = (score("tiny-100k", &[]), score("tiny-100k", &["--lowrank", "svd(ratio=0.3)"]));
+    assert!((factored / plain - 1.0).abs() > 1e-3, "{plain} {factored}");
+    let apply = |out: &str, arguments: &[&str]| {
+        let ran = run(&[&["apply", "--model", "tiny-100k", "--out", &path(out)], arguments].concat());
+        assert!(ran.code == 0 && ran.err.contains("the format has no place for factors"), "{} {}", ran.code, ran.err);
+        score(&path(out), &[])
+    };
+    let written = apply("plain", &["--lowrank", "svd(ratio=0.3)", "--dtype", "f32"]);
+    assert!((written / factored - 1.0).abs() < 1e-4, "{written} {factored}");
+    let whitened = apply("whitened", &["--lowrank", "svd-llm(ratio=0.3)", "--token-ids", &path("calib.json")]);
+    assert!(whitened.is_finite() && whitened.to_bits() != written.to_bits());
+    let stacked = apply("stacked", &["--lowrank", "svd(ratio=0.3)", "--quant", "rtn(bits=8, group=-1)"]);
+    assert!(stacked.is_finite());
+    let refused = |arguments: &[&str], message: &str| {
+        let ran = run(arguments);
+        assert!(ran.code != 0 && ran.err.contains(message), "{} {}", ran.code, ran.err);
+    };
+    let model = ["score", "--model", "tiny-100k", "--token-ids", &path("ids.json"), "--lowrank"];
+    refused(&[&model[..], &["svd-llm"]].concat(), "needs calibration text; write it with `harness apply`");
+    refused(&[&model[..], &["svd(rank=60)"]].concat(), "rank 60 is not one of a");
+    let out = path("gguf");
+    let packed =
+        ["apply", "--model", "tiny-100k", "--lowrank", "svd", "--quant", "q8_0", "--format", "gguf", "--out", &out];
+    refused(&packed, "the maps are held as factors, which the format has no place for");
 }

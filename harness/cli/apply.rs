@@ -12,6 +12,7 @@ use harness_model::load;
 use harness_model::weight::{DType, Weight};
 use harness_run::calibrate::{CalibrationOrder, PruneArm, prune_all, prune_streaming};
 use harness_run::inputs::{Inputs, LoadedModel};
+use harness_run::lowrank::reduced;
 use harness_run::quantize::{Finished, quantize_streaming};
 use harness_run::text::{Select, TextSelection, windows};
 
@@ -35,6 +36,7 @@ takes the methods whose codes kernels multiply, and `score`, `generate` and `run
 
 Examples:
   harness apply --model smollm2-135m-instruct --prune 'wanda(sparsity=0.5)' --calib enwik8/train --out pruned
+  harness apply --model smollm2-135m-instruct --lowrank 'svd-llm(ratio=0.2)' --calib enwik8/train --out reduced
   harness apply --model smollm2-135m-instruct --quant 'gptq(group=64)' --calib enwik8/train --out quantized
   harness apply --model my-checkpoint --quant q4_0 --head q8_0 --format gguf --out model-q4_0.gguf
   harness apply --model my-checkpoint --quant 'nf4(block=64)' --format packed --out packed
@@ -42,6 +44,9 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+    /// The low-rank method, as in suites. What is written holds the product of the factors.
+    #[arg(long, default_value = "none")]
+    lowrank: String,
     /// The pruning method, as in suites.
     #[arg(long, default_value = "none")]
     prune: String,
@@ -117,6 +122,8 @@ impl From<Element> for DType {
 }
 
 pub fn main(arguments: &Arguments) -> Outcome {
+    let lowrank: Arm = arguments.lowrank.parse().or_exit(BAD_INPUT)?;
+    let method = registry::lowrank(&lowrank).or_exit(BAD_INPUT)?;
     let arm: Arm = arguments.prune.parse().or_exit(BAD_INPUT)?;
     let pruner = registry::pruner(&arm).or_exit(BAD_INPUT)?;
     let quant: Arm = arguments.quant.parse().or_exit(BAD_INPUT)?;
@@ -126,9 +133,10 @@ pub fn main(arguments: &Arguments) -> Outcome {
     arguments.model.ensure(&inputs, &corpora)?;
     let path = inputs.model_path(&arguments.model.model).map_err(crate::fetch::from_fetch)?;
     let checkpoint = load::load(&path).or_exit(INPUT_MISSING)?;
-    let model = LoadedModel::of(&arguments.model.model, checkpoint.clone()).or_exit(INPUT_MISSING)?;
+    let mut model = LoadedModel::of(&arguments.model.model, checkpoint.clone()).or_exit(INPUT_MISSING)?;
     let calibration = calibration(arguments, &inputs, &model)?;
-    let needy = [(&arm, pruner.needs()), (&quant, quantizer.needs())].into_iter().find(|(_, needs)| needs.any());
+    let asks = [(&lowrank, method.needs_text()), (&arm, pruner.needs().any()), (&quant, quantizer.needs().any())];
+    let needy = asks.into_iter().find(|(_, asks)| *asks);
     if let (Some((arm, _)), None) = (needy, &calibration) {
         return refuse(BAD_INPUT, format!("`{arm}` needs calibration text; give --calib CORPUS or --token-ids FILE"));
     }
@@ -164,8 +172,12 @@ pub fn main(arguments: &Arguments) -> Outcome {
         })
     };
     let order = arguments.calibration_order.into();
-    let prune = PruneArm { pruner: &*pruner, seed: arguments.seed, dtype: None };
     let windows = calibration.as_deref();
+    if !method.is_identity() {
+        let mut tell = |done, total| progress.update(&format!("apply {lowrank}"), done as u64, total as u64);
+        model.decoder = reduced(&model.decoder, &*method, windows, order, &mut tell).or_exit(CELLS_FAILED)?.decoder;
+    }
+    let prune = PruneArm { pruner: &*pruner, seed: arguments.seed, dtype: None };
     let walked = if quantizer.is_identity() {
         let mut values = |name: &str, weight: &Weight| sink(name, Finished::Values(weight));
         let mut tell = |done, total| progress.update(&format!("apply {arm}"), done as u64, total as u64);
@@ -196,6 +208,11 @@ pub fn main(arguments: &Arguments) -> Outcome {
     }
     let written = target.finish()?;
     progress.finish();
+    if !method.is_identity() {
+        eprintln!(
+            "note: the format has no place for factors; what was written holds their product and is as large as the model was"
+        );
+    }
     println!("{}", written.display());
     Ok(DONE)
 }

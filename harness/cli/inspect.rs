@@ -1,5 +1,6 @@
 //! `harness inspect`.
 
+mod lowrank;
 mod own_scaling;
 mod position;
 mod receptive_field;
@@ -24,6 +25,7 @@ use crate::npy;
 Examples:
   harness inspect quant 'nf4(block=64)' --matrix w.npy --json
   harness inspect quant 'gptq(bits=4, group=32)' --matrix w.npy --activations x.npy --out r.npz
+  harness inspect lowrank 'svd-llm(ratio=0.5)' --matrix w.npy --activations x.npy --out r.npz
   harness inspect position 'yarn(factor=4)' --dim 64 --base 10000 --trained 2048 --json
   harness inspect position 'dynamic-ntk(factor=2)' --model smollm2-135m-instruct --length 16384
   harness inspect position --model my-checkpoint --json    (what the checkpoint does to its own frequencies)
@@ -40,6 +42,8 @@ pub struct Arguments {
 enum What {
     /// Codes, scales, zeros and values of a quantized matrix, what they take, and how far the values are.
     Quant(QuantArguments),
+    /// Factors and singular values of a matrix, what they take, and how far their product is.
+    Lowrank(lowrank::LowRankArguments),
     /// Rotary frequencies, the factor of scores and what keys are cached as.
     Position(position::PositionArguments),
     /// How many of the newest keys hold a model's attention in theory, and how many its perplexity needs.
@@ -67,6 +71,7 @@ struct QuantArguments {
 pub fn main(arguments: &Arguments) -> Outcome {
     match &arguments.what {
         What::Quant(arguments) => quant(arguments),
+        What::Lowrank(arguments) => lowrank::lowrank(arguments),
         What::Position(arguments) => position::position(arguments),
         What::ReceptiveField(arguments) => receptive_field::receptive_field(arguments),
     }
@@ -90,20 +95,26 @@ fn matrix(path: &Path) -> Result<Matrix, Refusal> {
     Ok(Matrix { values: rows.concat(), columns })
 }
 
-fn quant(arguments: &QuantArguments) -> Outcome {
-    let arm: Arm = arguments.spec.parse().or_exit(BAD_INPUT)?;
-    let quantizer = registry::quantizer(&arm).or_exit(BAD_INPUT)?;
-    let weight = matrix(&arguments.matrix)?;
-    let activations = arguments.activations.as_deref().map(matrix).transpose()?;
-    if let Some(inputs) = activations.as_ref().filter(|inputs| inputs.columns != weight.columns) {
-        return refuse(
+/// Refuses inputs that are not those of a matrix.
+fn same_columns(weight: &Matrix, activations: Option<&Matrix>) -> Result<(), Refusal> {
+    match activations.filter(|inputs| inputs.columns != weight.columns) {
+        None => Ok(()),
+        Some(inputs) => refuse(
             BAD_INPUT,
             format!(
                 "the matrix has {} columns and the activations have {}; a token's inputs are as many as the columns",
                 weight.columns, inputs.columns
             ),
-        );
+        ),
     }
+}
+
+fn quant(arguments: &QuantArguments) -> Outcome {
+    let arm: Arm = arguments.spec.parse().or_exit(BAD_INPUT)?;
+    let quantizer = registry::quantizer(&arm).or_exit(BAD_INPUT)?;
+    let weight = matrix(&arguments.matrix)?;
+    let activations = arguments.activations.as_deref().map(matrix).transpose()?;
+    same_columns(&weight, activations.as_ref())?;
     if quantizer.needs().any() && activations.is_none() {
         return refuse(
             BAD_INPUT,

@@ -7,7 +7,10 @@ use std::time::Instant;
 
 use clap::Args;
 use harness_core::Arm;
+use harness_methods::registry;
+use harness_run::calibrate::CalibrationOrder;
 use harness_run::fetch::Corpus;
+use harness_run::lowrank::reduced;
 use harness_run::position::placed;
 use harness_run::score::{WindowScore, score, score_targets};
 use harness_run::text::{Select, TextSelection, TextSource, windows};
@@ -36,6 +39,7 @@ Examples:
   harness score --model my-folder --token-ids windows.json --json
   harness score --model smollm2-135m-instruct --position 'yarn(factor=4)' --text book.txt --window 8192
   harness score --model smollm2-135m-instruct --text book.txt --window 4096 --windows 1 --per-token --json
+  harness score --model smollm2-135m-instruct --lowrank 'svd(ratio=0.2)' --text book.txt
   harness score --model my-folder --quant q4_0 --exec packed --activations int8 --head q8_0 --text book.txt
   harness score --model folder-of-packed-codes --activations int8 --text book.txt
 
@@ -50,6 +54,9 @@ pub struct Arguments {
     /// checkpoint has them, its own scaling included; another method comes in place of that.
     #[arg(long, default_value = "none")]
     position: String,
+    /// Hold linear maps as factors, by a method that needs no calibration text, as in suites.
+    #[arg(long, default_value = "none")]
+    lowrank: String,
     /// A UTF-8 text file, or a folder of .txt files.
     #[arg(long, required_unless_present = "token_ids", conflicts_with = "token_ids")]
     text: Option<PathBuf>,
@@ -79,6 +86,12 @@ pub struct Arguments {
 pub fn main(arguments: &Arguments) -> Outcome {
     let inputs = crate::fetch::inputs()?;
     let position: Arm = arguments.position.parse().or_exit(BAD_INPUT)?;
+    let lowrank: Arm = arguments.lowrank.parse().or_exit(BAD_INPUT)?;
+    let method = registry::lowrank(&lowrank).or_exit(BAD_INPUT)?;
+    if method.needs_text() {
+        let advice = "write it with `harness apply` and score what that wrote";
+        return refuse(BAD_INPUT, format!("`{lowrank}` needs calibration text; {advice}"));
+    }
     let mut model = arguments.model.open(&inputs)?;
     model.decoder = placed(&model.decoder, &position).or_exit(BAD_INPUT)?.0;
     let (tokens, protocol, dropped) = match (&arguments.token_ids, &arguments.text) {
@@ -127,6 +140,11 @@ pub fn main(arguments: &Arguments) -> Outcome {
         );
     }
     let mut progress = Progress::new(arguments.json);
+    if !method.is_identity() {
+        let mut tell = |done, total| progress.update(&format!("apply {lowrank}"), done as u64, total as u64);
+        let order = CalibrationOrder::Sequential;
+        model.decoder = reduced(&model.decoder, &*method, None, order, &mut tell).or_exit(CELLS_FAILED)?.decoder;
+    }
     let execution = arguments.execution.hold(&mut model, &mut progress)?;
     let started = Instant::now();
     let mut tell = |done, total| progress.update("score", done as u64, total as u64);

@@ -8,6 +8,7 @@
 
 pub mod block;
 pub mod decode;
+pub mod lowrank;
 pub mod position;
 pub mod prune;
 pub mod quant;

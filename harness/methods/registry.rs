@@ -8,6 +8,7 @@ use harness_core::{Arm, Axis, MethodSpec, ParameterError};
 use harness_kernels::cache::CacheFormat;
 
 use crate::decode::Decode;
+use crate::lowrank::LowRank;
 use crate::position::Position;
 use crate::prune::Pruner;
 use crate::quant::Quantizer;
@@ -33,6 +34,13 @@ register! {
     "position/self_extend.rs" self_extend;
     "position/rerope.rs" rerope;
     "position/dual_chunk.rs" dual_chunk;
+    "lowrank/none.rs" whole_matrices;
+    "lowrank/svd.rs" svd;
+    "lowrank/fwsvd.rs" fwsvd;
+    "lowrank/asvd.rs" asvd;
+    "lowrank/svd_llm.rs" svd_llm;
+    "lowrank/curing.rs" curing;
+    "lowrank/compactifai.rs" compactifai;
     "prune/none.rs" none;
     "prune/random.rs" random;
     "prune/magnitude.rs" magnitude;
@@ -119,6 +127,8 @@ pub struct Entry {
 pub enum Method {
     /// Rewrites rotary frequencies.
     Position(Box<dyn Position>),
+    /// Holds linear maps as factors.
+    LowRank(Box<dyn LowRank>),
     /// Prunes linear maps.
     Pruner(Box<dyn Pruner>),
     /// Quantizes linear maps.
@@ -197,6 +207,17 @@ pub fn position(arm: &Arm) -> Result<Box<dyn Position>, BuildError> {
     }
 }
 
+/// The low-rank method an arm names.
+///
+/// # Errors
+/// As [`build`].
+pub fn lowrank(arm: &Arm) -> Result<Box<dyn LowRank>, BuildError> {
+    match build(Axis::Lowrank, arm)? {
+        Method::LowRank(method) => Ok(method),
+        _ => Err(BuildError::Unknown { axis: Axis::Lowrank, id: arm.id.clone(), nearest: None }),
+    }
+}
+
 /// The pruning method an arm names.
 ///
 /// # Errors
@@ -239,7 +260,7 @@ pub fn sampler(arm: &Arm) -> Result<Box<dyn Sampler>, BuildError> {
         Method::Sampler(sampler) => Ok(sampler),
         Method::Matched(_) => Err(BuildError::NoStage { arm: arm.to_string() }),
         Method::Decoder(_) => Err(BuildError::Decoder { arm: arm.to_string() }),
-        Method::Position(_) | Method::Pruner(_) | Method::Quantizer(_) | Method::Cache(_) => {
+        Method::Position(_) | Method::LowRank(_) | Method::Pruner(_) | Method::Quantizer(_) | Method::Cache(_) => {
             Err(BuildError::Unknown { axis: Axis::Sampler, id: arm.id.clone(), nearest: None })
         }
     }
@@ -308,6 +329,7 @@ mod tests {
     fn what_a_method_needs_is_what_its_specification_says() {
         for spec in methods() {
             let needs = match build(spec.axis, &Arm::new(spec.id)).unwrap() {
+                Method::LowRank(method) => method.needs_text(),
                 Method::Pruner(pruner) => pruner.needs().any(),
                 Method::Quantizer(quantizer) => quantizer.needs().any(),
                 Method::Position(_) | Method::Sampler(_) | Method::Decoder(_) | Method::Cache(_) => false,

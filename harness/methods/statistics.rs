@@ -10,6 +10,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
+use crate::lowrank::linalg::{product, transposed};
 use crate::prune::Needs;
 use crate::prune::factor::{Factor, FactorError, hinv_upper};
 use crate::quant::hadamard::Turn;
@@ -246,6 +247,26 @@ impl LinearStatistics {
         let mut turned = Self { tokens: self.tokens, sequences: self.sequences, ..Self::new(self.columns, needs) };
         (turned.column_sum_squares, turned.second_moment) = (diagonal, Some(moment));
         Some(turned)
+    }
+
+    /// The sums of what a matrix (rows × columns, row-major) makes of the same inputs: squares and second moment; `None` when the
+    /// second moment was not asked for.
+    ///
+    /// # Panics
+    /// When the matrix has no whole rows.
+    pub fn mapped(&self, matrix: &[f32]) -> Option<Self> {
+        let (moment, columns) = (self.second_moment.as_ref()?, self.columns);
+        assert!(columns > 0 && matrix.len().is_multiple_of(columns), "whole rows of {columns}");
+        let rows = matrix.len() / columns;
+        let wide: Vec<f64> = matrix.iter().map(|&value| f64::from(value)).collect();
+        let half = product(&wide, moment, (rows, columns, columns));
+        let mut seen = product(&half, &transposed(&wide, rows), (rows, columns, rows));
+        mirror(&mut seen, rows);
+        let mut mapped = Self::new(rows, Needs::SECOND_MOMENT);
+        (mapped.tokens, mapped.sequences) = (self.tokens, self.sequences);
+        mapped.column_sum_squares = seen.iter().step_by(rows + 1).copied().collect();
+        mapped.second_moment = Some(seen);
+        Some(mapped)
     }
 
     /// The Hessian of the reconstruction error as SparseGPT scales it, `(2 / sequences) Σ x xᵀ`; `None` when the second

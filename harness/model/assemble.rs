@@ -146,11 +146,11 @@ impl Decoder {
         self.blocks.iter().flat_map(|block| block.projections.iter().flatten())
     }
 
-    /// Number of parameters; a tied head counts once.
+    /// Number of parameters as they are held; a tied head counts once.
     pub fn parameters(&self) -> usize {
         let others: usize = self.other_weights().iter().map(|weight| weight.rows() * weight.cols()).sum();
         let head = if self.own_head && !self.config.tied_head { self.head.rows() * self.head.cols() } else { 0 };
-        others + head + self.maps().map(|map| map.rows() * map.cols()).sum::<usize>()
+        others + head + self.maps().map(|map| map.parameters()).sum::<usize>()
     }
 
     /// Bytes of all parameters as stored; a tied head counts once, unless it was replaced.

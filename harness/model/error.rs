@@ -144,6 +144,16 @@ pub enum ModelError {
         /// What was asked of it.
         what: &'static str,
     },
+    /// Factors that are no map of the shape they are said to be.
+    #[error("a {rows}x{cols} map cannot be held as factors: {why}")]
+    Factored {
+        /// Outputs.
+        rows: usize,
+        /// Inputs.
+        cols: usize,
+        /// What does not fit.
+        why: String,
+    },
     /// A replacement of another shape than the map it replaces.
     #[error("block {layer} {projection:?}: a {found:?} map cannot stand for a {expected:?} one")]
     Replacement {

@@ -7,6 +7,8 @@ pub mod cache;
 pub mod config;
 pub mod decoder;
 pub mod error;
+pub mod factored;
+mod gradients;
 pub mod linear;
 pub mod load;
 pub mod operated;

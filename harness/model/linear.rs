@@ -9,6 +9,7 @@ use harness_kernels::buffer::{filled, filled_each};
 use harness_kernels::packed::{PackedLinear, packed_linear};
 use harness_kernels::{Linear, add_bias, linear_few, matmul_nt};
 
+use crate::factored::Factored;
 use crate::ops;
 use crate::packed::Packed;
 use crate::tensor::{from_values, with_values};
@@ -39,6 +40,16 @@ pub trait LinearOp: Debug + Send + Sync {
 
     /// Bytes the weight takes as stored, without the bias.
     fn stored_bytes(&self) -> usize;
+
+    /// Numbers the weight is held as, without the bias.
+    fn parameters(&self) -> usize {
+        self.rows() * self.cols()
+    }
+
+    /// The map as factors, when it is held so.
+    fn factored(&self) -> Option<&Factored> {
+        None
+    }
 
     /// The map as a plain matrix, when it is one: lets maps of one input share a parallel region.
     fn dense(&self) -> Option<Linear<'_>> {

@@ -4,6 +4,7 @@
 //! All arms walk together, so dense statistics are collected once and one block's statistics are held at a time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use harness_core::seed;
@@ -11,11 +12,13 @@ use harness_methods::prune::{Needs, PruneError, Pruner, Site};
 use harness_methods::statistics::{LinearStatistics, StatisticsError};
 use harness_model::config::Projection;
 use harness_model::decoder::{Decoder, Tap};
+use harness_model::linear::{Dense, LinearOp};
 use harness_model::tensor::Tensor;
 use harness_model::weight::{DType, Weight};
 
 use crate::block::{BlockView, divided, folded, producer_spreads};
 use crate::panics::caught;
+use crate::parts::{Part, check_factors, widened};
 
 harness_core::choice! {
     /// Whose activations a block is calibrated on.
@@ -96,6 +99,17 @@ pub enum PrepareError {
     /// The calibration pass that all arms share failed.
     #[error("{0}")]
     Shared(String),
+    /// The method cannot be applied to factors.
+    #[error("{tensor} is held as factors, {why}; apply a method to it that looks at less, or leave `lowrank` out")]
+    Factors {
+        /// Canonical tensor name of the map.
+        tensor: String,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// A low-rank method refused a matrix, which its reason names, or the model.
+    #[error("{0}")]
+    LowRank(String),
     /// A finished matrix could not be handed over.
     #[error("{0}")]
     Sink(String),
@@ -120,7 +134,7 @@ pub fn prune_all(
     let mut shared = Shared::new(dense, windows, order);
     for layer in 0..layers {
         let live = || walks.iter().filter(|walk| walk.failure.is_none());
-        let needs = live().map(|walk| walk.arm.pruner.needs()).fold(Needs::NOTHING, Needs::union);
+        let needs = live().map(|walk| walk.needs).fold(Needs::NOTHING, Needs::union);
         let statistics = shared.collect(layer, needs);
         for walk in walks.iter_mut().filter(|walk| walk.failure.is_none()) {
             walk.failure = match caught(|| walk.step(layer, order, &statistics, shared.inputs())) {
@@ -160,7 +174,7 @@ pub fn prune_streaming(
         if let Some(error) = walk.failure.take() {
             return Err(error);
         }
-        let statistics = shared.collect(layer, arm.pruner.needs());
+        let statistics = shared.collect(layer, walk.needs);
         walk.step(layer, order, &statistics, shared.inputs())?;
         for projection in Projection::ALL {
             if let Some(linear) = walk.decoder.linear(layer, projection) {
@@ -232,6 +246,8 @@ pub(crate) type Statistics = BTreeMap<Projection, LinearStatistics>;
 /// One arm on its way through the blocks.
 struct Walk<'a> {
     arm: &'a PruneArm<'a>,
+    /// Which sums have to be there for every matrix.
+    needs: Needs,
     decoder: Decoder,
     /// Inputs of the next block, one tensor a sequence; only in the sequential orders.
     hidden: Option<Vec<Tensor>>,
@@ -249,6 +265,7 @@ impl<'a> Walk<'a> {
     fn start(dense: &'a Decoder, arm: &'a PruneArm<'a>, windows: Option<&[Vec<u32>]>, order: CalibrationOrder) -> Self {
         let mut walk = Self {
             arm,
+            needs: widened(dense, arm.pruner.needs()),
             decoder: dense.clone(),
             hidden: None,
             allotted: None,
@@ -263,10 +280,14 @@ impl<'a> Walk<'a> {
             walk.failure = Some(PrepareError::NoCalibration);
             return walk;
         }
-        let names: Vec<(String, usize, Projection)> = prunable(dense);
-        let mut weights = names.iter().filter_map(|(name, layer, projection)| {
-            let weight = dense.linear(*layer, *projection)?.weight();
-            Some((Site { name, layer: *layer, rows: weight.rows(), cols: weight.cols() }, weight.to_f32()))
+        if let (false, Err(error)) = (arm.pruner.is_identity(), check_factors(dense, walk.needs)) {
+            walk.failure = Some(error);
+            return walk;
+        }
+        let names: Vec<(String, Part)> = Part::all(dense).into_iter().map(|part| (part.tensor(), part)).collect();
+        let mut weights = names.iter().filter_map(|(name, part)| {
+            let weight = part.map(dense)?.weight();
+            Some((Site { name, layer: part.layer, rows: weight.rows(), cols: weight.cols() }, weight.to_f32()))
         });
         match caught(|| arm.pruner.allocate(&mut weights)) {
             Ok(Ok(allotted)) => walk.allotted = allotted,
@@ -292,7 +313,7 @@ impl<'a> Walk<'a> {
         shared: &SharedStatistics,
         shared_inputs: &[Tensor],
     ) -> Result<(), PrepareError> {
-        let needs = self.arm.pruner.needs();
+        let needs = self.needs;
         if self.arm.pruner.is_identity() {
             return Ok(());
         }
@@ -370,35 +391,31 @@ impl<'a> Walk<'a> {
         projections: &[Projection],
         statistics: Option<&Statistics>,
     ) -> Result<(), PrepareError> {
-        for &projection in projections {
-            let Some(linear) = self.decoder.linear(layer, projection) else { continue };
-            let stored = linear.weight();
+        let parts: Vec<Part> =
+            projections.iter().flat_map(|&projection| Part::of(&self.decoder, layer, projection)).collect();
+        for part in parts {
+            let Some(map) = part.map(&self.decoder) else { continue };
+            let (stored, bias) = (map.weight(), map.bias());
             let mut values = stored.to_f32();
-            let tensor = projection.tensor(layer);
+            let tensor = part.tensor();
             let site = Site { name: &tensor, layer, rows: stored.rows(), cols: stored.cols() };
             let allotted = self.allotted.as_ref().and_then(|counts| counts.get(self.position).copied());
             self.position += 1;
             let mut random = seed::stream(self.arm.seed, &["prune", &tensor]);
-            let statistics = statistics.and_then(|all| all.get(&input_of(projection)));
+            let of_map = statistics.and_then(|all| all.get(&input_of(part.projection)));
+            let own = of_map.and_then(|statistics| part.statistics(&self.decoder, statistics));
             self.arm
                 .pruner
-                .prune(&site, &mut values, statistics, allotted, &mut random)
+                .prune(&site, &mut values, own.as_ref().or(of_map), allotted, &mut random)
                 .map_err(PrepareError::Prune)?;
             let dtype = self.arm.dtype.unwrap_or(stored.dtype());
             let pruned = Weight::rounded(stored.rows(), stored.cols(), &values, dtype);
-            self.decoder = self.decoder.with_weight(layer, projection, pruned);
+            let map: Arc<dyn LinearOp> = Arc::new(Dense::new(pruned, bias));
+            self.decoder =
+                part.replaced(&self.decoder, &map).map_err(|source| PrepareError::Forward { layer, source })?;
         }
         Ok(())
     }
-}
-
-/// Every prunable matrix in the order the walk meets it.
-fn prunable(dense: &Decoder) -> Vec<(String, usize, Projection)> {
-    (0..dense.config().layers)
-        .flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)))
-        .filter(|(layer, projection)| dense.linear(*layer, *projection).is_some())
-        .map(|(layer, projection)| (projection.tensor(layer), layer, projection))
-        .collect()
 }
 
 pub(crate) fn embed(decoder: &Decoder, windows: &[Vec<u32>]) -> Result<Vec<Tensor>, PrepareError> {

@@ -67,7 +67,16 @@ pub fn catalog() -> Catalog {
     let language_model = BenchKind {
         id: "language-model",
         about: "quality on text, speed, memory and bytes of decoder language models",
-        axes: vec![Axis::Model, Axis::Position, Axis::Prune, Axis::Quant, Axis::Cache, Axis::Data, Axis::Seed],
+        axes: vec![
+            Axis::Model,
+            Axis::Position,
+            Axis::Lowrank,
+            Axis::Prune,
+            Axis::Quant,
+            Axis::Cache,
+            Axis::Data,
+            Axis::Seed,
+        ],
         probes: vec![Probe::Static, Probe::Score, Probe::Time, Probe::Choose, Probe::Answer],
         settings: Settings::specs(),
         tables: vec![

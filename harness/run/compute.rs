@@ -8,6 +8,7 @@ use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
 use harness_model::linear::LinearOp;
 
+use crate::parts::Part;
 use crate::quantize::Taken;
 
 harness_core::choice! {
@@ -35,10 +36,12 @@ impl Brain {
         let mut changed = decoder.clone();
         for layer in 0..decoder.config().layers {
             for projection in Projection::ALL {
-                let Some(map) = decoder.linear(layer, projection) else { continue };
-                let name = projection.tensor(layer);
-                if taken.is_none_or(|taken| taken.kept.contains(&name)) {
-                    changed = changed.with_linear(layer, projection, self.map(map))?;
+                for part in Part::of(decoder, layer, projection) {
+                    let Some(map) = part.map(decoder) else { continue };
+                    let name = part.tensor();
+                    if taken.is_none_or(|taken| taken.kept.contains(&name)) {
+                        changed = part.replaced(&changed, &self.map(map))?;
+                    }
                 }
             }
         }

@@ -133,20 +133,22 @@ pub fn estimates(
                 return sampling::estimate::estimate(bench, model, &cells, catalog, size, machine);
             }
             let settings = Settings::resolve(&set(&bench.settings)).ok()?;
-            let mut arms: Vec<[&str; 4]> = cells
+            let mut arms: Vec<[&str; 5]> = cells
                 .iter()
                 .map(|cell| {
                     let label = |axis, otherwise| cell.label(axis).unwrap_or(otherwise);
-                    let [position, prune, quant] =
-                        [Axis::Position, Axis::Prune, Axis::Quant].map(|axis| label(axis, "none"));
-                    [position, prune, quant, label(Axis::Seed, "")]
+                    let [position, lowrank, prune, quant] =
+                        [Axis::Position, Axis::Lowrank, Axis::Prune, Axis::Quant].map(|axis| label(axis, "none"));
+                    [position, lowrank, prune, quant, label(Axis::Seed, "")]
                 })
                 .collect();
             arms.sort_unstable();
             arms.dedup();
             let calibrated = cells
                 .iter()
-                .flat_map(|cell| [Axis::Prune, Axis::Quant].map(|axis| (axis, cell.coordinates.get(&axis))))
+                .flat_map(|cell| {
+                    [Axis::Lowrank, Axis::Prune, Axis::Quant].map(|axis| (axis, cell.coordinates.get(&axis)))
+                })
                 .filter_map(|(axis, at)| Some((axis, at?)))
                 .filter(|(axis, at)| catalog.method(*axis, &at.id).is_some_and(|method| method.calibrated))
                 .map(|(_, at)| at.label.as_str())

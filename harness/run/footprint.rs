@@ -2,9 +2,11 @@
 
 use harness_model::config::Projection;
 use harness_model::decoder::Decoder;
+use harness_model::linear::LinearOp;
 use harness_model::weight::Weight;
 use rayon::prelude::*;
 
+use crate::parts::Part;
 use crate::quantize::Taken;
 
 /// Counts over the prunable maps of one layer.
@@ -36,8 +38,12 @@ pub struct Counting<'a> {
 /// Counts over a prepared model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Footprint {
-    /// Weights of the prunable maps.
+    /// Weights of the prunable maps as they are held: of factors, where they are factors.
     pub prunable: u64,
+    /// Weights of the matrices that those stand for.
+    pub whole: u64,
+    /// Weights of the matrices among them that are held as factors.
+    pub factored: u64,
     /// Zeros among them.
     pub prunable_zeros: u64,
     /// All parameters.
@@ -68,30 +74,17 @@ impl Footprint {
             .par_iter()
             .filter_map(|&(layer, projection)| {
                 let linear = decoder.linear(layer, projection)?;
-                let weight = linear.weight();
-                let count = (weight.rows() * weight.cols()) as u64;
-                let zeros = weight.zeros() as u64;
-                let size = weight.dtype().size() as u64;
-                let dense = count * size;
-                let held = linear.stored_bytes() as u64;
-                let sparse = count.div_ceil(8) + (count - zeros) * size;
                 let original = dense_model.and_then(|model| model.linear(layer, projection));
-                let (change, norm) = original.map_or((0.0, 0.0), |original| change(&weight, &original.weight()));
-                let whole = Self {
-                    prunable: count,
-                    prunable_zeros: zeros,
-                    parameters: count,
-                    zeros,
-                    bytes: held,
-                    prunable_stored: if linear.packed().is_some() { held } else { dense.min(sparse) },
-                    prunable_bits: 8 * dense,
-                    others: 0,
-                    packed: if linear.packed().is_some() { (count, 8 * held) } else { (0, 0) },
-                    layers: Vec::new(),
-                };
-                let (kurtosis, outliers) = if moments { shape(&weight) } else { (0.0, 0) };
-                let kurtosis = kurtosis * count as f64;
-                Some((layer, whole, LayerFootprint { weights: count, zeros, change, norm, kurtosis, outliers }))
+                let (change, norm) =
+                    original.map_or((0.0, 0.0), |original| change(&linear.weight(), &original.weight()));
+                let count = (linear.rows() * linear.cols()) as u64;
+                let factored = if linear.factored().is_some() { count } else { 0 };
+                let mut whole = Self { whole: count, factored, ..Self::default() };
+                let mut own = LayerFootprint { change, norm, ..LayerFootprint::default() };
+                for part in Part::of(decoder, layer, projection) {
+                    whole.add(part.map(decoder)?.as_ref(), &mut own, moments);
+                }
+                Some((layer, whole, own))
             })
             .collect();
         let mut sum = Self { layers: vec![LayerFootprint::default(); decoder.config().layers], ..Self::default() };
@@ -104,6 +97,8 @@ impl Footprint {
             own.kurtosis += counts.kurtosis;
             own.outliers += counts.outliers;
             sum.prunable += part.prunable;
+            sum.whole += part.whole;
+            sum.factored += part.factored;
             sum.prunable_zeros += part.prunable_zeros;
             sum.zeros += part.zeros;
             sum.prunable_stored += part.prunable_stored;
@@ -124,6 +119,31 @@ impl Footprint {
         }
         sum.parameters += sum.prunable;
         sum
+    }
+
+    /// Adds one matrix.
+    fn add(&mut self, map: &dyn LinearOp, own: &mut LayerFootprint, moments: bool) {
+        let weight = map.weight();
+        let (count, zeros) = ((weight.rows() * weight.cols()) as u64, weight.zeros() as u64);
+        let (size, held) = (weight.dtype().size() as u64, map.stored_bytes() as u64);
+        let (dense, sparse) = (count * size, count.div_ceil(8) + (count - zeros) * size);
+        let packed = map.packed().is_some();
+        self.prunable += count;
+        self.prunable_zeros += zeros;
+        self.zeros += zeros;
+        self.bytes += held;
+        self.prunable_stored += if packed { held } else { dense.min(sparse) };
+        self.prunable_bits += 8 * dense;
+        if packed {
+            self.packed = (self.packed.0 + count, self.packed.1 + 8 * held);
+        }
+        own.weights += count;
+        own.zeros += zeros;
+        if moments {
+            let (kurtosis, outliers) = shape(&weight);
+            own.kurtosis += kurtosis * count as f64;
+            own.outliers += outliers;
+        }
     }
 
     /// Bytes of all weights: those of quantized matrices by their codes, the rest as it is stored best.

@@ -12,6 +12,7 @@ use crate::catalog::Settings;
 use crate::clock::{self, Clock};
 use crate::footprint::{Counting, Footprint};
 use crate::inputs::LoadedModel;
+use crate::lowrank::Factoring;
 use crate::memory;
 use crate::metrics::{Metric, Seen, registry};
 use crate::panics::caught;
@@ -30,6 +31,8 @@ pub struct Prepared {
     pub apply_seconds: f64,
     /// The arm changes nothing: its scores are the dense pass itself.
     pub identity: bool,
+    /// What became of the maps where they are held as factors.
+    pub factoring: Option<Factoring>,
     /// What the quantized matrices take; `None` where nothing is quantized.
     pub taken: Option<Taken>,
 }
@@ -54,6 +57,7 @@ pub(crate) fn measure_group(
         .map(|arm| {
             Ok(Seen {
                 apply_seconds: arm.apply_seconds,
+                factoring: arm.factoring.clone(),
                 taken: arm.taken.clone(),
                 checkpoint_bits,
                 documents: data.windows.documents.clone(),

@@ -6,6 +6,7 @@ use crate::anatomy::{self, BlockError};
 use crate::cache::{self, CacheFootprint};
 use crate::clock::Throughput;
 use crate::footprint::{Footprint, LayerFootprint};
+use crate::lowrank::{self, Factoring};
 use crate::quantize::{self, Taken};
 use crate::sampling::{self, Sampled};
 use crate::score::{StretchScore, WindowScore};
@@ -35,6 +36,8 @@ pub struct Seen {
     pub cache: Option<CacheFootprint>,
     /// Seconds that applying the method took.
     pub apply_seconds: f64,
+    /// What became of the maps where they are held as factors.
+    pub factoring: Option<Factoring>,
     /// What quantized matrices take.
     pub taken: Option<Taken>,
     /// What a sampler did.
@@ -198,6 +201,7 @@ fn of_language_models() -> Vec<Metric> {
             observe: |spec, seen| stored(spec, seen, Footprint::bytes_stored),
         },
     ];
+    all.extend(lowrank::metrics::registry());
     all.extend(quantize::metrics::registry());
     all.extend(of_speed());
     all

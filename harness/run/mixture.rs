@@ -13,6 +13,7 @@ use harness_model::decoder::Decoder;
 use crate::block::producer_spreads;
 use crate::calibrate::{PrepareError, collect, embed, input_of};
 use crate::panics::caught;
+use crate::parts::any_factored;
 use crate::quantize::LEAST_SIDE;
 
 /// A mixture whose formats have been told out, as a quantizer of single matrices.
@@ -57,6 +58,9 @@ impl Quantizer for Planned<'_> {
 fn plan(model: &Decoder, mixture: &Mixture, windows: &[Vec<u32>]) -> Result<BTreeMap<String, usize>, String> {
     if windows.is_empty() {
         return Err(PrepareError::NoCalibration.to_string());
+    }
+    if any_factored(model) {
+        return Err("formats are told out to whole matrices, and maps of this model are held as factors".to_owned());
     }
     let mut hidden = embed(model, windows).map_err(|error| error.to_string())?;
     let (mut names, mut candidates, mut weights) = (Vec::new(), Vec::<Vec<Candidate>>::new(), 0);

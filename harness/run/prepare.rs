@@ -1,6 +1,8 @@
-//! Preparing the arms of a bench: the model is given its positions and pruned, and each pruned model quantized.
+//! Preparing the arms of a bench: the model is given its positions, its maps become factors and are pruned, and each pruned model is
+//! quantized.
 
 use harness_core::Arm;
+use harness_methods::lowrank::LowRank;
 use harness_methods::prune::Pruner;
 use harness_methods::quant::Quantizer;
 use harness_methods::registry;
@@ -10,6 +12,7 @@ use harness_suite::Bench;
 use crate::calibrate::{PrepareError, PruneArm, Pruned, prune_all};
 use crate::compute::{Brain, Compute};
 use crate::inputs::LoadedModel;
+use crate::lowrank::{Reduced, lowrank_all};
 use crate::measure::Prepared;
 use crate::position::placed;
 use crate::provoke::provoked;
@@ -47,7 +50,7 @@ impl<'a> Session<'_> {
             works = others;
             match placed(&model.decoder, &position) {
                 Ok((decoder, unchanged)) => {
-                    let mut prepared = self.prepare_placed(bench, (&model.name, &decoder), setup, here)?;
+                    let mut prepared = self.prepare_reduced(bench, (&model.name, &decoder), setup, here)?;
                     for (_, prepared) in &mut prepared {
                         prepared.identity &= unchanged;
                     }
@@ -65,7 +68,56 @@ impl<'a> Session<'_> {
         Ok(ready)
     }
 
-    /// Prepares arms on a model that has its positions.
+    /// Prepares arms on a model that has its positions: each of its low-rank methods first, then what is applied to that.
+    fn prepare_reduced(
+        &mut self,
+        bench: &Bench,
+        (name, decoder): (&str, &Decoder),
+        setup: &Setup,
+        works: Vec<ArmWork<'a>>,
+    ) -> Result<Vec<(ArmWork<'a>, Prepared)>, RunError> {
+        let mut methods: Vec<(Arm, Box<dyn LowRank>, Vec<ArmWork<'a>>)> = Vec::new();
+        for work in works {
+            if let Some((_, _, own)) = methods.iter_mut().find(|(arm, ..)| *arm == work.lowrank) {
+                own.push(work);
+                continue;
+            }
+            match registry::lowrank(&work.lowrank) {
+                Ok(method) => methods.push((work.lowrank.clone(), method, vec![work])),
+                Err(error) => self.failed(&work, "build", &error.to_string(), 0.0)?,
+            }
+        }
+        let calibration = setup.calibration.as_ref().map(|windows| windows.tokens.as_slice());
+        let all: Vec<&dyn LowRank> = methods.iter().map(|(_, method, _)| &**method).collect();
+        let step = format!("{}: factor {} by {} methods", bench.name, name, all.len());
+        let events = &mut *self.events;
+        let mut tell = |done, total| events(Event::Progress { step: &step, done, total });
+        let reduced = lowrank_all(decoder, &all, calibration, setup.settings.calibration_order, &mut tell);
+        drop(all);
+        let mut ready = Vec::new();
+        for ((_, method, own), reduced) in methods.into_iter().zip(reduced) {
+            match reduced {
+                Ok(Reduced { decoder, seconds, factoring }) => {
+                    let unchanged = method.is_identity();
+                    let mut prepared = self.prepare_placed(bench, (name, &decoder), setup, own)?;
+                    for (_, prepared) in &mut prepared {
+                        prepared.identity &= unchanged;
+                        prepared.apply_seconds += seconds;
+                        prepared.factoring = (!unchanged).then(|| factoring.clone());
+                    }
+                    ready.append(&mut prepared);
+                }
+                Err(error) => {
+                    for work in own {
+                        self.failed(&work, "apply", &error.to_string(), 0.0)?;
+                    }
+                }
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Prepares arms on a model that has its positions and its factors.
     fn prepare_placed(
         &mut self,
         bench: &Bench,
@@ -167,7 +219,7 @@ fn quantized<'a>(
         .into_iter()
         .map(|built| {
             let (decoder, apply_seconds) = (pruned.decoder.clone(), pruned.seconds);
-            (built.work, Ok(Prepared { decoder, apply_seconds, identity, taken: None }))
+            (built.work, Ok(Prepared { decoder, apply_seconds, identity, factoring: None, taken: None }))
         })
         .collect();
     if quantizing.is_empty() {
@@ -182,6 +234,7 @@ fn quantized<'a>(
             decoder: model.decoder,
             apply_seconds: pruned.seconds + model.seconds,
             identity: false,
+            factoring: None,
             taken: Some(taken),
         });
         (built.work, prepared)

@@ -13,7 +13,6 @@ use harness_methods::quant::operator::Operator;
 use harness_methods::quant::{Bits, QuantError, Quantized as TakenApart, Quantizer};
 use harness_methods::registry;
 use harness_methods::statistics::LinearStatistics;
-use harness_model::config::Projection;
 use harness_model::decoder::Decoder;
 use harness_model::linear::{Dense, LinearOp};
 use harness_model::operated::{Multiply, Operated};
@@ -23,6 +22,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::calibrate::{CalibrationOrder, PrepareError, PruneArm, Pruned, prune_all, prune_streaming};
 use crate::mixture::Planned;
+use crate::parts::{Part, any_factored};
 
 /// Matrices with a shorter side stay as they are.
 pub const LEAST_SIDE: usize = 32;
@@ -381,6 +381,10 @@ pub fn quantize_streaming(
     sink: &mut dyn FnMut(&str, Finished<'_>) -> Result<(), String>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Taken, PrepareError> {
+    if form != Form::Values && any_factored(model) {
+        let why = "the maps are held as factors, which the format has no place for; write their product as values";
+        return Err(PrepareError::LowRank(why.to_owned()));
+    }
     let planned = quantizer.mixture().map(|mixture| Planned::of(model, mixture, windows));
     let quantizer = planned.as_ref().map_or(quantizer, |planned| planned as &dyn Quantizer);
     let mut adapter = Quantizing::new(quantizer, form == Form::Packed);
@@ -403,15 +407,13 @@ fn with_operators(
     mut decoder: Decoder,
     mut operators: BTreeMap<String, Arc<dyn Operator>>,
 ) -> Result<Decoder, PrepareError> {
-    for (layer, projection) in (0..decoder.config().layers).flat_map(|layer| Projection::ALL.map(|each| (layer, each)))
-    {
-        let tensor = projection.tensor(layer);
-        let (Some(operator), Some(linear)) = (operators.remove(&tensor), decoder.linear(layer, projection)) else {
-            continue;
-        };
-        let map = Operated::new(Arc::new(Adapted(operator)), linear.rows(), linear.cols(), linear.bias());
-        decoder = decoder
-            .with_linear(layer, projection, Arc::new(map))
+    for part in Part::all(&decoder) {
+        let tensor = part.tensor();
+        let (Some(operator), Some(linear)) = (operators.remove(&tensor), part.map(&decoder)) else { continue };
+        let map: Arc<dyn LinearOp> =
+            Arc::new(Operated::new(Arc::new(Adapted(operator)), linear.rows(), linear.cols(), linear.bias()));
+        decoder = part
+            .replaced(&decoder, &map)
             .map_err(|error| PrepareError::Prune(PruneError::Refused(format!("{tensor}: {error}"))))?;
     }
     Ok(decoder)
@@ -423,18 +425,16 @@ fn with_packed(
     mut matrices: BTreeMap<String, PackedMatrix>,
     activations: Activations,
 ) -> Result<Decoder, PrepareError> {
-    for (layer, projection) in (0..decoder.config().layers).flat_map(|layer| Projection::ALL.map(|each| (layer, each)))
-    {
-        let tensor = projection.tensor(layer);
-        let (Some(matrix), Some(linear)) = (matrices.remove(&tensor), decoder.linear(layer, projection)) else {
-            continue;
-        };
+    for part in Part::all(&decoder) {
+        let tensor = part.tensor();
+        let (Some(matrix), Some(linear)) = (matrices.remove(&tensor), part.map(&decoder)) else { continue };
         let refused = |error: &dyn std::fmt::Display| {
             let why = format!("{tensor}: {error}; set `activations = \"full\"`");
             PrepareError::Prune(PruneError::Refused(why))
         };
         let map = Packed::new(Arc::new(matrix), linear.bias(), activations).map_err(|error| refused(&error))?;
-        decoder = decoder.with_linear(layer, projection, Arc::new(map)).map_err(|error| refused(&error))?;
+        let map: Arc<dyn LinearOp> = Arc::new(map);
+        decoder = part.replaced(&decoder, &map).map_err(|error| refused(&error))?;
     }
     Ok(decoder)
 }

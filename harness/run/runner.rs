@@ -137,6 +137,7 @@ pub(crate) struct Session<'a> {
 /// Cells of a bench that share one prepared arm.
 pub(crate) struct ArmWork<'a> {
     pub position: Arm,
+    pub lowrank: Arm,
     pub prune: Arm,
     pub quant: Arm,
     pub seed: u64,
@@ -208,7 +209,8 @@ impl Session<'_> {
         let mut ids = Vec::new();
         let mut works: Vec<ArmWork> = Vec::new();
         for &cell in cells {
-            let [position, prune, quant] = [Axis::Position, Axis::Prune, Axis::Quant].map(|axis| arm_of(cell, axis));
+            let [position, lowrank, prune, quant] =
+                [Axis::Position, Axis::Lowrank, Axis::Prune, Axis::Quant].map(|axis| arm_of(cell, axis));
             let seed = suite_seed.wrapping_add(seed_of(cell));
             let id = identity::cell_id(&identity::Facts {
                 cell,
@@ -229,13 +231,14 @@ impl Session<'_> {
                 continue;
             }
             let same = |work: &&mut ArmWork| {
-                work.position == position && work.prune == prune && work.quant == quant && work.seed == seed
+                (&work.position, &work.lowrank, &work.prune, &work.quant) == (&position, &lowrank, &prune, &quant)
+                    && work.seed == seed
             };
-            match works.iter_mut().find(same) {
-                Some(work) => work.cells.push((id, cell)),
-                None => {
-                    works.push(ArmWork { position, prune, quant, seed, place: works.len(), cells: vec![(id, cell)] });
-                }
+            if let Some(work) = works.iter_mut().find(same) {
+                work.cells.push((id, cell));
+            } else {
+                let (place, cells) = (works.len(), vec![(id, cell)]);
+                works.push(ArmWork { position, lowrank, prune, quant, seed, place, cells });
             }
         }
         self.announce();

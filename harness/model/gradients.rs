@@ -1,0 +1,150 @@
+//! Gradients of the loss by the weights of linear maps, of a model that is not under training.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Var};
+
+use crate::config::Projection;
+use crate::decoder::Decoder;
+use crate::error::{Context, ModelError};
+use crate::ops::cross_entropy;
+use crate::tensor::with_values;
+use crate::weight::Weight;
+
+impl Decoder {
+    /// For every linear map, by its tensor's name, the mean over `windows` of the squared gradients of each window's mean negative
+    /// log-likelihood, added up over the map's outputs: one number an input. `seen` is told after each window.
+    ///
+    /// Held in memory are the weights and the gradients of one window in f32.
+    ///
+    /// # Errors
+    /// Those of a pass over the windows; [`ModelError::Windows`] for windows of fewer than two tokens.
+    pub fn squared_gradients(
+        &self,
+        windows: &[Vec<u32>],
+        seen: &mut dyn FnMut(usize),
+    ) -> Result<BTreeMap<String, Vec<f64>>, ModelError> {
+        if windows.is_empty() || windows.iter().any(|window| window.len() < 2) {
+            return Err(ModelError::Windows(windows.iter().map(Vec::len).collect()));
+        }
+        let variables = self.variables()?;
+        let trainable = Self {
+            rope: self.rope.clone(),
+            cache_format: self.cache_format,
+            ..Self::trainable(&self.config, &variables)?
+        };
+        let mut sums: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for (at, window) in windows.iter().enumerate() {
+            let (inputs, targets) = (&window[..window.len() - 1], &window[1..]);
+            let doing = || "computing the loss".to_owned();
+            let hidden = trainable.hidden(&[inputs])?.flatten_to(1).doing(doing)?;
+            let loss = cross_entropy(&trainable.logits(&hidden)?, targets).doing(doing)?;
+            let store = loss.backward().doing(|| "running the backward pass".to_owned())?;
+            for (layer, projection) in
+                (0..self.blocks.len()).flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)))
+            {
+                let name = projection.tensor(layer);
+                let Some(variable) = variables.get(&name) else { continue };
+                let Some(gradient) = store.get(variable.as_tensor()) else { continue };
+                let reading = || format!("reading the gradient of {name}");
+                let (_, cols) = variable.dims2().doing(reading)?;
+                let sums = sums.entry(name.clone()).or_insert_with(|| vec![0.0; cols]);
+                let gradient = gradient.contiguous().doing(reading)?;
+                with_values(&gradient, |values| {
+                    for row in values.chunks_exact(cols) {
+                        sums.iter_mut().zip(row).for_each(|(sum, &g)| *sum += f64::from(g) * f64::from(g));
+                    }
+                })
+                .doing(reading)?;
+            }
+            seen(at + 1);
+        }
+        let count = windows.len() as f64;
+        sums.values_mut().flatten().for_each(|sum| *sum /= count);
+        Ok(sums)
+    }
+
+    /// Every parameter as a variable, under its canonical name.
+    fn variables(&self) -> Result<BTreeMap<String, Var>, ModelError> {
+        let mut variables = BTreeMap::new();
+        let mut add = |name: String, weight: &Weight, vector: bool| -> Result<(), ModelError> {
+            let (values, placing) = (weight.to_f32(), || format!("placing {name}"));
+            let variable = if vector {
+                Var::from_vec(values, weight.cols(), &Device::Cpu)
+            } else {
+                Var::from_vec(values, (weight.rows(), weight.cols()), &Device::Cpu)
+            };
+            let variable = variable.doing(placing)?;
+            variables.insert(name, variable);
+            Ok(())
+        };
+        add("model.embed_tokens.weight".to_owned(), &self.embedding.weight(), false)?;
+        if let Some(positions) = &self.positions {
+            add("model.embed_positions.weight".to_owned(), &positions.weight(), false)?;
+        }
+        for part in self.final_norm.weights().zip(["weight", "bias"]) {
+            add(format!("model.norm.{}", part.1), &part.0, true)?;
+        }
+        if !self.config.tied_head {
+            add("lm_head.weight".to_owned(), &self.head.weight(), false)?;
+        }
+        for layer in 0..self.blocks.len() {
+            for (name, weight) in self.small_tensors(layer) {
+                add(name, &weight, true)?;
+            }
+            for projection in Projection::ALL {
+                if let Some(map) = self.linear(layer, projection) {
+                    add(projection.tensor(layer), &map.weight(), false)?;
+                }
+            }
+        }
+        Ok(variables)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::linear::Dense;
+    use crate::packed::small_decoder;
+
+    /// Mean negative log-likelihood of a window.
+    fn loss(decoder: &Decoder, window: &[u32]) -> f64 {
+        let hidden = decoder.hidden(&[&window[..window.len() - 1]]).unwrap().flatten_to(1).unwrap();
+        let loss = cross_entropy(&decoder.logits(&hidden).unwrap(), &window[1..]).unwrap();
+        f64::from(loss.to_scalar::<f32>().unwrap())
+    }
+
+    #[test]
+    fn gradients_are_those_of_differences() {
+        let decoder = small_decoder();
+        let windows = [vec![1, 5, 2, 7, 3, 1], vec![4, 2, 6, 6, 1, 0]];
+        let found = decoder.squared_gradients(&windows, &mut |_| {}).unwrap();
+        for projection in Projection::ALL {
+            let Some(map) = decoder.linear(0, projection) else { continue };
+            let (rows, cols, values) = (map.rows(), map.cols(), map.weight().to_f32());
+            let moved = |at: usize, by: f32| {
+                let mut values = values.clone();
+                values[at] += by;
+                let map = Dense::new(Weight::from_f32(rows, cols, values), map.bias());
+                decoder.with_linear(0, projection, Arc::new(map)).unwrap()
+            };
+            let column = 3;
+            let expected: f64 = (0..rows)
+                .map(|row| {
+                    let at = row * cols + column;
+                    let (up, down) = (moved(at, 0.02), moved(at, -0.02));
+                    let slope = |window: &Vec<u32>| (loss(&up, window) - loss(&down, window)) / 0.04;
+                    windows.iter().map(|window| slope(window).powi(2)).sum::<f64>() / 2.0
+                })
+                .sum();
+            let exact = found[&projection.tensor(0)][column];
+            assert!((exact - expected).abs() <= 0.05 * expected + 1e-9, "{projection:?}: {exact} for {expected}");
+        }
+        assert!(decoder.squared_gradients(&[vec![1]], &mut |_| {}).is_err());
+    }
+}

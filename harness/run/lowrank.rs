@@ -1,0 +1,339 @@
+//! The axis of low rank: the linear maps of a model held as factors. The walk through the blocks is that of pruning.
+
+pub(crate) mod metrics;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use harness_methods::block::Map;
+use harness_methods::lowrank::{Blocks, Factorisation, Known, LowRank, LowRankError};
+use harness_methods::prune::{Needs, PruneError, Pruner, Site};
+use harness_methods::statistics::LinearStatistics;
+use harness_model::config::Projection;
+use harness_model::decoder::Decoder;
+use harness_model::factored::{Factored, Step};
+use harness_model::linear::{Dense, LinearOp};
+use harness_model::tensor::with_values;
+use harness_model::weight::{DType, Weight};
+use rand_chacha::ChaCha8Rng;
+
+use crate::calibrate::{CalibrationOrder, PrepareError, PruneArm, Pruned, embed, forward, prune_all};
+use crate::panics::caught;
+use crate::quantize::LEAST_SIDE;
+
+/// What became of the maps of a model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Factoring {
+    /// Maps that became factors, by tensor name, with what their method says of each.
+    pub made: BTreeMap<String, Made>,
+    /// Maps that stayed as they are, by name.
+    pub kept: Vec<String>,
+}
+
+/// What is known of a map that became factors.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Made {
+    /// Block from 0.
+    pub layer: usize,
+    /// Squared error in the method's own norm, and the square of the matrix in it.
+    pub lost: (f64, f64),
+    /// What was added to the diagonal of its second moment.
+    pub jitter: f64,
+    /// Ranks or bonds.
+    pub ranks: Vec<usize>,
+}
+
+/// A model with maps held as factors.
+#[derive(Debug, Clone)]
+pub struct Reduced {
+    /// The model.
+    pub decoder: Decoder,
+    /// Seconds as if this method had been applied alone.
+    pub seconds: f64,
+    /// What became of its maps.
+    pub factoring: Factoring,
+}
+
+/// What methods ask of the dense model as a whole, found once for all of them.
+struct Asked {
+    distances: Option<Result<Vec<f64>, PrepareError>>,
+    gradients: Option<Result<BTreeMap<String, Vec<f64>>, PrepareError>>,
+    seconds: (f64, f64),
+}
+
+/// Applies every method to a model. What comes behind a block is calibrated on the products of its factors.
+///
+/// Methods that fit factors anew are walked twice: over the dense model's activations, and in order.
+pub fn lowrank_all(
+    dense: &Decoder,
+    methods: &[&dyn LowRank],
+    windows: Option<&[Vec<u32>]>,
+    order: CalibrationOrder,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Vec<Result<Reduced, PrepareError>> {
+    let asked = Asked::of(dense, methods, windows.unwrap_or_default());
+    let mut results: Vec<Option<Result<Reduced, PrepareError>>> = methods.iter().map(|_| None).collect();
+    for updates in [false, true] {
+        let mut factorers = Vec::new();
+        for (at, method) in methods.iter().enumerate().filter(|(_, method)| method.updates() == updates) {
+            match Factorer::of(dense, *method, &asked) {
+                Ok(factorer) => factorers.push((at, factorer)),
+                Err(error) => results[at] = Some(Err(error)),
+            }
+        }
+        let first = if updates { CalibrationOrder::DenseOnce } else { order };
+        let mut walked = walk(dense, &factorers, windows, first, progress);
+        if updates {
+            for (_, factorer) in &mut factorers {
+                factorer.updating = true;
+            }
+            let again = walk(dense, &factorers, windows, CalibrationOrder::Sequential, progress);
+            let both = walked.into_iter().zip(again).map(|(first, second)| Ok(first? + second?));
+            walked = both.collect();
+        }
+        for ((at, factorer), seconds) in factorers.into_iter().zip(walked) {
+            let asking = asked.seconds_of(methods[at]);
+            results[at] = Some(seconds.and_then(|seconds| factorer.finish(seconds + asking)));
+        }
+    }
+    let nothing = || Err(PrepareError::LowRank("the method was not applied".to_owned()));
+    results.into_iter().map(|result| result.unwrap_or_else(nothing)).collect()
+}
+
+/// Applies one method to a model.
+///
+/// # Errors
+/// [`PrepareError`].
+pub fn reduced(
+    dense: &Decoder,
+    method: &dyn LowRank,
+    windows: Option<&[Vec<u32>]>,
+    order: CalibrationOrder,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Reduced, PrepareError> {
+    let nothing = || Err(PrepareError::LowRank("the method was not applied".to_owned()));
+    lowrank_all(dense, &[method], windows, order, progress).pop().unwrap_or_else(nothing)
+}
+
+/// Walks all methods through the blocks; the seconds each took.
+fn walk(
+    dense: &Decoder,
+    factorers: &[(usize, Factorer<'_>)],
+    windows: Option<&[Vec<u32>]>,
+    order: CalibrationOrder,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Vec<Result<f64, PrepareError>> {
+    if factorers.is_empty() {
+        return Vec::new();
+    }
+    let arms: Vec<PruneArm> =
+        factorers.iter().map(|(_, factorer)| PruneArm { pruner: factorer, seed: 0, dtype: Some(DType::F32) }).collect();
+    let walked = prune_all(dense, &arms, windows, order, progress);
+    walked.into_iter().map(|pruned| pruned.map(|Pruned { seconds, .. }| seconds)).collect()
+}
+
+impl Asked {
+    fn of(dense: &Decoder, methods: &[&dyn LowRank], windows: &[Vec<u32>]) -> Self {
+        let ask = |any: bool| any.then(Instant::now);
+        let mut asked = Self { distances: None, gradients: None, seconds: (0.0, 0.0) };
+        if let Some(started) = ask(methods.iter().any(|method| method.needs_distances())) {
+            asked.distances =
+                Some(caught(|| distances(dense, windows)).unwrap_or_else(|panic| Err(PrepareError::Panic(panic))));
+            asked.seconds.0 = started.elapsed().as_secs_f64();
+        }
+        if let Some(started) = ask(methods.iter().any(|method| method.needs_gradients())) {
+            let found = caught(|| match windows {
+                [] => Err(PrepareError::NoCalibration),
+                some => dense
+                    .squared_gradients(some, &mut |_| {})
+                    .map_err(|source| PrepareError::LowRank(format!("gradients of the loss: {source}"))),
+            });
+            asked.gradients = Some(found.unwrap_or_else(|panic| Err(PrepareError::Panic(panic))));
+            asked.seconds.1 = started.elapsed().as_secs_f64();
+        }
+        asked
+    }
+
+    fn seconds_of(&self, method: &dyn LowRank) -> f64 {
+        let of = |asks: bool, seconds: f64| if asks { seconds } else { 0.0 };
+        of(method.needs_distances(), self.seconds.0) + of(method.needs_gradients(), self.seconds.1)
+    }
+}
+
+/// A method in the walk of pruning methods.
+struct Factorer<'a> {
+    method: &'a dyn LowRank,
+    dense: &'a Decoder,
+    blocks: Vec<usize>,
+    gradients: Option<&'a BTreeMap<String, Vec<f64>>>,
+    /// Whether factors are there and fitted anew.
+    updating: bool,
+    found: Mutex<BTreeMap<String, (Factorisation, Arc<Factored>)>>,
+    kept: Mutex<Vec<String>>,
+}
+
+/// An error that several methods share, said again.
+fn again(error: &PrepareError) -> PrepareError {
+    match error {
+        PrepareError::NoCalibration => PrepareError::NoCalibration,
+        other => PrepareError::Shared(other.to_string()),
+    }
+}
+
+impl<'a> Factorer<'a> {
+    fn of(dense: &'a Decoder, method: &'a dyn LowRank, asked: &'a Asked) -> Result<Self, PrepareError> {
+        let distances = match asked.distances.as_ref().filter(|_| method.needs_distances()) {
+            Some(found) => found.as_ref().map_err(again)?.clone(),
+            None => Vec::new(),
+        };
+        let gradients = match asked.gradients.as_ref().filter(|_| method.needs_gradients()) {
+            Some(found) => Some(found.as_ref().map_err(again)?),
+            None => None,
+        };
+        let blocks = if method.is_identity() {
+            Vec::new()
+        } else {
+            let blocks = Blocks { count: dense.config().layers, distances };
+            method.blocks(&blocks).map_err(|error| PrepareError::LowRank(error.to_string()))?
+        };
+        let (found, kept) = (Mutex::default(), Mutex::default());
+        Ok(Self { method, dense, blocks, gradients, updating: false, found, kept })
+    }
+
+    fn finish(self, seconds: f64) -> Result<Reduced, PrepareError> {
+        let found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if found.is_empty() && !self.method.is_identity() {
+            return Err(PrepareError::LowRank(format!(
+                "no map became factors: none that the method takes has {LEAST_SIDE} rows and columns or more ({} stayed as they are)",
+                kept.len()
+            )));
+        }
+        let mut decoder = self.dense.clone();
+        let mut factoring = Factoring { made: BTreeMap::new(), kept };
+        for (layer, projection) in
+            (0..decoder.config().layers).flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)))
+        {
+            let name = projection.tensor(layer);
+            let Some((parts, map)) = found.get(&name) else { continue };
+            decoder = decoder
+                .with_linear(layer, projection, Arc::clone(map) as Arc<dyn LinearOp>)
+                .map_err(|error| PrepareError::LowRank(format!("{name}: {error}")))?;
+            let made = Made { layer, lost: parts.lost, jitter: parts.jitter, ranks: parts.kept.clone() };
+            factoring.made.insert(name, made);
+        }
+        Ok(Reduced { decoder, seconds, factoring })
+    }
+
+    fn factors(
+        &self,
+        site: &Site,
+        weight: &[f32],
+        statistics: Option<&LinearStatistics>,
+    ) -> Result<Factorisation, LowRankError> {
+        let gradients = self.gradients.and_then(|all| all.get(site.name)).map(Vec::as_slice);
+        let known = Known { statistics, gradients };
+        let held = || self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(site.name);
+        match self.updating.then(held).flatten() {
+            Some((parts, _)) => self.method.update(site, weight, parts, known),
+            None => self.method.factorise(site, weight, known),
+        }
+    }
+}
+
+impl Pruner for Factorer<'_> {
+    fn needs(&self) -> Needs {
+        self.method.needs()
+    }
+
+    fn prune(
+        &self,
+        site: &Site,
+        weight: &mut [f32],
+        statistics: Option<&LinearStatistics>,
+        _: Option<usize>,
+        _: &mut ChaCha8Rng,
+    ) -> Result<(), PruneError> {
+        let refused = |error: &dyn std::fmt::Display| PruneError::Refused(error.to_string());
+        let map = Map::of(site);
+        let linear = map.and_then(|map| self.dense.linear(site.layer, Projection::ALL[map as usize]));
+        let (Some(map), Some(linear)) = (map, linear) else {
+            return Err(refused(&format!("{}: the map is held as factors already", site.name)));
+        };
+        let takes = self.blocks.contains(&site.layer) && self.method.takes(map);
+        if !takes || site.rows.min(site.cols) < LEAST_SIDE {
+            if !self.updating {
+                self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(site.name.to_owned());
+            }
+            return Ok(());
+        }
+        let parts = self.factors(site, weight, statistics).map_err(|error| refused(&error))?;
+        let factored = held(site, &parts, linear.as_ref()).map_err(|error| refused(&error))?;
+        weight.copy_from_slice(&factored.weight().to_f32());
+        let entry = (parts, Arc::new(factored));
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(site.name.to_owned(), entry);
+        Ok(())
+    }
+
+    fn is_identity(&self) -> bool {
+        self.method.is_identity()
+    }
+}
+
+/// Factors in the element type of the matrix they stand for. In half precision two factors whose magnitudes are far apart are
+/// moved towards each other by a power of two, which changes no digit of them.
+fn held(site: &Site, parts: &Factorisation, linear: &dyn LinearOp) -> Result<Factored, String> {
+    let dtype = linear.weight().dtype();
+    let most = |values: &[f64]| values.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+    let shift = match parts.factors.as_slice() {
+        [first, second] if dtype == DType::F16 && most(&first.values).min(most(&second.values)) > 0.0 => {
+            ((most(&first.values) / most(&second.values)).log2() / 2.0).round() as i32
+        }
+        _ => 0,
+    };
+    let mut steps = Vec::with_capacity(parts.factors.len());
+    for (at, factor) in parts.factors.iter().enumerate() {
+        let scale = f64::from(if at == 0 { -shift } else { shift }).exp2();
+        let values: Vec<f32> = factor.values.iter().map(|value| (value * scale) as f32).collect();
+        let weight = Weight::rounded(factor.rows, factor.cols, &values, dtype);
+        if weight.to_f32().iter().any(|value| !value.is_finite()) {
+            return Err(format!("{}: factor {at} has numbers beyond the checkpoint's {dtype:?}", site.name));
+        }
+        steps.push(Step { map: Arc::new(Dense::new(weight, None)), width: factor.width });
+    }
+    Factored::new(steps, (site.rows, site.cols), linear.bias()).map_err(|error| format!("{}: {error}", site.name))
+}
+
+/// The angle between what each block reads and writes at the last token of a window, in half turns, averaged over windows.
+fn distances(dense: &Decoder, windows: &[Vec<u32>]) -> Result<Vec<f64>, PrepareError> {
+    if windows.is_empty() {
+        return Err(PrepareError::NoCalibration);
+    }
+    let width = dense.config().hidden_size;
+    let mut hidden = embed(dense, windows)?;
+    let mut found = Vec::new();
+    for layer in 0..dense.config().layers {
+        let outputs = forward(dense, layer, &hidden, None)?;
+        let mut sum = 0.0;
+        for (before, behind) in hidden.iter().zip(&outputs) {
+            let last = |values: &[f32]| values[values.len() - width..].to_vec();
+            let read = |state| with_values(state, last).map_err(|error| PrepareError::Shared(error.to_string()));
+            sum += angle(&read(before)?, &read(behind)?);
+        }
+        found.push(sum / windows.len() as f64);
+        hidden = outputs;
+    }
+    Ok(found)
+}
+
+/// `arccos(cos(a, b)) / π`.
+fn angle(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE);
+    cosine.clamp(-1.0, 1.0).acos() / std::f64::consts::PI
+}
+
+#[cfg(test)]
+#[path = "lowrank_tests.rs"]
+mod tests;

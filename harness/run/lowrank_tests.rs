@@ -1,0 +1,272 @@
+//! Whole models with maps held as factors, alone and under pruning and quantization.
+
+#![allow(clippy::unwrap_used)]
+
+use harness_methods::registry;
+use harness_model::config::{Activation, Config, NormKind, PositionScheme, RopeStyle};
+use harness_model::load::expected_tensors;
+
+use super::*;
+use crate::calibrate::prune_streaming;
+use crate::footprint::{Counting, Footprint};
+use crate::parts::Part;
+use crate::quantize::{Form, HeadFormat, Holding, quantize_all, quantize_streaming};
+use harness_model::packed::Activations;
+
+fn decoder(layers: usize, dtype: DType) -> Decoder {
+    let config = Config {
+        architecture: "llama".to_owned(),
+        vocab_size: 23,
+        hidden_size: 64,
+        intermediate_size: 96,
+        layers,
+        heads: 4,
+        kv_heads: 1,
+        head_dim: 16,
+        max_positions: 64,
+        norm: NormKind::Rms,
+        norm_epsilon: 1e-5,
+        activation: Activation::Silu,
+        gated: true,
+        position: PositionScheme::Rope { theta: 10_000.0, rotary: 16, style: RopeStyle::HalfSplit },
+        qkv_bias: false,
+        output_bias: false,
+        mlp_bias: false,
+        tied_head: true,
+        bos: None,
+        eos: vec![],
+    };
+    let mut state = 11_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let tensors: BTreeMap<String, Weight> = expected_tensors(&config)
+        .map(|spec| {
+            let values: Vec<f32> = (0..spec.len()).map(|_| if spec.vector { 1.0 } else { 0.2 * next() }).collect();
+            (spec.name.clone(), Weight::rounded(spec.rows, spec.cols, &values, dtype))
+        })
+        .collect();
+    Decoder::from_weights(&config, &tensors).unwrap()
+}
+
+fn windows() -> Vec<Vec<u32>> {
+    (0..6).map(|at| (0..48).map(|i| (i * (at + 3) + i * i / 5 + at) % 23).collect()).collect()
+}
+
+fn methods(arms: &[&str]) -> Vec<Box<dyn LowRank>> {
+    arms.iter().map(|arm| registry::lowrank(&arm.parse().unwrap()).unwrap()).collect()
+}
+
+fn all(dense: &Decoder, arms: &[&str], order: CalibrationOrder) -> Vec<Result<Reduced, PrepareError>> {
+    let methods = methods(arms);
+    let methods: Vec<&dyn LowRank> = methods.iter().map(|method| &**method).collect();
+    lowrank_all(dense, &methods, Some(&windows()), order, &mut |_, _| {})
+}
+
+fn one(dense: &Decoder, arm: &str) -> Result<Reduced, PrepareError> {
+    let method = registry::lowrank(&arm.parse().unwrap()).unwrap();
+    reduced(dense, &*method, Some(&windows()), CalibrationOrder::Sequential, &mut |_, _| {})
+}
+
+fn logits(decoder: &Decoder) -> Vec<f32> {
+    let tokens: Vec<u32> = (0..40).map(|i| (i * 5) % 23).collect();
+    let hidden = decoder.hidden(&[&tokens]).unwrap();
+    with_values(&decoder.logits(&hidden.flatten_to(1).unwrap()).unwrap(), <[f32]>::to_vec).unwrap()
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>().sqrt()
+}
+
+const ARMS: [&str; 9] = [
+    "svd(ratio=0.3)",
+    "svd-llm(ratio=0.3)",
+    "svd-llm(ratio=0.3, update=closed-form)",
+    "asvd(ratio=0.3)",
+    "asvd(ratio=0.3, size=fisher)",
+    "fwsvd(ratio=0.3)",
+    "curing(maps=all, ends=true)",
+    "curing(layers=1, metric=cov)",
+    "compactifai(ratio=0.3)",
+];
+
+#[test]
+fn every_method_makes_a_model_smaller_and_what_it_computes_is_its_product() {
+    let dense = decoder(3, DType::F32);
+    let before = dense.stored_bytes();
+    for (arm, reduced) in ARMS.iter().zip(all(&dense, &ARMS, CalibrationOrder::Sequential)) {
+        let Reduced { decoder, factoring, .. } = reduced.unwrap_or_else(|error| panic!("{arm}: {error}"));
+        assert!(decoder.stored_bytes() < before && decoder.parameters() < dense.parameters(), "{arm}");
+        let mut product = decoder.clone();
+        for (layer, projection) in (0..3).flat_map(|layer| Projection::ALL.map(|projection| (layer, projection))) {
+            let map = decoder.linear(layer, projection).unwrap();
+            let name = projection.tensor(layer);
+            assert_eq!(map.factored().is_some(), factoring.made.contains_key(&name), "{arm} {name}");
+            assert_eq!(map.factored().is_none(), factoring.kept.contains(&name), "{arm} {name}");
+            product = product.with_weight(layer, projection, map.weight());
+        }
+        // Keys and values have sixteen rows and stay.
+        assert!(factoring.kept.contains(&Projection::K.tensor(0)), "{arm}");
+        let (own, written) = (logits(&decoder), logits(&product));
+        let size = distance(&written, &vec![0.0; written.len()]);
+        assert!(distance(&own, &written) < 1e-4 * size, "{arm}: {} of {size}", distance(&own, &written));
+        assert!(distance(&own, &logits(&dense)) > 1e-3 * size, "{arm} changed nothing");
+        let footprint = Footprint::of(&decoder, Counting { dense: Some(&dense), moments: true });
+        assert_eq!(footprint.parameters, decoder.parameters() as u64, "{arm}");
+        assert_eq!(footprint.bytes, decoder.stored_bytes() as u64, "{arm}");
+        assert!(footprint.prunable < footprint.whole && footprint.weight_error() > 0.0, "{arm}");
+        assert_eq!(footprint.sparsity(), 0.0);
+    }
+}
+
+#[test]
+fn arms_together_are_arms_alone() {
+    let dense = decoder(2, DType::F32);
+    let arms = ["svd", "svd-llm", "svd-llm(update=closed-form)", "none"];
+    let together = all(&dense, &arms, CalibrationOrder::Sequential);
+    for (arm, together) in arms.iter().zip(together) {
+        assert_eq!(logits(&together.unwrap().decoder), logits(&one(&dense, arm).unwrap().decoder), "{arm}");
+    }
+    assert_eq!(logits(&one(&dense, "none").unwrap().decoder), logits(&dense));
+}
+
+#[test]
+fn methods_that_look_at_inputs_lose_less_of_what_is_made_of_them() {
+    let dense = decoder(2, DType::F32);
+    let exact = logits(&dense);
+    let far = |arm| distance(&logits(&one(&dense, arm).unwrap().decoder), &exact);
+    assert!(far("svd-llm(ratio=0.4)") < far("svd(ratio=0.4)"));
+    // Ranks order losses.
+    assert!(far("svd(ratio=0.2)") < far("svd(ratio=0.5)"));
+}
+
+#[test]
+fn half_precision_holds_factors_and_what_needs_text_says_so() {
+    let half = decoder(2, DType::F16);
+    for arm in ["svd", "svd-llm", "fwsvd", "curing(maps=all, ends=true)", "compactifai(ratio=0.2)"] {
+        let reduced = one(&half, arm).unwrap();
+        for part in Part::all(&reduced.decoder) {
+            assert_eq!(part.map(&reduced.decoder).unwrap().weight().dtype(), DType::F16, "{arm}");
+        }
+        assert!(reduced.decoder.stored_bytes() < half.stored_bytes(), "{arm}");
+        assert!(logits(&reduced.decoder).iter().all(|value| value.is_finite()), "{arm}");
+    }
+    for arm in ["svd-llm", "asvd", "fwsvd", "curing(ends=true)"] {
+        let method = registry::lowrank(&arm.parse().unwrap()).unwrap();
+        let failed = lowrank_all(&half, &[&*method], None, CalibrationOrder::Sequential, &mut |_, _| {}).pop().unwrap();
+        assert!(matches!(failed, Err(PrepareError::NoCalibration)), "{arm}: {:?}", failed.err());
+    }
+    let error = one(&half, "curing").unwrap_err().to_string();
+    assert!(error.contains("there are 0 to choose from, the first and the last left out"), "{error}");
+    let error = one(&half, "svd(rank=60)").unwrap_err().to_string();
+    assert!(error.contains("rank 60 is not one of a 64x64 matrix that saves anything, 1 to 31"), "{error}");
+    let error = one(&half, "svd(maps=keys-values)").unwrap_err().to_string();
+    assert!(error.contains("no map became factors"), "{error}");
+    let twice = one(&one(&half, "svd").unwrap().decoder, "svd").unwrap_err().to_string();
+    assert!(twice.contains("held as factors already"), "{twice}");
+}
+
+const PACKED: Holding = Holding { packed: Some(Activations::Full), head: HeadFormat::Kept };
+const FAKE: Holding = Holding { packed: None, head: HeadFormat::Kept };
+
+fn quantized(model: &Decoder, arm: &str, holding: Holding) -> Result<(Decoder, crate::quantize::Taken), PrepareError> {
+    let quantizer = registry::quantizer(&arm.parse().unwrap()).unwrap();
+    let order = CalibrationOrder::Sequential;
+    let made =
+        quantize_all(model, &[(&*quantizer, 0)], Some(&windows()), order, holding, &mut |_, _| {}).pop().unwrap();
+    made.map(|(model, taken)| (model.decoder, taken))
+}
+
+#[test]
+fn factors_are_quantized_one_by_one() {
+    let dense = decoder(2, DType::F32);
+    let model = one(&dense, "svd(ratio=0.1, align=32, maps=feed-forward)").unwrap().decoder;
+    let factors = Part::all(&model).iter().filter(|part| part.factor.is_some()).count();
+    assert!(factors > 10, "{factors}");
+    for arm in ["rtn(bits=8, group=32)", "gptq(bits=8, group=32)"] {
+        let (fake, taken) = quantized(&model, arm, FAKE).unwrap();
+        assert_eq!(
+            taken.weights,
+            Part::all(&model)
+                .iter()
+                .filter_map(|part| {
+                    let map = part.map(&model)?;
+                    (map.rows().min(map.cols()) >= LEAST_SIDE).then_some((map.rows() * map.cols()) as u64)
+                })
+                .sum::<u64>(),
+            "{arm}"
+        );
+        let (packed, _) = quantized(&model, arm, PACKED).unwrap();
+        assert!(
+            packed
+                .linear(0, Projection::Up)
+                .unwrap()
+                .factored()
+                .unwrap()
+                .steps()
+                .iter()
+                .all(|step| step.map.packed().is_some())
+        );
+        assert!(packed.stored_bytes() < model.stored_bytes() / 2, "{arm}");
+        let (a, b, exact) = (logits(&fake), logits(&packed), logits(&model));
+        let size = distance(&exact, &vec![0.0; exact.len()]);
+        assert!(
+            distance(&a, &b) < 1e-3 * size && distance(&a, &exact) < 0.05 * size,
+            "{arm} {} {}",
+            distance(&a, &b),
+            distance(&a, &exact)
+        );
+    }
+    // Feedback over each factor's own inputs beats plain rounding.
+    let far = |arm| distance(&logits(&quantized(&model, arm, FAKE).unwrap().0), &logits(&model));
+    assert!(far("gptq(bits=3, group=32)") < far("rtn(bits=3, group=32)"));
+    let error = quantized(&model, "awq(group=32)", FAKE).err().unwrap().to_string();
+    assert!(error.contains("is held as factors, of whose own inputs only squares and products are known"), "{error}");
+    let cores = one(&dense, "compactifai(ratio=0.2)").unwrap().decoder;
+    let error = quantized(&cores, "gptq(bits=8, group=-1)", FAKE).err().unwrap().to_string();
+    assert!(error.contains("is held as factors, a tensor train"), "{error}");
+    let quantizer = registry::quantizer(&"rtn(group=32)".parse().unwrap()).unwrap();
+    let order = CalibrationOrder::Sequential;
+    let mut nowhere = |_: &str, _: crate::quantize::Finished<'_>| Ok(());
+    let error = quantize_streaming(&model, (&*quantizer, 0, Form::Packed), None, order, &mut nowhere, &mut |_, _| {});
+    assert!(error.unwrap_err().to_string().contains("the format has no place for"));
+}
+
+#[test]
+fn factors_are_pruned_one_by_one() {
+    let dense = decoder(2, DType::F32);
+    let model = one(&dense, "svd(ratio=0.1, align=32, maps=feed-forward)").unwrap().decoder;
+    for arm in [
+        "magnitude(sparsity=0.5)",
+        "wanda(sparsity=0.5)",
+        "sparsegpt(sparsity=0.5)",
+        "magnitude(sparsity=0.5, scope=global)",
+    ] {
+        let pruner = registry::pruner(&arm.parse().unwrap()).unwrap();
+        let arms = [PruneArm { pruner: &*pruner, seed: 0, dtype: None }];
+        let windows = windows();
+        let pruned =
+            prune_all(&model, &arms, Some(&windows), CalibrationOrder::Sequential, &mut |_, _| {}).pop().unwrap();
+        let pruned = pruned.unwrap_or_else(|error| panic!("{arm}: {error}")).decoder;
+        assert!(pruned.linear(0, Projection::Up).unwrap().factored().is_some(), "{arm}");
+        let footprint = Footprint::of(&pruned, Counting::default());
+        assert!((footprint.sparsity() - 0.5).abs() < 0.01, "{arm}: {}", footprint.sparsity());
+        assert_eq!(footprint.prunable, Footprint::of(&model, Counting::default()).prunable);
+        let mut names = Vec::new();
+        let mut sink = |name: &str, weight: &Weight| {
+            names.push((name.to_owned(), weight.rows(), weight.cols()));
+            Ok(())
+        };
+        let order = CalibrationOrder::Sequential;
+        prune_streaming(&model, &arms[0], Some(&windows), order, &mut sink, &mut |_, _| {}).unwrap();
+        assert!(names.contains(&(Projection::Up.tensor(1), 96, 64)), "{arm} {names:?}");
+    }
+}
+
+#[test]
+fn angles_are_in_half_turns() {
+    assert!((angle(&[1.0, 0.0], &[0.0, 2.0]) - 0.5).abs() < 1e-12);
+    assert!((angle(&[1.0, 1.0], &[-2.0, -2.0]) - 1.0).abs() < 1e-6);
+    assert!(angle(&[3.0, 4.0], &[3.0, 4.0]) < 1e-6);
+}
