@@ -83,6 +83,9 @@ fn examples_of_the_format_reference_resolve() {
             "toml" => lines.clone(),
             "toml bench" => format!("[[bench]]\n{}{lines}", rest(&missing)),
             "toml sampling" => format!("[[bench]]\n{sampling}{lines}"),
+            "toml long" => {
+                format!("[[bench]]\nkind = \"long-context\"\nmodel = \"tiny-100k\"\nmetrics = \"all\"\n{lines}")
+            }
             "toml chart" => format!("[[bench]]\n{}\n{lines}", rest(&|_| true)),
             _ => continue,
         };
@@ -91,5 +94,5 @@ fn examples_of_the_format_reference_resolve() {
         }
         kinds.insert(words);
     }
-    assert_eq!(kinds.len(), 4, "{kinds:?}");
+    assert_eq!(kinds.len(), 5, "{kinds:?}");
 }

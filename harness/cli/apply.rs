@@ -233,6 +233,8 @@ fn calibration(arguments: &Arguments, inputs: &Inputs, model: &LoadedModel) -> R
         select: Select::Spread,
         bos: None,
         skip_first: 0,
+        last: None,
+        passage: None,
     };
     let fail = |error: harness_run::inputs::InputError| Refusal { code: error.exit_code(), message: error.to_string() };
     let source = inputs.text(&selection, model, arguments.seed).map_err(fail)?;

@@ -74,6 +74,7 @@ pub fn of(run: &Run, suite: &Suite, arguments: &SuiteArguments) -> Result<Report
             Ok(chart) => {
                 charts.push(chart);
                 tables.extend(harness_store::scaling_tables(run, figure));
+                tables.extend(harness_store::length_table(run, figure));
             }
             Err(error) => warnings.push(warn(format!("figure `{}` is left out: {error}", figure.name))),
         }

@@ -162,13 +162,15 @@ fn ensure(opened: &Opened, plan: &Plan, inputs: &Inputs, arguments: &Arguments) 
                 add("model", model);
             }
         }
-        for coordinate in planned.cell.coordinates.get(&Axis::Data).into_iter().chain(bench.tables.values()) {
-            for (name, value) in &coordinate.parameters {
-                match (name.as_str(), value) {
-                    ("corpus", Value::Text(text)) => add("corpus", text),
-                    ("task", Value::Text(text)) => add("task", text),
-                    _ => {}
-                }
+        let data = planned.cell.coordinates.get(&Axis::Data);
+        for (name, value) in data.into_iter().chain(bench.tables.values()).flat_map(|at| &at.parameters) {
+            if let ("corpus", Value::Text(text)) = (name.as_str(), value) {
+                add("corpus", text);
+            }
+        }
+        for (name, value) in bench.tables.values().flat_map(|at| &at.parameters) {
+            if let ("task", Value::Text(text)) = (name.as_str(), value) {
+                add("task", text);
             }
         }
     }

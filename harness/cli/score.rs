@@ -121,6 +121,8 @@ pub fn main(arguments: &Arguments) -> Outcome {
                 select: Select::Consecutive,
                 bos: Some(arguments.bos),
                 skip_first: arguments.skip_first,
+                last: None,
+                passage: None,
             };
             let source = TextSource::Documents { name: path.display().to_string(), documents };
             let mut cut = windows(&source, tokenizer, &selection).or_exit(INPUT_MISSING)?;

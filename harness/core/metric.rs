@@ -48,6 +48,8 @@ pub enum Probe {
     Choose,
     /// Answers questions.
     Answer,
+    /// Asks for what stands in a long context.
+    Retrieve,
 }
 
 /// How raw samples become the value of a metric.

@@ -60,7 +60,7 @@ impl MethodSpec {
 }
 
 /// A table-valued key of a bench, such as what is measured on.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct TableSpec {
     /// The key in the bench.
     pub key: &'static str,
@@ -74,10 +74,12 @@ pub struct TableSpec {
     pub label: &'static str,
     /// Its keys.
     pub parameters: Vec<ParameterSpec>,
+    /// Checks keys that must fit together.
+    pub check: fn(&Arm) -> Result<(), ParameterError>,
 }
 
 /// A kind of bench: which keys it has beside its arms.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct BenchKind {
     /// Name as written in suites (`kind = "…"`); the first kind of a catalog is the default.
     pub id: &'static str,

@@ -25,6 +25,7 @@ pub mod pass_at_k;
 pub mod perplexity;
 pub mod principal;
 pub mod repetition;
+pub mod retrieval;
 mod rows;
 pub mod self_bleu;
 pub mod step;

@@ -10,8 +10,9 @@ use crate::compute::Compute;
 use crate::metrics;
 use crate::quantize::{ActivationType, Execution, HeadFormat, Holding, packed_with};
 use crate::sampling::SamplingSettings;
+use crate::tasks::long::{self, LongSelection};
 use crate::tasks::{ChoiceSelection, QuestionSelection};
-use crate::text::TextSelection;
+use crate::text::{self, TextSelection};
 
 harness_core::parameters! {
     /// Scalar keys of a `language-model` bench.
@@ -62,6 +63,9 @@ impl Settings {
     }
 }
 
+/// The kind of bench whose data are long contexts.
+pub(crate) const LONG_CONTEXT: &str = "long-context";
+
 /// The catalog that suites are resolved against.
 pub fn catalog() -> Catalog {
     let language_model = BenchKind {
@@ -98,10 +102,18 @@ pub fn catalog() -> Catalog {
             task("questions", "questions whose answer the model writes with the sampler", QuestionSelection::specs()),
         ],
     };
+    let long_context = BenchKind {
+        id: LONG_CONTEXT,
+        about: "what models find again in long contexts whose answers are known, and what that costs",
+        axes: language_model.axes.clone(),
+        probes: vec![Probe::Static, Probe::Time, Probe::Retrieve],
+        settings: Settings::specs(),
+        tables: vec![contexts(), calibration("the text that methods are calibrated on")],
+    };
     Catalog {
         methods: methods::methods(),
         metrics: metrics::registry().into_iter().map(|metric| metric.spec).collect(),
-        kinds: vec![language_model, sampling],
+        kinds: vec![language_model, sampling, long_context],
         check_chain: Some(|axis, arms| match axis {
             // A matched chain was checked by itself.
             Axis::Sampler if !matches!(arms, [arm] if arm.id == "matched") => {
@@ -118,12 +130,20 @@ pub fn catalog() -> Catalog {
 
 /// A text that is no axis.
 fn calibration(about: &'static str) -> TableSpec {
-    TableSpec { key: "calib", about, axis: None, required: false, label: "corpus", parameters: TextSelection::specs() }
+    TableSpec {
+        key: "calib",
+        about,
+        axis: None,
+        required: false,
+        label: "corpus",
+        parameters: TextSelection::specs(),
+        check: text::check,
+    }
 }
 
 /// Questions with right answers.
 fn task(key: &'static str, about: &'static str, parameters: Vec<ParameterSpec>) -> TableSpec {
-    TableSpec { key, about, axis: None, required: false, label: "task", parameters }
+    TableSpec { key, about, axis: None, required: false, label: "task", parameters, check: |_| Ok(()) }
 }
 
 /// The text of a bench, an axis of its own.
@@ -135,5 +155,19 @@ fn data(about: &'static str) -> TableSpec {
         required: true,
         label: "corpus",
         parameters: TextSelection::specs(),
+        check: text::check,
+    }
+}
+
+/// The long contexts of a bench, its axis of data.
+fn contexts() -> TableSpec {
+    TableSpec {
+        key: "data",
+        about: "what is to be found in contexts of which length, and where in them",
+        axis: Some(Axis::Data),
+        required: true,
+        label: "task",
+        parameters: LongSelection::specs(),
+        check: long::check,
     }
 }

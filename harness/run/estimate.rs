@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use harness_core::{Arm, Axis, Catalog, Parameters, Probe, Value};
+use harness_core::{Arm, Axis, Catalog, Cell, Parameters, Probe, Value};
 use harness_model::decoder::Decoder;
 use harness_suite::{Bench, Plan, Suite};
 use rayon::prelude::*;
@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use crate::calibrate::CalibrationOrder;
 use crate::catalog::Settings;
 use crate::sampling;
+use crate::tasks::long::LongSelection;
 use crate::tasks::{ChoiceSelection, QuestionSelection};
 use crate::text::TextSelection;
 
@@ -200,6 +201,9 @@ pub fn estimates(
             if asks(Probe::Answer) {
                 seconds += cells.len() as f64 * answers(bench, size, machine);
             }
+            if asks(Probe::Retrieve) {
+                seconds += cells.iter().map(|cell| contexts(cell, size, machine)).sum::<f64>();
+            }
             let states = calibration
                 * size.hidden
                 * 4
@@ -229,6 +233,9 @@ const QUESTION: f64 = 100.0;
 /// Share of the allowed tokens that an answer has, about.
 const ANSWERED: f64 = 0.6;
 
+/// Tokens that are written and weighed behind a long context, about.
+const WRITTEN: usize = 32;
+
 /// Seconds for a token of texts that are written together.
 pub(crate) fn together(size: &ModelSize, machine: Machine) -> f64 {
     2.0 * size.parameters as f64 / (machine.operations * EFFICIENCY / 2.0)
@@ -251,6 +258,16 @@ pub(crate) fn answers(bench: &Bench, size: &ModelSize, machine: Machine) -> f64 
     selection.and_then(Result::ok).map_or(0.0, |asked| {
         let written = ANSWERED * asked.tokens as f64 * together(size, machine);
         asked.items as f64 * (QUESTION * read(size, machine) + written)
+    })
+}
+
+/// Seconds that asking for what stands in the long contexts of a cell takes a model: each is read with its needle and without,
+/// and the answer is written.
+fn contexts(cell: &Cell, size: &ModelSize, machine: Machine) -> f64 {
+    let selection = cell.coordinates.get(&Axis::Data).map(|at| LongSelection::resolve(&set(&at.parameters)));
+    selection.and_then(Result::ok).map_or(0.0, |asked| {
+        let written = asked.tokens.unwrap_or(WRITTEN) as f64 * together(size, machine);
+        asked.items as f64 * (2.0 * asked.length as f64 * read(size, machine) + written)
     })
 }
 

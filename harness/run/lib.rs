@@ -1,6 +1,7 @@
 //! Preparing models along the plan, calibration, probes, metrics, the clock, and fetching.
 
 pub mod anatomy;
+mod beyond;
 mod block;
 pub mod cache;
 pub mod calibrate;

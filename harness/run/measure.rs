@@ -5,8 +5,10 @@ use std::time::Duration;
 use harness_core::{Arm, Failure, Observation, Probe};
 use harness_methods::sample::Chain;
 use harness_model::decoder::Decoder;
+use harness_model::tokenizer::Tokenizer;
 
 use crate::anatomy::block_errors;
+use crate::beyond;
 use crate::cache;
 use crate::catalog::Settings;
 use crate::clock::{self, Clock};
@@ -20,6 +22,7 @@ use crate::quantize::Taken;
 use crate::score::{Reading, ScoreError, WindowScore, score_group};
 use crate::setup::{Data, Setup};
 use crate::tasks::Tasks;
+use crate::tasks::long::LongItems;
 use crate::writing::Read;
 
 /// An arm that is ready to be measured.
@@ -62,17 +65,27 @@ pub(crate) fn measure_group(
                 checkpoint_bits,
                 documents: data.windows.documents.clone(),
                 protocol: data.windows.protocol.clone(),
+                trained: model.decoder.config().max_positions,
                 ..Seen::default()
             })
         })
         .collect();
     if probes.contains(&Probe::Score) {
         score_all(dense, arms, data, &mut seen, progress);
+        if asks(beyond::CONTEXT_GAIN) {
+            let mark = model.tokenizer().ok().and_then(Tokenizer::bos);
+            let cut = caught(|| beyond::cut(dense, &data.windows.tokens, data.skip_first, mark, progress));
+            let cut = cut.unwrap_or_else(|panic| Err(format!("panicked: {panic}")));
+            seen.iter_mut().flatten().for_each(|seen| seen.cut = Some(cut.clone()));
+        }
     }
     if probes.contains(&Probe::Time) {
         time_all(dense, arms, &setup.settings, &mut seen);
     }
     ask_all(model, arms, &setup.tasks, asks("answer_flips"), &mut seen, progress);
+    if let Some(asked) = data.asked.as_ref().filter(|_| probes.contains(&Probe::Retrieve)) {
+        retrieve_all(model, arms, asked, &data.windows.protocol, &mut seen, progress);
+    }
     if asks("output_error") {
         compare_blocks(dense, arms, setup, &mut seen);
     }
@@ -193,6 +206,28 @@ fn ask_all(
                 Ok(())
             });
             enter(slot, "questions", outcome);
+        }
+    }
+}
+
+/// Asks every arm for what stands in long contexts.
+fn retrieve_all(
+    model: &LoadedModel,
+    arms: &[&Prepared],
+    asked: &LongItems,
+    protocol: &str,
+    seen: &mut [Watched],
+    progress: &mut dyn FnMut(usize, usize),
+) {
+    for (arm, slot) in arms.iter().zip(seen.iter_mut()) {
+        let Ok(seen) = slot else { continue };
+        let outcome = caught(|| {
+            let tokenizer = model.tokenizer().map_err(|error| error.to_string())?;
+            asked.ask(&arm.decoder, tokenizer, progress)
+        });
+        match outcome.map_err(|panic| format!("panicked: {panic}")).and_then(|outcome| outcome) {
+            Ok(found) => seen.retrieved = (found, protocol.to_owned()),
+            Err(reason) => *slot = Err(Failure { stage: "contexts".to_owned(), reason }),
         }
     }
 }

@@ -3,6 +3,7 @@
 use harness_core::{Along, Direction, MetricSpec, Noise, Observation, Probe, Profile, Reduction};
 
 use crate::anatomy::{self, BlockError};
+use crate::beyond;
 use crate::cache::{self, CacheFootprint};
 use crate::clock::Throughput;
 use crate::footprint::{Footprint, LayerFootprint};
@@ -10,6 +11,7 @@ use crate::lowrank::{self, Factoring};
 use crate::quantize::{self, Taken};
 use crate::sampling::{self, Sampled};
 use crate::score::{StretchScore, WindowScore};
+use crate::tasks::long::{self, Retrieved};
 use crate::tasks::{self, Answered, Chosen};
 
 /// What the probes saw of one arm in one cell; a probe that nobody asked for left nothing.
@@ -17,10 +19,14 @@ use crate::tasks::{self, Answered, Chosen};
 pub struct Seen {
     /// Every scored window, in order.
     pub scores: Vec<WindowScore>,
+    /// The ends of the windows that the model was trained to read at once, read by the dense model alone, or why they are not.
+    pub cut: Option<Result<Vec<WindowScore>, String>>,
     /// The document that each window begins in.
     pub documents: Vec<u32>,
     /// How the windows were cut and scored.
     pub protocol: String,
+    /// Positions that the model was trained at, as its checkpoint states.
+    pub trained: usize,
     /// Prefill and decode throughput of every round.
     pub throughput: Throughput,
     /// Peak resident bytes while the arm was timed.
@@ -48,6 +54,8 @@ pub struct Seen {
     pub dense_chosen: Vec<Chosen>,
     /// What was answered to each question, and how they were asked.
     pub answered: (Vec<Answered>, String),
+    /// What was found in each long context, and how it was asked for.
+    pub retrieved: (Vec<Retrieved>, String),
 }
 
 /// A metric: what it is, and how it is read off what the probes saw.
@@ -80,9 +88,11 @@ const TIMED: MetricSpec = MetricSpec { noise: Noise::Timed, probe: Probe::Time, 
 /// All metrics, in the order reports show them.
 pub fn registry() -> Vec<Metric> {
     let mut all = of_language_models();
+    all.extend(beyond::metrics());
     all.extend(anatomy::registry());
     all.extend(cache::metrics());
     all.extend(tasks::metrics::registry());
+    all.extend(long::metrics::registry());
     all.extend(sampling::metrics::registry());
     all
 }

@@ -25,7 +25,8 @@ pub fn text(
     seed: u64,
     cache: &Cache,
 ) -> Result<TextSource, InputError> {
-    let TextSelection { window, windows, .. } = *selection;
+    let windows = selection.windows;
+    let window = selection.passage.unwrap_or(selection.window);
     let key = format!("{}-{seed}-{window}x{windows}", &model.hash[..16]);
     let path = cache.root().join("self").join(format!("{key}.json"));
     let documents = if let Some(documents) = kept(&path) {

@@ -6,10 +6,11 @@ use harness_core::{Arm, Axis, Cell, Parameters, Probe, Value};
 use harness_suite::Bench;
 
 use crate::cache;
-use crate::catalog::Settings;
+use crate::catalog::{LONG_CONTEXT, Settings};
 use crate::inputs::{Inputs, LoadedModel};
 use crate::quantize::{ActivationType, Execution};
 use crate::tasks::Tasks;
+use crate::tasks::long::{LongItems, LongSelection};
 use crate::text::{TextSelection, Windows, refuse_overlap, windows};
 
 /// Why a bench cannot begin on a model.
@@ -40,6 +41,19 @@ pub(crate) fn cut(
     Ok((cut, selection))
 }
 
+/// The long contexts that a table of a bench selects.
+fn contexts(
+    inputs: &Inputs,
+    model: &LoadedModel,
+    parameters: &[(String, Value)],
+    seed: u64,
+) -> Result<Data, SetupError> {
+    let failed = SetupError::at("data");
+    let selection = LongSelection::resolve(&arm_from("data", parameters)).map_err(|error| failed(&error))?;
+    let (items, windows) = LongItems::of(&selection, model, inputs, seed).map_err(|error| failed(&error))?;
+    Ok(Data { windows, skip_first: 0, decode_from: 0, asked: Some(items) })
+}
+
 /// What all cells of a bench share on one model.
 pub(crate) struct Setup {
     pub settings: Settings,
@@ -60,6 +74,8 @@ pub struct Data {
     pub skip_first: usize,
     /// First position that is decoded; 0 where windows are read at once.
     pub decode_from: usize,
+    /// What is asked behind the windows, which are prompts then.
+    pub(crate) asked: Option<LongItems>,
 }
 
 impl Data {
@@ -100,8 +116,12 @@ impl Setup {
             if let Some(coordinate) = cell.coordinates.get(&Axis::Data)
                 && !data.contains_key(&coordinate.label)
             {
+                if bench.kind == LONG_CONTEXT {
+                    data.insert(coordinate.label.clone(), contexts(inputs, model, &coordinate.parameters, seed)?);
+                    continue;
+                }
                 let (windows, selection) = cut(inputs, model, ("data", &coordinate.parameters), seed)?;
-                let read = Data { windows, skip_first: selection.skip_first, decode_from: 0 };
+                let read = Data { windows, skip_first: selection.first_scored(), decode_from: 0, asked: None };
                 data.insert(coordinate.label.clone(), read.decoded(settings.decode_from, selection.window)?);
             }
         }

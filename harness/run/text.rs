@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use harness_core::Domain;
+use harness_core::parameters::ParameterError;
+use harness_core::{Arm, Domain, Parameters};
 use harness_model::tokenizer::Tokenizer;
 use sha2::{Digest, Sha256};
 
@@ -31,6 +32,39 @@ harness_core::parameters! {
         bos: Option<bool> = None;
         /// Predictions made before this position are not scored.
         skip_first: usize = 0, Domain::closed(0.0, 1_048_576.0);
+        /// Only the last so many tokens of a window are scored; unset: as `skip_first` says.
+        last: Option<usize> = None, Domain::closed(1.0, 1_048_576.0);
+        /// Tokens of the passages that are cut, of each of which a window is the end: windows of several lengths then end with the same tokens; unset: a window.
+        passage: Option<usize> = None, Domain::closed(2.0, 1_048_576.0);
+    }
+}
+
+impl TextSelection {
+    /// First position whose prediction counts.
+    pub fn first_scored(&self) -> usize {
+        self.last.map_or(self.skip_first, |last| self.window - 1 - last)
+    }
+}
+
+/// Refuses keys that do not fit together.
+///
+/// # Errors
+/// [`ParameterError::Together`].
+pub(crate) fn check(arm: &Arm) -> Result<(), ParameterError> {
+    let TextSelection { window, last, passage, skip_first, .. } = TextSelection::resolve(arm)?;
+    let refuse = |why: String| Err(ParameterError::Together(why));
+    match (last, passage) {
+        (Some(last), _) if last >= window => refuse(format!(
+            "`last = {last}` is more than windows of {window} tokens predict; it can be {} at most",
+            window - 1
+        )),
+        (Some(_), _) if skip_first > 0 => {
+            refuse("`last` and `skip_first` both say what is scored; leave one out".to_owned())
+        }
+        (_, Some(passage)) if passage < window => {
+            refuse(format!("windows of {window} tokens are no end of passages of {passage}; raise `passage`"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -137,8 +171,9 @@ pub fn windows(source: &TextSource, tokenizer: &Tokenizer, selection: &TextSelec
     // Token documents carry their own boundary tokens.
     let bos = bos.filter(|_| matches!(source, TextSource::Documents { .. }));
     let body = selection.window - usize::from(bos.is_some());
+    let passage = selection.passage.unwrap_or(selection.window) - usize::from(bos.is_some());
     let mut cut = match source {
-        TextSource::Tokens { document, .. } => consecutive_tokens(document, body, selection.windows),
+        TextSource::Tokens { document, .. } => consecutive_tokens(document, passage, selection.windows),
         TextSource::Documents { name, documents } => {
             if documents.iter().all(|text| text.trim().is_empty()) {
                 return Err(TextError::Empty { name: name.clone(), window: selection.window });
@@ -149,18 +184,21 @@ pub fn windows(source: &TextSource, tokenizer: &Tokenizer, selection: &TextSelec
                     .map_err(|error| TextError::Tokenize { name: name.clone(), reason: error.to_string() })
             };
             match selection.select {
-                Select::Consecutive => consecutive(documents, body, selection.windows, encode)?,
-                Select::Spread => spread(documents, body, selection.windows, encode)?,
+                Select::Consecutive => consecutive(documents, passage, selection.windows, encode)?,
+                Select::Spread => spread(documents, passage, selection.windows, encode)?,
             }
         }
     };
     if cut.tokens.len() < selection.windows {
         return Err(TextError::TooShort {
             name: source.name().to_owned(),
-            window: selection.window,
+            window: selection.passage.unwrap_or(selection.window),
             found: cut.tokens.len(),
             wanted: selection.windows,
         });
+    }
+    for window in &mut cut.tokens {
+        window.drain(..passage - body);
     }
     if let Some(bos) = bos {
         cut.tokens.iter_mut().for_each(|window| window.insert(0, bos));
@@ -175,6 +213,11 @@ pub fn windows(source: &TextSource, tokenizer: &Tokenizer, selection: &TextSelec
         source.name(),
         bos.is_some(),
     );
+    for (key, value) in [("last", selection.last), ("passage", selection.passage)] {
+        if let Some(value) = value {
+            cut.protocol += &format!(" {key}={value}");
+        }
+    }
     cut.hash = hash_tokens(&cut.tokens);
     Ok(cut)
 }
@@ -350,6 +393,35 @@ mod tests {
     fn a_short_text_gives_the_windows_it_has() {
         let cut = spread(&["x".repeat(100)], 20, 50, letters).unwrap();
         assert!(cut.tokens.len() < 5);
+    }
+
+    #[test]
+    fn windows_of_several_lengths_end_with_the_same_tokens() {
+        let source = TextSource::Tokens {
+            name: "counted".to_owned(),
+            document: Box::new(|index| (index < 8).then(|| (0..20).map(|at| (20 * index + at) as u32).collect())),
+        };
+        let tokenizer = Tokenizer::from_json(
+            br#"{"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}, "added_tokens": []}"#,
+            None,
+            None,
+        )
+        .unwrap();
+        let cut = |window: usize| {
+            let text = format!("data(window={window}, windows=4, passage=32, last=5)");
+            let arm: Arm = text.parse().unwrap();
+            check(&arm).unwrap();
+            let selection = TextSelection::resolve(&arm).unwrap();
+            assert_eq!(selection.window - 1 - selection.first_scored(), 5);
+            windows(&source, &tokenizer, &selection).unwrap()
+        };
+        let (long, short) = (cut(32), cut(8));
+        assert!(long.tokens.iter().zip(&short.tokens).all(|(long, short)| long[24..] == short[..] && long.len() == 32));
+        assert!(short.protocol.ends_with("last=5 passage=32"), "{}", short.protocol);
+        let refused = |text: &str| check(&text.parse().unwrap()).unwrap_err().to_string();
+        assert!(refused("data(window=8, last=8)").contains("7 at most"));
+        assert!(refused("data(window=8, last=2, skip_first=1)").contains("leave one out"));
+        assert!(refused("data(window=64, passage=32)").contains("raise `passage`"));
     }
 
     #[test]

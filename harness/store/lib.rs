@@ -42,7 +42,7 @@ pub use error::{QueryError, StoreError};
 pub use history::{Appended, Baseline, Entry, History, Pin};
 pub use listing::{RunSummary, list_runs};
 pub use pairs::pairs_table;
-pub use query::{query, scaling_tables};
+pub use query::{length_table, query, scaling_tables};
 pub use run::{AlongInfo, MetricInfo, Record, Run, exact_records_bytes};
 pub use seal::{Layout, Seal, create, is_sealed, seal, write_stamp};
 pub use table::{failures, main_table, requested_table};

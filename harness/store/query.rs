@@ -1,6 +1,7 @@
 //! Figures: from records to the values of a chart.
 
 mod law;
+mod lengths;
 mod profile;
 mod samples;
 mod scaling;
@@ -11,6 +12,7 @@ use harness_core::front::dominated;
 use harness_core::{Axis, Direction, Value};
 use harness_suite::{Column, Condition, Figure, FigureKind};
 
+pub use lengths::table as length_table;
 pub use scaling::tables as scaling_tables;
 
 use crate::error::QueryError;
@@ -125,6 +127,10 @@ impl Gathered<'_> {
         }
         if kind != FigureKind::Scaling {
             add_references(self);
+        }
+        if let Some(rule) = &self.figure.rule {
+            let threshold = Reference { label: format!("threshold {}", rule.threshold), y: rule.threshold };
+            self.facets.iter_mut().for_each(|facet| facet.references.push(threshold.clone()));
         }
         if !kind.lies() && kind != FigureKind::Heat {
             let all = self.facets.iter_mut().flat_map(|facet| &mut facet.series);

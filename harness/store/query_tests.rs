@@ -22,6 +22,7 @@ fn figure() -> Figure {
         log_y: true,
         reference: Some(harness_suite::Reference::Dense),
         minus: None,
+        rule: None,
         form: LawForm::Power,
         styles: Vec::new(),
     }

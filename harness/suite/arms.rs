@@ -10,7 +10,7 @@ use crate::chain::Chain;
 use crate::diagnostics::{Diagnostic, Span};
 use crate::names::Names;
 use crate::section::{Faults, did_you_mean, refused, unknown_parameter};
-use crate::sweep::{Template, Values};
+use crate::sweep::{Slot, Template, Values};
 
 /// Checks ids, parameter names and every value of the sweeps of a stage, none of which needs the sweep to be expanded.
 pub(crate) fn check_stage(template: &Template, axis: Axis, catalog: &Catalog, faults: &mut Faults) {
@@ -39,20 +39,22 @@ fn unknown_method(id: &str, span: Span, axis: Axis, catalog: &Catalog) -> Diagno
 /// Checks a table's keys and every value of its sweeps, and that what labels it is there and can be loaded.
 pub(crate) fn check_table(template: &Template, spec: &TableSpec, names: &dyn Names, faults: &mut Faults) {
     check_slots(template, spec.key, &spec.parameters, faults);
-    match template.slots.iter().find(|slot| slot.key == spec.label) {
-        Some(slot) => {
-            for (value, span) in slot.values.to_check() {
-                if let Value::Text(name) = &value
-                    && let Err(fault) = names.check(spec.label, name)
-                {
-                    faults.push(Diagnostic::new(span, fault.message).maybe_help(fault.help));
-                }
+    // Free text names something outside the suite; a word of a few does not.
+    let named = |slot: &&Slot| spec.parameters.iter().any(|known| known.name == slot.key && known.kind == Kind::Text);
+    for slot in template.slots.iter().filter(named) {
+        for (value, span) in slot.values.to_check() {
+            if let Value::Text(name) = &value
+                && let Err(fault) = names.check(&slot.key, name)
+            {
+                faults.push(Diagnostic::new(span, fault.message).maybe_help(fault.help));
             }
         }
-        None => faults.push(
+    }
+    if template.slots.iter().all(|slot| slot.key != spec.label) {
+        faults.push(
             Diagnostic::new(template.span, format!("`{}` lacks `{}`", spec.key, spec.label))
                 .help(format!("write {} = {{ {} = \"…\" }}", spec.key, spec.label)),
-        ),
+        );
     }
 }
 
@@ -141,7 +143,9 @@ pub(crate) fn expand_tables(templates: &[Template], spec: &TableSpec, faults: &m
         for index in 0..template.count() {
             let mut arm = template.arm(index);
             spec.key.clone_into(&mut arm.id);
-            match resolve_values(&arm, &spec.parameters) {
+            let resolved = resolve_values(&arm, &spec.parameters)
+                .and_then(|parameters| (spec.check)(&arm).map(|()| parameters).map_err(|error| vec![error]));
+            match resolved {
                 Ok(parameters) => {
                     let label = parameters.iter().find(|(name, _)| name == spec.label);
                     let name = match label {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use harness_core::chart::{IntervalStyle, StyleName};
-use harness_core::statistics::LawForm;
+use harness_core::statistics::{LawForm, LengthRule};
 use harness_core::{Arm, Direction};
 
 use crate::assertion::conditions;
@@ -15,7 +15,7 @@ use crate::section::{Faults, check_name, did_you_mean, refuse_unknown, refused, 
 use crate::vocabulary::Vocabulary;
 
 /// Keys of a `[[figure]]`.
-pub(crate) const FIGURE_KEYS: [&str; 14] = [
+pub(crate) const FIGURE_KEYS: [&str; 16] = [
     "kind",
     "name",
     "title",
@@ -29,6 +29,8 @@ pub(crate) const FIGURE_KEYS: [&str; 14] = [
     "reference",
     "minus",
     "form",
+    "threshold",
+    "drop",
     "style",
 ];
 /// Those that every kind has.
@@ -79,6 +81,7 @@ pub(crate) fn figure(
     };
     let (reference, minus) = (arm("reference", faults), arm("minus", faults));
     let form = text(node, "form", faults).and_then(|(word, span)| one_of("form", word, span, &LawForm::ALL, faults));
+    let rule = rule(node, x.as_ref(), y.as_deref(), vocabulary, faults);
     let mut styles = Vec::new();
     for (word, span) in texts(node, "style", faults) {
         styles.extend(one_of("style", word, span, &StyleName::ALL, faults).filter(|style| !styles.contains(style)));
@@ -105,8 +108,50 @@ pub(crate) fn figure(
         reference,
         minus,
         form: form.unwrap_or_default(),
+        rule,
         styles,
     })
+}
+
+/// The rule by which a series is good up to some x.
+fn rule(
+    node: &Node,
+    x: Option<&Column>,
+    y: Option<&str>,
+    vocabulary: &Vocabulary,
+    faults: &mut Faults,
+) -> Option<LengthRule> {
+    let mut number = |key: &str| {
+        let value = node.get(key)?;
+        let number = value.scalar().and_then(|value| value.as_number()).filter(|number| number.is_finite());
+        if number.is_none() {
+            faults.push(Diagnostic::new(value.span, format!("`{key}` must be a number, not {}", value.kind())));
+        }
+        number
+    };
+    let (threshold, drop) = (number("threshold"), number("drop"));
+    if let (Some(written), Some(drop)) = (node.get("drop"), drop) {
+        if node.get("threshold").is_none() {
+            let message = "`drop` is a part of the rule that `threshold` begins";
+            faults.push(Diagnostic::new(written.span, message).help("write threshold = 0.85 as well"));
+        } else if drop < 0.0 {
+            faults.push(Diagnostic::new(
+                written.span,
+                format!("`drop = {drop}` would ask for better scores than its own"),
+            ));
+        }
+    }
+    let written = node.get("threshold")?;
+    if let Some(other) = x.filter(|x| !matches!(x, Column::Parameter { .. })) {
+        let message = format!("the rule asks up to which number a series is good, and `{other}` is no parameter");
+        faults.push(Diagnostic::new(written.span, message).help("write x = \"length\", or leave `threshold` out"));
+    }
+    let direction = vocabulary.catalog.metric(y?)?.direction;
+    if direction == Direction::Neutral {
+        let message = format!("`{}` has no better direction, so no threshold", y.unwrap_or_default());
+        faults.push(Diagnostic::new(written.span, message));
+    }
+    Some(LengthRule { threshold: threshold?, drop, direction })
 }
 
 fn kind(node: &Node, faults: &mut Faults) -> Option<FigureKind> {

@@ -2,7 +2,7 @@
 
 pub use harness_core::chart::ChartKind as FigureKind;
 use harness_core::chart::{IntervalStyle, StyleName};
-use harness_core::statistics::LawForm;
+use harness_core::statistics::{LawForm, LengthRule};
 use harness_core::{Arm, Axis};
 
 use crate::column::{Column, Condition, Coordinates};
@@ -23,9 +23,11 @@ pub struct KindKeys {
 pub fn kind_keys(kind: FigureKind) -> KindKeys {
     let keys = |required, optional, about| KindKeys { required, optional, about };
     match kind {
-        FigureKind::Line => {
-            keys(&["x", "y"], &["series", "reference", "minus"], "points joined along x, with interval bands")
-        }
+        FigureKind::Line => keys(
+            &["x", "y"],
+            &["series", "reference", "minus", "threshold", "drop"],
+            "points joined along x, with interval bands; with `threshold` also the largest x up to which each series passes",
+        ),
         FigureKind::Bar => keys(&["x", "y"], &["series", "reference"], "one bar a cell, with error bars"),
         FigureKind::Scatter => keys(&["x", "y"], &["series", "reference"], "points with error bars in both directions"),
         FigureKind::Pareto => keys(
@@ -99,6 +101,8 @@ pub struct Figure {
     pub minus: Option<Reference>,
     /// Which law a fit draws.
     pub form: LawForm,
+    /// Up to which x a series counts as good.
+    pub rule: Option<LengthRule>,
     /// Where it is to be seen besides the page of the report.
     pub styles: Vec<StyleName>,
 }

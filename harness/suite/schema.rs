@@ -317,6 +317,8 @@ fn figure(catalog: &Catalog) -> Json {
             "reference": { "description": "An arm drawn beside the series: `dense`, or an arm of the suite.", "type": "string" },
             "minus": { "description": "An arm whose samples are taken from those of every other, pair by pair: `dense`, or an arm of the suite.", "type": "string" },
             "form": { "description": "The law of a fit: scale · x^exponent, or that above a floor.", "enum": forms, "default": "power" },
+            "threshold": { "description": "What a score must reach for a length to count: a table says up to which x each series passes.", "type": "number" },
+            "drop": { "description": "By how much a score may be worse than that at the smallest x and still pass.", "type": "number", "minimum": 0 },
             "style": described(one_or_more(&json!({ "enum": styles })), "Where it is to be seen besides the page of the report; each style has files of its own."),
         },
     })

@@ -193,7 +193,7 @@ impl Session<'_> {
                 }
                 windows.protocol = format!("{} smoothing={share}", windows.protocol);
             }
-            let text = Text { windows, skip_first: selection.skip_first, language };
+            let text = Text { windows, skip_first: selection.first_scored(), language };
             texts.insert(coordinate.label.clone(), text);
         }
         let calibration = match bench.tables.get("calib") {

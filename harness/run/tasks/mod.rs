@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 mod chat;
 pub(crate) mod choose;
+pub mod long;
 pub mod metrics;
 mod questions;
 #[cfg(test)]

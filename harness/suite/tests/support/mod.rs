@@ -99,6 +99,7 @@ pub fn catalog() -> Catalog {
                     required: true,
                     label: "corpus",
                     parameters: text_keys(),
+                    check: |_| Ok(()),
                 },
                 TableSpec {
                     key: "calib",
@@ -107,6 +108,7 @@ pub fn catalog() -> Catalog {
                     required: false,
                     label: "corpus",
                     parameters: text_keys(),
+                    check: |_| Ok(()),
                 },
             ],
         }],
