@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_interval_holds_the_lengths_that_chance_gives() {
-        let (all, most, few) = (seen(60, 60), seen(51, 60), seen(10, 60));
+        let (all, most, few, nothing, two) = (seen(60, 60), seen(51, 60), seen(10, 60), seen(0, 0), seen(2, 2));
         let tested = |length, seen| TestedLength { length, seen: vec![seen] };
         let found = Bootstrap::default()
             .effective_length(&RULE, &[tested(512.0, &few), tested(128.0, &all), tested(256.0, &most)])
@@ -201,8 +201,8 @@ mod tests {
         assert_eq!((interval.low, interval.high), (128.0, 256.0));
         let none = Bootstrap::default().effective_length(&RULE, &[tested(128.0, &few), tested(256.0, &all)]).unwrap();
         assert_eq!((none.length, none.interval.map(|interval| interval.high)), (0.0, Some(0.0)));
-        assert!(Bootstrap::default().effective_length(&RULE, &[tested(1.0, &seen(0, 0))]).is_none());
-        assert!(Bootstrap::default().effective_length(&RULE, &[tested(1.0, &seen(2, 2))]).unwrap().interval.is_none());
+        assert!(Bootstrap::default().effective_length(&RULE, &[tested(1.0, &nothing)]).is_none());
+        assert!(Bootstrap::default().effective_length(&RULE, &[tested(1.0, &two)]).unwrap().interval.is_none());
     }
 
     #[test]

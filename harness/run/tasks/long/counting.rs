@@ -20,10 +20,10 @@ pub(super) fn repeats(length: usize) -> (usize, usize) {
 /// How often each rank stands in a text of `words` words, of which a part is lost to rounding down: `words · k⁻² / ζ(2)`.
 pub(super) fn zeta_counts(words: usize) -> Vec<usize> {
     let all = std::f64::consts::PI.powi(2) / 6.0;
-    (1_u32..)
-        .map(|rank| (words as f64 / (f64::from(rank).powi(2) * all)) as usize)
-        .take_while(|count| *count > 0)
-        .collect()
+    // Ranks from √words on stand less than once.
+    let ranks = 1..=words.isqrt() + 1;
+    let count = |rank: usize| (words as f64 / ((rank as f64).powi(2) * all)) as usize;
+    ranks.map(count).take_while(|count| *count > 0).collect()
 }
 
 /// A list of words in an order of chance; the tokens of the words, joined as said.

@@ -314,7 +314,7 @@ impl LongItems {
                     counting::frequent(&asking, selection.length, tokens, &mut rng)?.map_err(named)
                 }
                 _ => {
-                    let wording = wording::Wording::of(selection, &mut rng)?;
+                    let wording = wording::Wording::of(selection, &mut rng);
                     fit::fit(&asking.draft(&wording, &source, selection, &mut rng)?, selection.length, tokens)
                         .map_err(named)
                 }

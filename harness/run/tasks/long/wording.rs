@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 
 use super::words::{identifiers, keys, letters, numbers, percent};
-use super::{Among, COUNT, Content, LongError, LongSelection, LongTask};
+use super::{Among, COUNT, Content, LongSelection, LongTask};
 
 /// What repeats around a passkey.
 const REFRAIN: [&str; 4] = [
@@ -44,13 +44,13 @@ pub(super) struct Wording {
 
 impl Wording {
     /// A question of a selection, drawn.
-    pub fn of(selection: &LongSelection, rng: &mut ChaCha8Rng) -> Result<Self, LongError> {
+    pub fn of(selection: &LongSelection, rng: &mut ChaCha8Rng) -> Self {
         // Drawn in any case, so that numbers and words are the same at every depth.
         let drawn = percent(rng);
         let depth = selection.depth.unwrap_or(drawn);
         match selection.task {
-            LongTask::Passkey => Ok(passkey(depth, rng)),
-            LongTask::Variables => Ok(variables(selection.count.unwrap_or(COUNT), rng)),
+            LongTask::Passkey => passkey(depth, rng),
+            LongTask::Variables => variables(selection.count.unwrap_or(COUNT), rng),
             LongTask::Lines => lines(selection.length, depth, rng),
             _ => needles(selection, depth, rng),
         }
@@ -85,7 +85,7 @@ fn listed(parts: &[String]) -> String {
     }
 }
 
-fn needles(selection: &LongSelection, depth: f64, rng: &mut ChaCha8Rng) -> Result<Wording, LongError> {
+fn needles(selection: &LongSelection, depth: f64, rng: &mut ChaCha8Rng) -> Wording {
     let (task, count) = (selection.task, selection.count.unwrap_or(COUNT));
     let what = if selection.content == Content::Identifiers { "identifier" } else { "locker number" };
     let (things, values) = match task {
@@ -137,7 +137,7 @@ fn needles(selection: &LongSelection, depth: f64, rng: &mut ChaCha8Rng) -> Resul
             format!(" The {what} of {} is", named[0]),
         ),
     };
-    Ok(Wording {
+    Wording {
         head: format!("The text below gives a {what} now and then. You will be asked for one or more of them."),
         around,
         needles: placed,
@@ -145,7 +145,7 @@ fn needles(selection: &LongSelection, depth: f64, rng: &mut ChaCha8Rng) -> Resul
         begun,
         answer: format!(" {}", listed(&golds)),
         golds,
-    })
+    }
 }
 
 fn variables(steps: usize, rng: &mut ChaCha8Rng) -> Wording {
@@ -168,7 +168,7 @@ fn variables(steps: usize, rng: &mut ChaCha8Rng) -> Wording {
     }
 }
 
-fn lines(length: usize, depth: f64, rng: &mut ChaCha8Rng) -> Result<Wording, LongError> {
+fn lines(length: usize, depth: f64, rng: &mut ChaCha8Rng) -> Wording {
     let most = super::words::ADJECTIVES.len() * super::words::NOUNS.len();
     let count = (length.div_ceil(SHORTEST) + 64).min(most);
     let names: Vec<String> =
@@ -177,7 +177,7 @@ fn lines(length: usize, depth: f64, rng: &mut ChaCha8Rng) -> Result<Wording, Lon
     let line = |(name, number): (&String, &String)| format!("entry {name}: {number}\n");
     let mut all = names.iter().zip(&held).map(line);
     let asked = all.next().unwrap_or_default();
-    Ok(Wording {
+    Wording {
         head: "Every line below is an entry of a register with its number. You will be asked for one.\n".to_owned(),
         needles: vec![(asked, depth, true)],
         around: Around::Lines(all.collect()),
@@ -185,5 +185,5 @@ fn lines(length: usize, depth: f64, rng: &mut ChaCha8Rng) -> Result<Wording, Lon
         begun: format!(" The number of entry {} is", names[0]),
         answer: format!(" {}", held[0]),
         golds: vec![held[0].clone()],
-    })
+    }
 }
