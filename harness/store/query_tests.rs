@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use harness_core::chart::Entry;
-use harness_core::statistics::LawForm;
+use harness_core::statistics::{LawForm, LengthRule};
 use harness_core::{Axis, Observation, Reduction};
 
 use super::*;
@@ -265,4 +265,36 @@ fn a_line_may_show_what_an_arm_adds_to_the_reference() {
         added.interval.is_some_and(|(low, high)| low < added.y && added.y < high && high - low < 0.02),
         "{added:?}"
     );
+}
+
+#[test]
+fn a_threshold_says_up_to_which_x_each_series_passes() {
+    let record = |arm: &str, cost: f64| fixture::record("tiny", arm, 0.0, cost);
+    let records = vec![
+        record("wanda(sparsity=0.3)", 0.1),
+        record("wanda(sparsity=0.5)", 0.3),
+        record("wanda(sparsity=0.7)", 0.9),
+        record("magnitude(sparsity=0.3)", 1.0),
+        record("magnitude(sparsity=0.5)", 0.0),
+        record("random(sparsity=0.3)", 0.0),
+        fixture::failed("tiny", "random(sparsity=0.5)"),
+        record("random(sparsity=0.7)", 0.0),
+    ];
+    let run = Run::from_records(std::path::Path::new("runs/test"), fixture::stamp(), &fixture::metrics(), &[], records);
+    let rule = LengthRule { threshold: 15.0, drop: None, direction: Direction::Lower };
+    let x = Column::Parameter { axis: None, name: "sparsity".into() };
+    let figure = Figure { x, facet: None, reference: None, rule: Some(rule), ..figure() };
+    let table = length_table(&run, &figure).unwrap();
+    let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(names, ["prune", "effective sparsity", "smallest tested", "largest tested", "items"]);
+    assert!(
+        matches!(table.rows[0][1], Entry::Number { value, interval: Some((low, high)), .. } if value == 0.5 && low == 0.5 && high == 0.5)
+    );
+    assert!(matches!(&table.rows[1][1], Entry::Absent(why) if why.contains("smallest")), "{table:?}");
+    // What lies behind a failed cell was not seen to pass.
+    assert!(matches!(table.rows[2][1], Entry::Number { value, .. } if value == 0.3), "{table:?}");
+    assert!(table.note.as_ref().unwrap().contains("ppl ≤ 15"));
+    let chart = query(&run, &figure).unwrap();
+    assert!(chart.facets[0].references.iter().any(|line| line.y == 15.0 && line.label == "threshold 15"));
+    assert!(length_table(&run, &Figure { rule: None, ..figure }).is_none());
 }

@@ -21,6 +21,9 @@ fn counts_of_words_are_those_of_the_reference() {
     }
     for case in golden["common_words"].as_array().unwrap() {
         let found = repeats(case["length"].as_u64().unwrap() as usize);
-        assert_eq!((found.0 as u64, found.1 as u64), (case["common"].as_u64().unwrap(), case["uncommon"].as_u64().unwrap()));
+        assert_eq!(
+            (found.0 as u64, found.1 as u64),
+            (case["common"].as_u64().unwrap(), case["uncommon"].as_u64().unwrap())
+        );
     }
 }

@@ -18,6 +18,11 @@ mod spoken;
 mod wording;
 mod words;
 
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod mod_tests;
+
 use harness_core::parameters::ParameterError;
 use harness_core::seed::stream;
 use harness_core::{Arm, Domain, ParameterValue, Parameters};

@@ -228,7 +228,10 @@ fn weighed_answers_are_those_of_one_pass() {
         let passage = |prompt: &[u32]| Passage { tokens: [prompt, &item.answer].concat(), first: prompt.len() };
         let (own, control) = (passage(&item.prompt), passage(item.control.as_ref().unwrap()));
         let weighed = log_likelihoods(&model.decoder, &[&own, &control], &mut |_, _| {}).unwrap();
-        assert!((found.nll + weighed[0]).abs() < 1e-3 && (found.control.unwrap() + weighed[1]).abs() < 1e-3, "{found:?}");
+        assert!(
+            (found.nll + weighed[0]).abs() < 1e-3 && (found.control.unwrap() + weighed[1]).abs() < 1e-3,
+            "{found:?}"
+        );
         assert_eq!((found.tokens, found.score), (8, 0.0));
     }
 }

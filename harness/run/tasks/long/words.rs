@@ -13,7 +13,7 @@ pub(super) const ADJECTIVES: [&str; 64] = [
 ];
 
 pub(super) const NOUNS: [&str; 128] = [
-    "acorn", "anchor", "apron", "arrow", "badge", "banjo", "barrel", "basket", "beacon", "bottle", "bridge", "bucket",
+    "acorn", "anchor", "apron", "bobbin", "badge", "banjo", "barrel", "basket", "beacon", "bottle", "bridge", "bucket",
     "button", "cabinet", "camera", "candle", "canoe", "carpet", "castle", "chimney", "circle", "clarinet", "compass",
     "copper", "cradle", "crystal", "curtain", "diamond", "drum", "engine", "falcon", "feather", "fiddle", "flute",
     "fountain", "funnel", "garden", "gate", "glove", "goblet", "guitar", "hammer", "harbour", "helmet", "hinge",
@@ -22,7 +22,7 @@ pub(super) const NOUNS: [&str; 128] = [
     "notebook", "oak", "oven", "oyster", "paddle", "palace", "parcel", "pebble", "pencil", "pepper", "piano", "pillow",
     "pipe", "planet", "pocket", "puzzle", "quarry", "quilt", "rabbit", "raft", "ribbon", "river", "rocket", "saddle",
     "sandal", "satchel", "saucer", "scissors", "shovel", "sickle", "spoon", "stable", "statue", "stove", "sundial",
-    "table", "teapot", "temple", "thimble", "thunder", "ticket", "timber", "tower", "trumpet", "tulip", "tunnel",
+    "trellis", "teapot", "temple", "thimble", "thunder", "ticket", "timber", "tower", "trumpet", "tulip", "tunnel",
     "turtle", "umbrella", "valley", "vessel", "village", "violin", "wagon", "walnut", "whistle", "willow", "window",
     "wreath", "yacht", "zipper",
 ];
