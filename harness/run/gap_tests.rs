@@ -8,7 +8,21 @@ use harness_model::train::{Recipe, train};
 
 use super::*;
 
-const MODELS: [&str; 3] = ["tiny-100k", "tiny-300k", "tiny-1m"];
+const MODELS: [&str; 13] = [
+    "tiny-100k",
+    "tiny-300k",
+    "tiny-1m",
+    "tiny-300k-alibi",
+    "tiny-300k-inverse",
+    "tiny-300k-inverse-square",
+    "tiny-300k-kerple-log",
+    "tiny-300k-kerple-power",
+    "tiny-300k-log-square",
+    "tiny-300k-none",
+    "tiny-300k-random",
+    "tiny-300k-t5",
+    "tiny-300k-xpos",
+];
 
 fn datasets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets")

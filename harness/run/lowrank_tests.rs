@@ -28,6 +28,7 @@ fn decoder(layers: usize, dtype: DType) -> Decoder {
         norm_epsilon: 1e-5,
         activation: Activation::Silu,
         gated: true,
+        scaling: None,
         position: PositionScheme::Rope { theta: 10_000.0, rotary: 16, style: RopeStyle::HalfSplit },
         qkv_bias: false,
         output_bias: false,

@@ -52,6 +52,8 @@ pub fn receptive_field(arguments: &FieldArguments) -> Outcome {
         select: Select::Consecutive,
         bos: None,
         skip_first: 0,
+        passage: None,
+        last: None,
     };
     let source = inputs.text(&selection, &model, 0).or_exit(INPUT_MISSING)?;
     let cut = windows(&source, model.tokenizer().or_exit(INPUT_MISSING)?, &selection).or_exit(INPUT_MISSING)?;

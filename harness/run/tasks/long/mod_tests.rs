@@ -51,6 +51,7 @@ fn bytes(position: PositionScheme, chat: Option<&str>) -> LoadedModel {
         activation: Activation::Silu,
         gated: true,
         position,
+        scaling: None,
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,
