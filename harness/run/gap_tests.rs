@@ -42,7 +42,7 @@ fn decoder(folder: &Path) -> Decoder {
 }
 
 #[test]
-fn the_embedded_models_have_the_gaps_they_state_in_order_of_size() {
+fn the_embedded_models_have_the_gaps_they_state_and_larger_ones_smaller_gaps() {
     let fables = fables();
     let mut shares = Vec::new();
     for name in MODELS {
@@ -62,7 +62,10 @@ fn the_embedded_models_have_the_gaps_they_state_in_order_of_size() {
             shares.push(measured.gap_percent / 100.0);
         }
     }
-    let [small, small_stream, middle, middle_stream, large, large_stream] = shares[..] else { panic!("{shares:?}") };
+    // The first three differ in size, the others in how they tell positions apart.
+    let [small, small_stream, middle, middle_stream, large, large_stream, ..] = shares[..] else {
+        panic!("{shares:?}")
+    };
     assert!(small > 1.1 * middle && middle > 1.1 * large && large > 0.0, "{shares:?}");
     assert!(small_stream > 1.1 * middle_stream && middle_stream > 1.1 * large_stream, "{shares:?}");
     assert!(large < 0.05 && large_stream < 0.05, "{shares:?}");

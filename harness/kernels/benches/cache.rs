@@ -30,6 +30,7 @@ fn steps(criterion: &mut Criterion) {
             head_dim: 64,
             scale: 0.125,
             slopes: None,
+            biases: None,
             key_batch_stride: keys * WIDTH,
         };
         group.bench_function(BenchmarkId::new("f32", keys), |b| {

@@ -47,10 +47,15 @@ pub struct ArchitectureRecipe {
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
     /// How positions are told apart.
-    #[serde(default, skip_serializing_if = "PositionRecipe::is_rope")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub position: PositionRecipe,
     /// The head is the embedding.
     pub tied_head: bool,
+}
+
+/// What is as it always was is not written down, so that the identity of older runs stays.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How a decoder tells positions apart.
@@ -81,10 +86,6 @@ pub enum PositionRecipe {
 }
 
 impl PositionRecipe {
-    fn is_rope(&self) -> bool {
-        *self == Self::Rope
-    }
-
     fn scheme(self, shape: &ArchitectureRecipe) -> PositionScheme {
         let theta = shape.rope_theta;
         match self {
@@ -114,13 +115,9 @@ pub enum PlacesRecipe {
 }
 
 impl PlacesRecipe {
-    fn is_whole(&self) -> bool {
-        *self == Self::Whole
-    }
-
     /// The places of a window's tokens, keyed by the window; none where they are 0, 1, 2 …
     pub(crate) fn of_window(self, seed: u64, window: u64, length: usize) -> Option<Vec<f32>> {
-        if self.is_whole() {
+        if self == Self::Whole {
             return None;
         }
         let mut rng = stream(seed, &["places", &window.to_string()]);
@@ -150,7 +147,7 @@ pub struct DataRecipe {
     /// Tokens of context.
     pub context: usize,
     /// Where they stand.
-    #[serde(default, skip_serializing_if = "PlacesRecipe::is_whole")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub places: PlacesRecipe,
 }
 
