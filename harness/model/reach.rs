@@ -25,6 +25,8 @@ pub(crate) struct Looks(Vec<Turned>);
 
 /// Passes that are remembered: as many as sequences of different lengths step together at most, usually.
 const RECENT: usize = 32;
+/// Numbers that all of them but the newest hold at most (64 MiB): a long text that is read in pieces needs one at a time.
+const REMEMBERED: usize = 1 << 24;
 
 /// A rule and what recent passes looked at by it.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ impl Reached {
         }
     }
 
-    /// Factors of the queries from `start` on, where they are not all 1.
+    /// Factors of the queries at some positions, where they are not all 1.
     pub fn query_factors(&self, positions: Range<usize>) -> Option<Vec<f32>> {
         let factors: Vec<f32> = positions.map(|position| self.rule.query_factor(position)).collect();
         factors.iter().any(|factor| *factor != 1.0).then_some(factors)
@@ -73,7 +75,8 @@ impl Reached {
         };
         let looks = Arc::new(Looks(self.rule.looks(queries.clone()).into_iter().map(turned).collect()));
         recent.push_back((queries, Arc::clone(&looks)));
-        if recent.len() > RECENT {
+        let held = |recent: &VecDeque<(_, Arc<Looks>)>| recent.iter().map(|(_, looks)| looks.numbers()).sum::<usize>();
+        while recent.len() > RECENT || recent.len() > 1 && held(&recent) > REMEMBERED {
             recent.pop_front();
         }
         Some(looks)
@@ -81,7 +84,13 @@ impl Reached {
 }
 
 impl Looks {
-    /// Attention of `q`, `k` and `v (batch, positions, width)` of whole sequences of `positions` positions.
+    /// Cosines and sines that it holds.
+    fn numbers(&self) -> usize {
+        let turns = self.0.iter().filter_map(|turned| turned.turns.as_ref());
+        turns.map(|(queries, keys)| 2 * (queries.cos.len() + keys.cos.len())).sum()
+    }
+
+    /// Attention of `q`, `k` and `v (batch, positions, width)` of whole sequences.
     pub fn attend_each(&self, [q, k, v]: [&[f32]; 3], positions: usize, shape: &AttentionShape) -> Vec<f32> {
         let (width, key_width) =
             (positions * shape.heads * shape.head_dim, positions * shape.kv_heads * shape.head_dim);
