@@ -95,14 +95,49 @@ fn positions_are_shown_with_frequencies_factor_and_policy() {
     assert_eq!((&json["cache_policy"], &json["ramp"]), (&"rotated".into(), &serde_json::json!([0.0, 2.0])));
     assert_eq!((&json["critical_pair"], &json["length"]), (&2.into(), &256.into()));
     let of_model = show(&["dynamic-ntk", "--model", "tiny-100k", "--length", "512"]);
-    assert!(of_model.starts_with("dynamic-ntk on 32 dimensions, base 10000, trained at 256 positions, reading 512\n"));
-    assert!(of_model.ends_with("scores by 1.000000; keys are cached unrotated\n"), "{of_model}");
+    assert!(
+        of_model.starts_with("dynamic-ntk on rotary embeddings, trained at 256 positions, reading 512\n"),
+        "{of_model}"
+    );
+    assert!(of_model.contains("\n32 dimensions, base 10000\n"), "{of_model}");
+    assert!(of_model.ends_with("scores by 1.000000\nkeys are cached unrotated\n"), "{of_model}");
+    let row = show(&["lm-infinite(window=100, globals=3)", "--model", "tiny-100k", "--length", "512"]);
+    for line in [
+        "mask or remap; changes mask, distances; for weights as they are",
+        "the query at 511 sees 103 keys:",
+        "  keys 0 to 2 at 256 to 256",
+        "  keys 412 to 511 at 99 to 0",
+        "caches hold the first 3 keys and the newest 100",
+    ] {
+        assert!(row.lines().any(|found| found == line), "{line}: {row}");
+    }
+    let json: Value = serde_json::from_str(&show(&[
+        "self-extend(group=4, window=8)",
+        "--dim",
+        "8",
+        "--trained",
+        "16",
+        "--length",
+        "22",
+        "--json",
+    ]))
+    .unwrap();
+    assert_eq!(json["row"][0], serde_json::json!([0, 11.0]));
+    assert_eq!(json["row"][21], serde_json::json!([21, 0.0]));
     for (arguments, said) in [
         (vec!["yarn", "--dim", "7", "--trained", "9"], "--dim 7 is odd; dimensions are rotated in pairs"),
         (vec!["yarn", "--dim", "8", "--trained", "9", "--base", "1"], "--base 1 must be a number above 1"),
         (vec!["ntk", "--dim", "2", "--trained", "9"], "needs at least two pairs of dimensions"),
         (vec!["longrope(long=[1])", "--dim", "8", "--trained", "9"], "`long` has 1 numbers; the model rotates 4 pairs"),
         (vec!["yarm", "--dim", "8", "--trained", "9"], "did you mean `yarn`?"),
+        (
+            vec!["self-extend", "--dim", "8", "--trained", "64", "--length", "999"],
+            "reads up to 288 positions here; --length 999 is more",
+        ),
+        (
+            vec!["yarn", "--model", "tiny-300k-t5"],
+            "`yarn` does not work on biases by distance; it is for rotary embeddings",
+        ),
     ] {
         let ran = run(&[vec!["inspect", "position"], arguments].concat());
         assert!(ran.code == 2 && ran.err.contains(said), "{} {}", ran.code, ran.err);
@@ -211,4 +246,25 @@ fn a_model_of_factors_is_scored_and_what_apply_writes_is_their_product() {
     let packed =
         ["apply", "--model", "tiny-100k", "--lowrank", "svd", "--quant", "q8_0", "--format", "gguf", "--out", &out];
     refused(&packed, "the maps are held as factors, which the format has no place for");
+}
+
+#[test]
+fn receptive_fields_are_shown_in_theory_and_by_perplexity() {
+    let show = |more: &[&str]| {
+        let ran = run(&[&["inspect", "receptive-field", "--windows", "4"], more].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.out
+    };
+    let json: Value = serde_json::from_str(&show(&["--model", "tiny-300k-alibi", "--json"])).unwrap();
+    let fields: Vec<&Value> = (0..4).map(|head| &json["heads"][head]["fields"][0]).collect();
+    assert_eq!(fields, [10, 37, 148, 590]);
+    let empirical: Vec<u64> =
+        json["empirical"].as_array().unwrap().iter().map(|field| field.as_u64().unwrap()).collect();
+    assert!(empirical[0] >= 8 && empirical[0] <= empirical[1] && empirical[1] <= empirical[2] && empirical[2] < 256);
+    let text = show(&["--model", "tiny-300k-t5", "--epsilon", "0.1"]);
+    assert!(text.starts_with("fields of 8 heads in theory:\n") && text.contains("no bound"), "{text}");
+    let text = show(&["--model", "tiny-300k", "--epsilon", "0.1"]);
+    assert!(text.starts_with("the model has rotary embeddings: no biases by distance alone"), "{text}");
+    let ran = run(&["inspect", "receptive-field", "--model", "tiny-300k-alibi", "--epsilon", "1"]);
+    assert!(ran.code == 2 && ran.err.contains("--epsilon 1 must lie between 0 and 1"), "{}", ran.err);
 }
