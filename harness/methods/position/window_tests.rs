@@ -225,7 +225,7 @@ fn every_method_says_what_it_changes() {
 }
 
 proptest! {
-    /// Keys that each query of a window sees are as many as the card counts, and no remapped distance exceeds training.
+    /// Keys that each query of a window sees are as many as its publication counts, and no remapped distance exceeds training.
     #[test]
     fn counts_and_distances_stay_in_bounds(trained in 32usize..200, part in 1usize..8, globals in 0usize..20, length in 1usize..500) {
         let window = (trained / 8 * part).max(2);
