@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use harness_core::Arm;
-use harness_methods::prune::Site;
+use harness_methods::prune::{Needs, Site};
 use harness_methods::quant::Quantized;
 use harness_methods::registry;
 use harness_methods::statistics::LinearStatistics;
@@ -109,13 +109,19 @@ fn same_columns(weight: &Matrix, activations: Option<&Matrix>) -> Result<(), Ref
     }
 }
 
-fn quant(arguments: &QuantArguments) -> Outcome {
-    let arm: Arm = arguments.spec.parse().or_exit(BAD_INPUT)?;
-    let quantizer = registry::quantizer(&arm).or_exit(BAD_INPUT)?;
-    let weight = matrix(&arguments.matrix)?;
-    let activations = arguments.activations.as_deref().map(matrix).transpose()?;
+/// A matrix and what is known of its inputs.
+struct Given {
+    weight: Matrix,
+    activations: Option<Matrix>,
+    statistics: Option<LinearStatistics>,
+}
+
+/// Reads what a method that needs such statistics is shown on.
+fn given(arm: &Arm, needs: Needs, weight: &Path, activations: Option<&Path>) -> Result<Given, Refusal> {
+    let weight = matrix(weight)?;
+    let activations = activations.map(matrix).transpose()?;
     same_columns(&weight, activations.as_ref())?;
-    if quantizer.needs().any() && activations.is_none() {
+    if needs.any() && activations.is_none() {
         return refuse(
             BAD_INPUT,
             format!("`{arm}` looks at the inputs of the map; give them with --activations x.npy"),
@@ -123,12 +129,20 @@ fn quant(arguments: &QuantArguments) -> Outcome {
     }
     let statistics = match &activations {
         Some(inputs) => {
-            let mut statistics = LinearStatistics::new(inputs.columns, quantizer.needs());
+            let mut statistics = LinearStatistics::new(inputs.columns, needs);
             statistics.add(&inputs.values).or_exit(BAD_INPUT)?;
             Some(statistics)
         }
         None => None,
     };
+    Ok(Given { weight, activations, statistics })
+}
+
+fn quant(arguments: &QuantArguments) -> Outcome {
+    let arm: Arm = arguments.spec.parse().or_exit(BAD_INPUT)?;
+    let quantizer = registry::quantizer(&arm).or_exit(BAD_INPUT)?;
+    let Given { weight, activations, statistics } =
+        given(&arm, quantizer.needs(), &arguments.matrix, arguments.activations.as_deref())?;
     let name = arguments.matrix.display().to_string();
     let site = Site { name: &name, layer: 0, rows: weight.values.len() / weight.columns, cols: weight.columns };
     let found = quantizer.quantize(&site, &weight.values, statistics.as_ref()).or_exit(BAD_INPUT)?;

@@ -115,7 +115,8 @@ const keyboard = async (page) => {
   const seen = new Set();
   const wanted = ["A", "BUTTON"];
   // A table of every metric has more columns to stop at than forty.
-  for (let press = 0; press < 40 || !wanted.every((name) => seen.has(name)); press += 1) {
+  const stops = await page.locator("a, button, input, summary, [tabindex], .scroll").count();
+  for (let press = 0; press < 40 || press < stops && !wanted.every((name) => seen.has(name)); press += 1) {
     await page.keyboard.press("Tab");
     const focus = await page.evaluate(() => {
       const element = document.activeElement;

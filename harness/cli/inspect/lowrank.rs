@@ -8,10 +8,9 @@ use harness_methods::lowrank::linalg::{product, squares, transposed};
 use harness_methods::lowrank::{Factorisation, Known};
 use harness_methods::prune::Site;
 use harness_methods::registry;
-use harness_methods::statistics::LinearStatistics;
 use serde_json::{Value, json};
 
-use super::{Matrix, matrix, same_columns};
+use super::{Given, Matrix, given};
 use crate::exit::{BAD_INPUT, DONE, INTERNAL, NOT_WRITTEN, OrExit, Outcome, Refusal, refuse};
 use crate::npy;
 
@@ -40,23 +39,8 @@ pub fn lowrank(arguments: &LowRankArguments) -> Outcome {
     if method.is_identity() {
         return refuse(BAD_INPUT, format!("`{arm}` makes no factors; name another method of the axis `lowrank`"));
     }
-    let weight = matrix(&arguments.matrix)?;
-    let activations = arguments.activations.as_deref().map(matrix).transpose()?;
-    same_columns(&weight, activations.as_ref())?;
-    if method.needs().any() && activations.is_none() {
-        return refuse(
-            BAD_INPUT,
-            format!("`{arm}` looks at the inputs of the map; give them with --activations x.npy"),
-        );
-    }
-    let statistics = match &activations {
-        Some(inputs) => {
-            let mut statistics = LinearStatistics::new(inputs.columns, method.needs());
-            statistics.add(&inputs.values).or_exit(BAD_INPUT)?;
-            Some(statistics)
-        }
-        None => None,
-    };
+    let Given { weight, activations, statistics } =
+        given(&arm, method.needs(), &arguments.matrix, arguments.activations.as_deref())?;
     let name = arguments.matrix.display().to_string();
     let site = Site { name: &name, layer: 0, rows: weight.values.len() / weight.columns, cols: weight.columns };
     let known = Known { statistics: statistics.as_ref(), gradients: None };
