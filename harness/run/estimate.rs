@@ -13,7 +13,10 @@ use crate::catalog::Settings;
 use crate::sampling;
 use crate::tasks::long::LongSelection;
 use crate::tasks::{ChoiceSelection, QuestionSelection};
-use crate::text::TextSelection;
+
+mod reads;
+
+use reads::{Read, seen};
 
 /// Bytes that a run needs beside weights and statistics: program, logits, text.
 pub(crate) const BASE_BYTES: u64 = 300 << 20;
@@ -37,6 +40,8 @@ pub struct ModelSize {
     pub layers: u64,
     /// Tokens of the vocabulary.
     pub vocabulary: u64,
+    /// Positions it was trained for.
+    pub trained: u64,
 }
 
 impl ModelSize {
@@ -51,6 +56,7 @@ impl ModelSize {
             widest: config.intermediate_size.max(config.hidden_size) as u64,
             layers: config.layers as u64,
             vocabulary: config.vocab_size as u64,
+            trained: config.max_positions as u64,
         }
     }
 }
@@ -160,34 +166,33 @@ pub fn estimates(
             let groups = arms.len().div_ceil(group);
             let asks =
                 |probe| bench.metrics.iter().filter_map(|id| catalog.metric(id)).any(|metric| metric.probe == probe);
-            let data: BTreeMap<&str, u64> = cells
+            let data: BTreeMap<&str, Read> = cells
                 .iter()
                 .filter_map(|cell| cell.coordinates.get(&Axis::Data))
-                .map(|at| (at.label.as_str(), tokens_of(&at.parameters)))
+                .map(|at| (at.label.as_str(), Read::of(&at.parameters, None)))
                 .collect();
-            let (dense_passes, scored_tokens) = if asks(Probe::Score) {
-                let scored: u64 = cells
+            let (dense_passes, scored) = if asks(Probe::Score) {
+                let scored: Read = cells
                     .iter()
-                    .filter_map(|cell| cell.label(Axis::Data))
-                    .map(|label| data.get(label).copied().unwrap_or(0))
+                    .filter(|cell| !is_dense(cell))
+                    .filter_map(|cell| Some(Read::of(&cell.coordinates.get(&Axis::Data)?.parameters, seen(cell, size))))
                     .sum();
-                (groups * data.len(), scored + groups as u64 * data.values().sum::<u64>())
+                (groups * data.len(), scored + data.values().copied().sum::<Read>() * groups as u64)
             } else {
-                (0, 0)
+                (0, Read::default())
             };
-            let calibration = bench.tables.get("calib").map_or(0, |at| tokens_of(&at.parameters));
+            let calibration = bench.tables.get("calib").map_or_else(Read::default, |at| Read::of(&at.parameters, None));
             let calibration_passes = match settings.calibration_order {
                 _ if calibrated == 0 => 0,
                 CalibrationOrder::DenseOnce => groups,
                 CalibrationOrder::Sequential => 2 * calibrated,
                 CalibrationOrder::TrueSequential => 5 * calibrated,
             };
-            let calibration_tokens = calibration_passes as u64 * calibration;
-            let operations = 2.0 * size.parameters as f64 * (scored_tokens + calibration_tokens) as f64;
-            let mut seconds = operations / (machine.operations * EFFICIENCY);
+            let calibrated_on = calibration * calibration_passes as u64;
+            let mut seconds = (scored + calibrated_on).seconds(size, machine);
             if settings.decode_from > 0 {
                 // Token by token, matrices have fewer rows.
-                seconds += scored_tokens as f64 * (together(size, machine) - read(size, machine));
+                seconds += scored.tokens as f64 * (together(size, machine) - read(size, machine));
             }
             if asks(Probe::Time) {
                 let rounds = (settings.rounds + 1) as f64 * cells.len() as f64;
@@ -204,7 +209,7 @@ pub fn estimates(
             if asks(Probe::Retrieve) {
                 seconds += cells.iter().map(|cell| contexts(cell, size, machine)).sum::<f64>();
             }
-            let states = calibration
+            let states = calibration.tokens
                 * size.hidden
                 * 4
                 * if settings.calibration_order == CalibrationOrder::DenseOnce { 1 } else { group as u64 };
@@ -217,13 +222,20 @@ pub fn estimates(
                 group,
                 dense_passes,
                 calibration_passes,
-                scored_tokens,
-                calibration_tokens,
+                scored_tokens: scored.tokens,
+                calibration_tokens: calibrated_on.tokens,
                 seconds,
                 peak_bytes: BASE_BYTES + size.bytes + group as u64 * size.prunable_bytes + states + moments,
             })
         })
         .collect()
+}
+
+/// Whether nothing is done to the model of a cell, which is then scored as the dense model is.
+fn is_dense(cell: &Cell) -> bool {
+    [Axis::Position, Axis::Lowrank, Axis::Prune, Axis::Quant, Axis::Cache]
+        .iter()
+        .all(|&axis| cell.label(axis).is_none_or(|label| label == "none"))
 }
 
 /// Tokens of a question with all its answers, each behind the question, about.
@@ -267,13 +279,14 @@ fn contexts(cell: &Cell, size: &ModelSize, machine: Machine) -> f64 {
     let selection = cell.coordinates.get(&Axis::Data).map(|at| LongSelection::resolve(&set(&at.parameters)));
     selection.and_then(Result::ok).map_or(0.0, |asked| {
         let written = asked.tokens.unwrap_or(WRITTEN) as f64 * together(size, machine);
-        asked.items as f64 * (2.0 * asked.length as f64 * read(size, machine) + written)
+        let once = Read::new(asked.length as u64, 1, seen(cell, size)).seconds(size, machine);
+        asked.items as f64 * (2.0 * once + written)
     })
 }
 
 /// Tokens of the windows that a table selects.
 pub(crate) fn tokens_of(parameters: &[(String, Value)]) -> u64 {
-    TextSelection::resolve(&set(parameters)).map_or(0, |selection| (selection.window * selection.windows) as u64)
+    Read::of(parameters, None).tokens
 }
 
 pub(crate) fn set(parameters: &[(String, Value)]) -> Arm {

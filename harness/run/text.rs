@@ -14,6 +14,8 @@ harness_core::choice! {
         Spread = "spread",
         /// One after the other from the beginning of each document.
         Consecutive = "consecutive",
+        /// As many of each document as of any other, at even distances within it.
+        Documents = "documents",
     }
 }
 
@@ -186,6 +188,7 @@ pub fn windows(source: &TextSource, tokenizer: &Tokenizer, selection: &TextSelec
             match selection.select {
                 Select::Consecutive => consecutive(documents, passage, selection.windows, encode)?,
                 Select::Spread => spread(documents, passage, selection.windows, encode)?,
+                Select::Documents => of_each(documents, passage, selection.windows, encode)?,
             }
         }
     };
@@ -206,6 +209,7 @@ pub fn windows(source: &TextSource, tokenizer: &Tokenizer, selection: &TextSelec
     let TextSelection { window, windows, skip_first, .. } = selection;
     let select = match (source, selection.select) {
         (TextSource::Documents { .. }, Select::Spread) => "spread",
+        (TextSource::Documents { .. }, Select::Documents) => "documents",
         _ => "consecutive",
     };
     cut.protocol = format!(
@@ -333,6 +337,39 @@ fn spread(
     Ok(cut)
 }
 
+/// Passages as [`spread`] takes them, of each document as many as of any other: what intervals over documents need, which few long
+/// documents would otherwise fill. A document too short for its share gives what it has, the others the rest, the first ones first.
+fn of_each(
+    documents: &[String],
+    body: usize,
+    wanted: usize,
+    encode: impl Fn(&str) -> Result<Vec<u32>, TextError>,
+) -> Result<Windows, TextError> {
+    let mut given: Vec<Vec<Vec<u32>>> = vec![Vec::new(); documents.len()];
+    let mut exhausted = vec![false; documents.len()];
+    loop {
+        let open: Vec<usize> = (0..documents.len()).filter(|&index| !exhausted[index]).collect();
+        let fixed: usize = (0..documents.len()).filter(|&index| exhausted[index]).map(|index| given[index].len()).sum();
+        let left = wanted.saturating_sub(fixed);
+        let mut complete = true;
+        for (turn, &index) in open.iter().enumerate() {
+            let share = left / open.len() + usize::from(turn < left % open.len());
+            given[index] = spread(&documents[index..=index], body, share, &encode)?.tokens;
+            exhausted[index] = given[index].len() < share;
+            complete &= !exhausted[index];
+        }
+        if complete {
+            break;
+        }
+    }
+    let mut cut = empty_cut();
+    for (index, tokens) in given.into_iter().enumerate() {
+        cut.documents.extend(std::iter::repeat_n(index as u32, tokens.len()));
+        cut.tokens.extend(tokens);
+    }
+    Ok(cut)
+}
+
 /// `body` tokens from the first line that begins at or after byte `from`, and the byte behind the text they came from.
 fn passage(
     text: &str,
@@ -387,6 +424,21 @@ mod tests {
         assert_eq!(cut.documents.iter().filter(|&&document| document == 0).count(), 8);
         let unique: HashSet<(u32, &Vec<u32>)> = cut.documents.iter().copied().zip(&cut.tokens).collect();
         assert_eq!(unique.len(), 16);
+    }
+
+    #[test]
+    fn every_document_gives_as_many_passages_as_any_other() {
+        let text = |lines: usize| (0..lines).map(|line| format!("line {line:04}\n")).collect::<String>();
+        let documents = [text(1000), text(3), text(50), text(400)];
+        let counts = |wanted: usize| {
+            let cut = of_each(&documents, 20, wanted, letters).unwrap();
+            [0, 1, 2, 3].map(|of| cut.documents.iter().filter(|&&document| document == of).count())
+        };
+        assert_eq!(counts(4), [1, 1, 1, 1]);
+        assert_eq!(counts(6), [2, 1, 2, 1], "the second has no room for another");
+        assert_eq!(counts(0), [0; 4]);
+        let many = counts(60);
+        assert_eq!((many[1], many.iter().sum::<usize>()), (1, 60), "{many:?}");
     }
 
     #[test]
