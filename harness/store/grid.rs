@@ -124,7 +124,7 @@ impl<'a> Grid<'a> {
             self.sets.iter().flat_map(|set| (0..self.metrics.len()).map(move |metric| (set, metric))).collect();
         let rankings: Vec<Ranking> =
             tasks.par_iter().map(|(set, metric)| self.rank(set, self.metrics[*metric])).collect();
-        let (mut marks, mut reasons) = (HashMap::new(), Vec::new());
+        let (mut marks, mut unranked) = (HashMap::new(), Vec::<Unranked>::new());
         for ((set, metric), ranking) in tasks.into_iter().zip(rankings) {
             for ((row, _), standing) in set.members.iter().zip(ranking.standings) {
                 if standing != Standing::Plain {
@@ -132,13 +132,41 @@ impl<'a> Grid<'a> {
                 }
             }
             if let Some(refused) = ranking.refused {
-                let reason = format!("{} is not ranked: {refused}.", self.metrics[metric].id);
-                if !reasons.contains(&reason) {
-                    reasons.push(reason);
+                let id = self.metrics[metric].id.as_str();
+                match unranked.iter_mut().find(|other| other.is_alike(&refused)) {
+                    Some(other) => other.add(id, &refused),
+                    None => unranked.push(Unranked { metrics: vec![id], first: refused, more: 0 }),
                 }
             }
         }
-        (marks, reasons)
+        (marks, unranked.iter().map(Unranked::sentence).collect())
+    }
+}
+
+/// Why metrics have no marks: one reason of its kind, which a long table has for every pair of its rows.
+struct Unranked<'a> {
+    metrics: Vec<&'a str>,
+    first: String,
+    more: usize,
+}
+
+impl<'a> Unranked<'a> {
+    fn is_alike(&self, refused: &str) -> bool {
+        let kind = |text: &str| text.split_once(": `").map_or(text, |(kind, _)| kind).to_owned();
+        kind(&self.first) == kind(refused)
+    }
+
+    fn add(&mut self, metric: &'a str, refused: &str) {
+        if !self.metrics.contains(&metric) {
+            self.metrics.push(metric);
+        }
+        self.more += usize::from(self.first != refused);
+    }
+
+    fn sentence(&self) -> String {
+        let verb = if self.metrics.len() == 1 { "is" } else { "are" };
+        let more = if self.more == 0 { String::new() } else { format!(", and {} more like it", self.more) };
+        format!("{} {verb} not ranked: {}{more}.", self.metrics.join(", "), self.first)
     }
 }
 
@@ -152,5 +180,22 @@ fn shown(column: &Column, record: &Record) -> String {
         Some(harness_core::Value::Text(text)) => text,
         Some(value) => value.to_string(),
         None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Unranked;
+
+    #[test]
+    fn a_reason_that_holds_for_many_pairs_is_said_once() {
+        let refused = |a: &str| format!("different protocols are never subtracted: `{a}` against `x`");
+        let mut all = Unranked { metrics: vec!["ppl"], first: refused("one"), more: 0 };
+        assert_eq!(all.sentence(), "ppl is not ranked: different protocols are never subtracted: `one` against `x`.");
+        assert!(all.is_alike(&refused("two")) && !all.is_alike("3 samples cannot be paired with 4"));
+        all.add("kl", &refused("one"));
+        all.add("kl", &refused("two"));
+        assert!(all.sentence().starts_with("ppl, kl are not ranked"));
+        assert!(all.sentence().ends_with("`one` against `x`, and 1 more like it."));
     }
 }

@@ -35,6 +35,52 @@ pub(crate) struct Item {
     pub control: Option<Vec<u32>>,
     pub answer: Vec<u32>,
     pub golds: Vec<String>,
+    /// Share of the tokens the answer needs that the prompt holds: less than 1 where the text was cut.
+    pub needle_kept: f64,
+}
+
+/// A prompt whose text has its length.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fitted<'a> {
+    draft: &'a Draft,
+    /// Sentences of the text, needles among them.
+    pub units: Vec<Vec<u32>>,
+    /// The same with other text in place of what the answer needs, where there is as much.
+    control: Option<Vec<Vec<u32>>>,
+    /// Whether the answer needs a sentence.
+    asked: Vec<bool>,
+}
+
+impl Fitted<'_> {
+    /// The question, as it stands behind the text.
+    pub fn question(&self) -> &[u32] {
+        &self.draft.tail
+    }
+
+    /// The prompt with all of its text.
+    pub fn whole(&self) -> Item {
+        self.cut(&vec![true; self.units.iter().map(Vec::len).sum()])
+    }
+
+    /// The prompt with some tokens of its text, control and prompt cut at the same places.
+    pub fn cut(&self, kept: &[bool]) -> Item {
+        let draft = self.draft;
+        let framed = |units: &[Vec<u32>]| {
+            let left = units.iter().flatten().zip(kept).filter(|(_, kept)| **kept).map(|(token, _)| *token);
+            draft.head.iter().copied().chain(left).chain(draft.tail.iter().copied()).collect::<Vec<u32>>()
+        };
+        let asked =
+            self.units.iter().zip(&self.asked).flat_map(|(unit, asked)| std::iter::repeat_n(*asked, unit.len()));
+        let held = asked.zip(kept).filter(|(asked, _)| *asked).map(|(_, kept)| f64::from(*kept));
+        let (held, needed) = held.fold((0.0, 0.0), |(held, needed), kept| (held + kept, needed + 1.0));
+        Item {
+            prompt: framed(&self.units),
+            control: self.control.as_deref().map(framed),
+            answer: draft.answer.clone(),
+            golds: draft.golds.clone(),
+            needle_kept: if needed == 0.0 { 1.0 } else { held / needed },
+        }
+    }
 }
 
 /// Why a prompt has no place in a length.
@@ -48,7 +94,7 @@ pub(super) enum Misfit {
 
 /// Takes as many whole sentences as leave room for needles, question and an answer of `generation` tokens in `length`, and puts
 /// every needle between two of them, nearest to its depth.
-pub(super) fn fit(draft: &Draft, length: usize, generation: usize) -> Result<Item, Misfit> {
+pub(super) fn fit(draft: &Draft, length: usize, generation: usize) -> Result<Fitted<'_>, Misfit> {
     let needles: usize = draft.needles.iter().map(|needle| needle.tokens.len()).sum();
     let fixed = draft.head.len() + needles + draft.tail.len() + generation.max(draft.answer.len());
     let room = length.checked_sub(fixed).ok_or(Misfit::Needle(fixed))?;
@@ -73,26 +119,28 @@ pub(super) fn fit(draft: &Draft, length: usize, generation: usize) -> Result<Ite
     placed.sort_by_key(|(at, _)| *at);
     // Text that the prompt does not have, as far as there is any.
     let mut spare = draft.filler[units..].iter().chain(&draft.filler[..units]).flatten().copied();
-    let (mut prompt, mut control) = (draft.head.clone(), draft.head.clone());
+    let mut fitted = Fitted { draft, units: Vec::new(), control: None, asked: Vec::new() };
+    let mut control: Vec<Vec<u32>> = Vec::new();
     let mut rest = placed.into_iter().peekable();
     for at in 0..=units {
         while let Some((_, needle)) = rest.next_if(|(place, _)| *place == at) {
-            prompt.extend(&needle.tokens);
-            if needle.asked {
-                control.extend(spare.by_ref().take(needle.tokens.len()));
+            fitted.units.push(needle.tokens.clone());
+            fitted.asked.push(needle.asked);
+            control.push(if needle.asked {
+                spare.by_ref().take(needle.tokens.len()).collect()
             } else {
-                control.extend(&needle.tokens);
-            }
+                needle.tokens.clone()
+            });
         }
         if at < units {
-            prompt.extend(&draft.filler[at]);
-            control.extend(&draft.filler[at]);
+            fitted.units.push(draft.filler[at].clone());
+            fitted.asked.push(false);
+            control.push(draft.filler[at].clone());
         }
     }
-    prompt.extend(&draft.tail);
-    control.extend(&draft.tail);
-    let control = (control.len() == prompt.len() && control != prompt).then_some(control);
-    Ok(Item { prompt, control, answer: draft.answer.clone(), golds: draft.golds.clone() })
+    let as_long = control.iter().map(Vec::len).eq(fitted.units.iter().map(Vec::len));
+    fitted.control = (as_long && control != fitted.units).then_some(control);
+    Ok(fitted)
 }
 
 /// The largest number from 1 to `most` that fits, where all smaller ones do; `None` where 1 does not.
@@ -129,35 +177,50 @@ mod tests {
     #[test]
     fn needles_stand_whole_between_sentences() {
         // 30 − (1 + 4 + 2 + 2) = 21 tokens of room: four sentences of five.
-        let first = fit(&draft(0.0), 30, 2).unwrap();
+        let item = |depth: f64| fit(&draft(depth), 30, 2).unwrap().whole();
+        let first = item(0.0);
         assert_eq!(first.prompt[..5], [1, 7, 8, 9, 100]);
         assert_eq!(first.prompt[14], 4, "the other needle behind two sentences");
         assert_eq!((first.prompt.len(), &first.prompt[25..]), (27, &[2, 3][..]));
         let control = first.control.unwrap();
         assert_eq!(control[..5], [1, 104, 104, 104, 100], "text that the prompt does not have");
         assert_eq!(control[4..], first.prompt[4..]);
-        let last = fit(&draft(100.0), 30, 2).unwrap();
+        let last = item(100.0);
         assert_eq!(last.prompt[22..], [7, 8, 9, 2, 3]);
-        let near = fit(&draft(30.0), 30, 2).unwrap();
+        let near = item(30.0);
         assert_eq!(near.prompt[6..9], [7, 8, 9], "6 of 20 tokens is nearest to the end of the first sentence");
     }
 
     #[test]
     fn what_does_not_fit_is_said() {
-        assert_eq!(fit(&draft(0.0), 8, 2), Err(Misfit::Needle(9)));
-        assert_eq!(fit(&draft(0.0), 9, 2).unwrap().prompt.len(), 7, "no text at all");
-        assert_eq!(fit(&draft(0.0), 400, 2), Err(Misfit::Filler { found: 200, wanted: 391 }));
+        let draft = draft(0.0);
+        assert_eq!(fit(&draft, 8, 2), Err(Misfit::Needle(9)));
+        assert_eq!(fit(&draft, 9, 2).unwrap().whole().prompt.len(), 7, "no text at all");
+        assert_eq!(fit(&draft, 400, 2), Err(Misfit::Filler { found: 200, wanted: 391 }));
         assert_eq!(
             (largest(100, |n| n <= 37), largest(100, |_| true), largest(9, |_| false)),
             (Some(37), Some(100), None)
         );
     }
 
+    #[test]
+    fn prompt_and_control_are_cut_at_the_same_places() {
+        let draft = draft(0.0);
+        let fitted = fit(&draft, 30, 2).unwrap();
+        let total: usize = fitted.units.iter().map(Vec::len).sum();
+        let item = fitted.cut(&(0..total).map(|at| at >= 2).collect::<Vec<_>>());
+        assert_eq!(item.prompt[..3], [1, 9, 100]);
+        assert_eq!(item.control.unwrap()[..3], [1, 104, 100]);
+        assert!((item.needle_kept - 1.0 / 3.0).abs() < 1e-12);
+        let without = fitted.cut(&(0..total).map(|at| at >= 3).collect::<Vec<_>>());
+        assert_eq!((without.needle_kept, without.control.as_ref()), (0.0, Some(&without.prompt)), "nothing to lose");
+    }
+
     proptest! {
         #[test]
         fn lengths_hold_and_only_the_asked_needle_differs(depth in 0.0..=100.0_f64, length in 9_usize..200, generation in 1_usize..4) {
             let draft = draft(depth);
-            if let Ok(item) = fit(&draft, length, generation) {
+            if let Ok(item) = fit(&draft, length, generation).map(|fitted| fitted.whole()) {
                 let used = item.prompt.len() + generation;
                 prop_assert!(used <= length && (length - used < 5));
                 let control = item.control.unwrap();

@@ -42,6 +42,24 @@ pub(crate) fn registry() -> Vec<Metric> {
             },
             observe: |spec, seen| by_item(spec, seen, |item| Some((item.nll, item.tokens as f64))),
         },
+        Metric {
+            spec: MetricSpec {
+                id: "needle_kept",
+                about: "share of what the answer needs that a cut left in the prompt, in tokens",
+                ..RETRIEVED
+            },
+            observe: |spec, seen| by_item(spec, seen, |item| Some((item.needle_kept, 1.0))),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "prompt_tokens",
+                about: "tokens of a prompt that were read, question and chat template included",
+                unit: "tokens",
+                direction: Direction::Lower,
+                ..RETRIEVED
+            },
+            observe: |spec, seen| by_item(spec, seen, |item| Some((item.prompt as f64, 1.0))),
+        },
     ]
 }
 
@@ -71,7 +89,14 @@ mod tests {
 
     #[test]
     fn long_contexts_have_known_answers() {
-        let item = |score, nll, control, tokens| Retrieved { score, nll, control, tokens };
+        let item = |score, nll, control, tokens| Retrieved {
+            score,
+            nll,
+            control,
+            tokens,
+            prompt: 100 * tokens,
+            needle_kept: score / 2.0,
+        };
         let seen = |items: Vec<Retrieved>| Seen { retrieved: (items, "two items".to_owned()), ..Seen::default() };
         let both = seen(vec![item(1.0, 0.5, Some(6.5), 2), item(0.25, 3.5, Some(3.5), 4)]);
         let value = |id: &str, seen: &Seen| {
@@ -81,6 +106,8 @@ mod tests {
         assert_eq!(value("found", &both).value(), Some(0.625));
         assert_eq!(value("needle_nll", &both).value(), Some(4.0 / 6.0));
         assert_eq!(value("needle_gain", &both).value(), Some(1.0), "6 nats over 6 tokens, not a mean of means");
+        assert_eq!(value("needle_kept", &both).value(), Some(0.3125));
+        assert_eq!(value("prompt_tokens", &both).value(), Some(300.0));
         assert_eq!(value("needle_gain", &both).protocol.as_deref(), Some("two items"));
         let without = seen(vec![item(1.0, 0.5, None, 2)]);
         assert!(value("needle_gain", &without).absent.unwrap().contains("no needle"));

@@ -1,15 +1,17 @@
 //! Long contexts with something in them that should be found again: passkeys, needles, chains of variables, common words.
 //!
 //! Sources: Mohtashami and Jaggi 2023 (passkeys), Kamradt 2023 (needles by depth and length), Li et al. 2023 (lines), Hsieh et
-//! al. 2024 (RULER: several needles, variable tracking, common and frequent words).
+//! al. 2024 (RULER: several needles, variable tracking, common and frequent words), Pal et al. 2023 (articles).
 //!
 //! # Difference from the reference
 //! Wording, words and text are of this program. Prompts are put together of tokens, sentence by sentence, so that lengths hold in
 //! tokens of the model and that the control differs from the prompt in the needle alone; no example stands before a question.
 //! Numbers, words and text are drawn by item and seed, never by method, length or depth, so that all of them are paired.
 
+mod articles;
 mod asking;
 mod counting;
+mod cut;
 mod filler;
 mod fit;
 pub(crate) mod metrics;
@@ -23,6 +25,8 @@ mod golden_tests;
 #[cfg(test)]
 mod mod_tests;
 
+use std::fmt::Write as _;
+
 use harness_core::parameters::ParameterError;
 use harness_core::seed::stream;
 use harness_core::{Arm, Domain, ParameterValue, Parameters};
@@ -32,11 +36,13 @@ use harness_model::config::PositionScheme;
 use harness_model::tokenizer::TokenizerError;
 
 use super::TaskError;
+use crate::decode::PrefixCached;
 use crate::inputs::{InputError, Inputs, LoadedModel};
 use crate::text::{Windows, hash_tokens};
 use asking::Asking;
+use cut::{Cut, Long};
 use filler::Source;
-use fit::Misfit;
+use fit::{Draft, Misfit};
 
 pub(crate) use fit::Item;
 pub use retrieve::Retrieved;
@@ -62,6 +68,10 @@ harness_core::choice! {
         FrequentWords = "frequent-words",
         /// The number in one of many lines.
         Lines = "lines",
+        /// A number of a short article, altered so that nobody knows it from elsewhere.
+        AlteredNumber = "altered-number",
+        /// A name of a short article.
+        FreeForm = "free-form",
     }
 }
 
@@ -104,6 +114,10 @@ harness_core::parameters! {
         among: Among = Among::Text;
         /// What needles tell.
         content: Content = Content::Numbers;
+        /// What is left of the text before the model reads it; all ways need a `budget`.
+        cut: Cut = Cut::None;
+        /// Tokens of the text that are left.
+        budget: Option<usize> = None, Domain::closed(1.0, 1_048_576.0);
         /// Tokens of an answer at most; unset: as many as the task's answers take.
         tokens: Option<usize> = None, Domain::closed(1.0, 4096.0);
         /// Whether the model's chat template is used; unset: where the model has one.
@@ -136,9 +150,13 @@ impl LongTask {
         matches!(self, Self::Needle | Self::MultiKey | Self::MultiValue | Self::MultiQuery)
     }
 
+    fn is_article(self) -> bool {
+        matches!(self, Self::AlteredNumber | Self::FreeForm)
+    }
+
     /// Whether one thing stands at one place.
     fn has_depth(self) -> bool {
-        self.is_needles() || matches!(self, Self::Passkey | Self::Lines)
+        self.is_needles() || self.is_article() || matches!(self, Self::Passkey | Self::Lines)
     }
 
     fn has_count(self) -> bool {
@@ -146,7 +164,7 @@ impl LongTask {
     }
 
     fn has_text(self) -> bool {
-        self.is_needles() || self == Self::Variables
+        self.is_needles() || self.is_article() || self == Self::Variables
     }
 
     /// Tokens of an answer where a suite does not say how many: enough for tokenizers that take digits one by one.
@@ -160,7 +178,8 @@ impl LongTask {
             Self::Variables => 10 * (count + 1),
             Self::CommonWords => 64,
             Self::FrequentWords => 32,
-            Self::Lines => 16,
+            Self::Lines | Self::AlteredNumber => 16,
+            Self::FreeForm => 24,
         }
     }
 }
@@ -185,6 +204,23 @@ pub(crate) fn check(arm: &Arm) -> Result<(), ParameterError> {
     }
     if (selection.among, selection.content) != (Among::Text, Content::Numbers) && !task.is_needles() {
         return refuse("among` or `content", "it has no needles");
+    }
+    match (selection.cut, selection.budget) {
+        (Cut::None, Some(_)) => {
+            return Err(ParameterError::Together(
+                "`budget` says to what the text is cut; name a `cut`, as `head-tail`".to_owned(),
+            ));
+        }
+        (cut, None) if cut != Cut::None => {
+            return Err(ParameterError::Together(format!(
+                "`cut = {}` needs a `budget`: so many tokens of the text are left",
+                cut.to_value()
+            )));
+        }
+        (cut, _) if cut != Cut::None && matches!(task, LongTask::CommonWords | LongTask::FrequentWords) => {
+            return refuse("cut", "it asks for what its whole list holds");
+        }
+        _ => {}
     }
     if selection.among == Among::Needles && selection.corpus.is_some() {
         return Err(ParameterError::Together(
@@ -253,6 +289,20 @@ pub enum LongError {
         /// The task.
         task: String,
     },
+    /// The generated language has no such words.
+    #[error("{model} speaks a generated language, which has no stop words; cut its text in another way")]
+    NoStopWords {
+        /// The model.
+        model: String,
+    },
+    /// The dense model judges sentences.
+    #[error("{model} cannot tell how much a sentence says: {reason}")]
+    Surprise {
+        /// The model.
+        model: String,
+        /// Its reason.
+        reason: String,
+    },
     /// The generated language.
     #[error(transparent)]
     Language(#[from] LanguageError),
@@ -306,12 +356,28 @@ impl LongItems {
                 LongError::TooLittleText { source_name: source.name(), found, wanted, length: selection.length }
             }
         };
+        if spoken && selection.cut == Cut::StopWords {
+            return Err(LongError::NoStopWords { model: model.name.clone() });
+        }
+        // Sentences are judged by the dense model, whatever is done to the one that is asked.
+        let mut judge = PrefixCached::without_reuse(&model.decoder);
+        let begin =
+            if spoken { Some(harness_language::BEGIN) } else { asking.tokenizer.bos().or(asking.tokenizer.eos()) };
+        let word_of = |token: u32| asking.tokenizer.decode(&[token]).unwrap_or_default();
+        let mut fitted = |draft: Draft, number: usize| {
+            let fitted = fit::fit(&draft, selection.length, tokens).map_err(named)?;
+            let Some(budget) = selection.budget else { return Ok(fitted.whole()) };
+            let long = Long { units: &fitted.units, question: fitted.question(), word: &word_of };
+            let mut rng = stream(seed, &["long", "cut", &number.to_string()]);
+            let kept = long
+                .kept(selection.cut, budget, begin.unwrap_or(0), &mut judge, &mut rng)
+                .map_err(|reason| LongError::Surprise { model: model.name.clone(), reason })?;
+            Ok::<_, LongError>(fitted.cut(&kept))
+        };
         let item = |number: usize| {
             let mut rng = stream(seed, &["long", &word, &number.to_string()]);
             match (&source, task) {
-                (Source::Spoken(spoken), _) => {
-                    fit::fit(&spoken.draft(selection, &model.name, &mut rng)?, selection.length, tokens).map_err(named)
-                }
+                (Source::Spoken(spoken), _) => fitted(spoken.draft(selection, &model.name, &mut rng)?, number),
                 (_, LongTask::CommonWords) => {
                     counting::common(&asking, selection.length, tokens, &mut rng)?.map_err(named)
                 }
@@ -320,8 +386,7 @@ impl LongItems {
                 }
                 _ => {
                     let wording = wording::Wording::of(selection, &mut rng);
-                    fit::fit(&asking.draft(&wording, &source, selection, &mut rng)?, selection.length, tokens)
-                        .map_err(named)
+                    fitted(asking.draft(&wording, &source, selection, &mut rng)?, number)
                 }
             }
         };
@@ -332,7 +397,7 @@ impl LongItems {
             .collect();
         let hash = hash_tokens(&read);
         let rule = if spoken { Rule::FirstWord } else { task.rule() };
-        let protocol = format!(
+        let mut protocol = format!(
             "task={word}@{} length={} depth={} items={} count={} text={} among={} content={} tokens={tokens} rule={} chat={} seed={seed} control=text tokenizer={}",
             &hash[..12],
             selection.length,
@@ -346,6 +411,9 @@ impl LongItems {
             asking.template_hash(),
             &model.tokenizer_hash()[..12],
         );
+        if let Some(budget) = selection.budget {
+            let _ = write!(protocol, " cut={} budget={budget}", selection.cut.to_value());
+        }
         let windows = Windows {
             tokens: items.iter().map(|item| item.prompt.clone()).collect(),
             documents: (0..items.len() as u32).collect(),

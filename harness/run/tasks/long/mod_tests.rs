@@ -89,7 +89,7 @@ fn of(text: &str, model: &LoadedModel) -> Result<(LongItems, Windows), LongError
     LongItems::of(&selection(text), model, &inputs(), 7)
 }
 
-const TASKS: [&str; 12] = [
+const TASKS: [&str; 14] = [
     "task=passkey",
     "task=needle",
     "task=needle, content=identifiers",
@@ -102,6 +102,8 @@ const TASKS: [&str; 12] = [
     "task=common-words",
     "task=frequent-words",
     "task=lines",
+    "task=altered-number",
+    "task=free-form",
 ];
 
 #[test]
@@ -198,6 +200,37 @@ fn chat_templates_stand_around_text_and_answer() {
     assert!(tokenizer.decode(&plain.0.items[0].prompt).unwrap().starts_with("The text below"));
     assert_ne!(windows.protocol, plain.1.protocol);
     assert!(of("task=needle, length=900, items=1, chat=true", &bytes(rope(), None)).is_err());
+}
+
+#[test]
+fn texts_are_cut_in_every_way_and_the_protocol_says_how() {
+    let model = bytes(rope(), None);
+    let (whole, plain) = of("task=needle, length=2400, items=2, depth=0", &model).unwrap();
+    for (cut, kept) in [
+        ("head", 1.0),
+        ("tail", 0.0),
+        ("head-tail", 1.0),
+        ("middle", 0.0),
+        ("selective-context", 0.5),
+        ("random", 0.5),
+        ("stop-words", 1.0),
+        ("passages", 1.0),
+    ] {
+        let (asked, windows) =
+            of(&format!("task=needle, length=2400, items=2, depth=0, cut={cut}, budget=400"), &model).unwrap();
+        assert!(windows.protocol.ends_with(&format!("cut={cut} budget=400")) && windows.hash != plain.hash, "{cut}");
+        for (item, before) in asked.items.iter().zip(&whole.items) {
+            let left = before.prompt.len() - item.prompt.len();
+            assert!(left > 1000, "{cut}: {left} tokens are gone");
+            assert_eq!((&item.answer, &item.golds), (&before.answer, &before.golds), "{cut}: items stay paired");
+            assert_eq!(item.control.as_ref().map(Vec::len), Some(item.prompt.len()), "{cut}");
+            assert!((item.needle_kept - kept).abs() <= 0.5, "{cut}: {}", item.needle_kept);
+        }
+    }
+    let refused = |text: &str| check(&format!("data({text})").parse().unwrap()).unwrap_err().to_string();
+    assert!(refused("task=needle, cut=head").contains("needs a `budget`"));
+    assert!(refused("task=needle, budget=9").contains("name a `cut`"));
+    assert!(refused("task=common-words, cut=head, budget=9").contains("whole list"));
 }
 
 #[test]

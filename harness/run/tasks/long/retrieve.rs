@@ -26,6 +26,10 @@ pub struct Retrieved {
     pub control: Option<f64>,
     /// Tokens of the right answer.
     pub tokens: usize,
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// Share of the needle that the prompt holds.
+    pub needle_kept: f64,
 }
 
 /// A text in the making.
@@ -68,11 +72,18 @@ impl LongItems {
         let mut found = Vec::with_capacity(self.items.len());
         for (pass, items) in self.items.chunks(together).enumerate() {
             let named = |error: ModelError| format!("items from {}: {error}", pass * together);
-            let mut done = vec![Retrieved { score: 0.0, nll: f64::NAN, control: None, tokens: 0 }; items.len()];
+            let unread = |item: &Item| Retrieved {
+                score: 0.0,
+                nll: f64::NAN,
+                control: None,
+                tokens: item.answer.len(),
+                prompt: item.prompt.len(),
+                needle_kept: item.needle_kept,
+            };
+            let mut done: Vec<Retrieved> = items.iter().map(unread).collect();
             for track in self.tracks(decoder, items).map_err(named)? {
                 let item = &items[track.item];
                 let outcome = &mut done[track.item];
-                outcome.tokens = item.answer.len();
                 match track.kind {
                     Kind::Greedy => outcome.score = score(tokenizer, self.rule, &track.written, item)?,
                     Kind::Given(_) => outcome.nll = track.nll,

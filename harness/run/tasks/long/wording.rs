@@ -52,6 +52,7 @@ impl Wording {
             LongTask::Passkey => passkey(depth, rng),
             LongTask::Variables => variables(selection.count.unwrap_or(COUNT), rng),
             LongTask::Lines => lines(selection.length, depth, rng),
+            LongTask::AlteredNumber | LongTask::FreeForm => article(selection.task, depth, rng),
             _ => needles(selection, depth, rng),
         }
     }
@@ -165,6 +166,19 @@ fn variables(steps: usize, rng: &mut ChaCha8Rng) -> Wording {
         begun: format!(" The boxes that hold {value} are"),
         answer: format!(" {}", listed(&names)),
         golds: names,
+    }
+}
+
+fn article(task: LongTask, depth: f64, rng: &mut ChaCha8Rng) -> Wording {
+    let article = super::articles::article(task == LongTask::AlteredNumber, rng);
+    Wording {
+        head: "The text below holds a short article about a museum. You will be asked about it.".to_owned(),
+        around: Around::Text,
+        needles: vec![(article.text, depth, true)],
+        question: format!("\n\n{}", article.question),
+        begun: article.begun,
+        answer: format!(" {}", article.answer),
+        golds: vec![article.answer],
     }
 }
 
