@@ -17,6 +17,7 @@ pub mod dna_gpt;
 mod error;
 pub mod exact_match;
 pub mod k_means;
+pub mod length_following;
 pub mod manifold;
 pub mod mauve;
 pub mod multiple_choice;

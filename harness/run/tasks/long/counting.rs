@@ -33,7 +33,7 @@ fn item(frame: Frame, words: &[(Vec<u32>, usize)], rng: &mut ChaCha8Rng, answer:
     let mut prompt = frame.head;
     prompt.extend(shuffled(rng, all.len()).into_iter().flat_map(|at| words[all[at]].0.iter().copied()));
     prompt.extend(frame.tail);
-    Item { prompt, control: None, answer, golds, needle_kept: 1.0 }
+    Item { prompt, control: None, answer, golds, needle_kept: 1.0, words: None }
 }
 
 /// `Ok(Err(…))` where nothing fits.

@@ -37,6 +37,8 @@ pub(crate) struct Item {
     pub golds: Vec<String>,
     /// Share of the tokens the answer needs that the prompt holds: less than 1 where the text was cut.
     pub needle_kept: f64,
+    /// Words of the text that is asked for, where that is what counts.
+    pub words: Option<usize>,
 }
 
 /// A prompt whose text has its length.
@@ -79,6 +81,7 @@ impl Fitted<'_> {
             answer: draft.answer.clone(),
             golds: draft.golds.clone(),
             needle_kept: if needed == 0.0 { 1.0 } else { held / needed },
+            words: None,
         }
     }
 }

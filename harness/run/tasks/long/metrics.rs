@@ -21,7 +21,7 @@ pub(crate) fn registry() -> Vec<Metric> {
                 about: "share of what a long context asks for that stands in what the model writes, by the task's rule",
                 ..RETRIEVED
             },
-            observe: |spec, seen| by_item(spec, seen, |item| Some((item.score, 1.0))),
+            observe: |spec, seen| by_item(spec, seen, |item| asked(item, item.score)),
         },
         Metric {
             spec: MetricSpec {
@@ -40,7 +40,9 @@ pub(crate) fn registry() -> Vec<Metric> {
                 direction: Direction::Lower,
                 ..RETRIEVED
             },
-            observe: |spec, seen| by_item(spec, seen, |item| Some((item.nll, item.tokens as f64))),
+            observe: |spec, seen| {
+                by_item(spec, seen, |item| (item.tokens > 0).then_some((item.nll, item.tokens as f64)))
+            },
         },
         Metric {
             spec: MetricSpec {
@@ -48,7 +50,37 @@ pub(crate) fn registry() -> Vec<Metric> {
                 about: "share of what the answer needs that a cut left in the prompt, in tokens",
                 ..RETRIEVED
             },
-            observe: |spec, seen| by_item(spec, seen, |item| Some((item.needle_kept, 1.0))),
+            observe: |spec, seen| by_item(spec, seen, |item| asked(item, item.needle_kept)),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "length_score",
+                about: "how near the words of a text are to those asked for: 100 for as many, 0 for a third or four times as many (LongWriter)",
+                unit: "points",
+                ..RETRIEVED
+            },
+            observe: |spec, seen| by_item(spec, seen, |item| Some((item.text?.score, 1.0))),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "words_written",
+                about: "words of a text over those asked for",
+                unit: "ratio",
+                direction: Direction::Neutral,
+                ..RETRIEVED
+            },
+            observe: |spec, seen| {
+                by_item(spec, seen, |item| item.text.map(|text| (text.words as f64, text.asked as f64)))
+            },
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "text_repeated",
+                about: "share of the runs of four tokens in a text that stood in it before",
+                direction: Direction::Lower,
+                ..RETRIEVED
+            },
+            observe: |spec, seen| by_item(spec, seen, |item| Some((item.text?.repeated, 1.0))),
         },
         Metric {
             spec: MetricSpec {
@@ -63,6 +95,11 @@ pub(crate) fn registry() -> Vec<Metric> {
     ]
 }
 
+/// A number of something that was to be found.
+fn asked(item: &Retrieved, number: f64) -> Option<(f64, f64)> {
+    item.text.is_none().then_some((number, 1.0))
+}
+
 /// A sample and its weight for each item.
 fn by_item(spec: &MetricSpec, seen: &Seen, pair: fn(&Retrieved) -> Option<(f64, f64)>) -> Observation {
     let (items, protocol) = &seen.retrieved;
@@ -70,7 +107,7 @@ fn by_item(spec: &MetricSpec, seen: &Seen, pair: fn(&Retrieved) -> Option<(f64, 
         return absent(spec, "nothing was asked");
     }
     let Some((samples, weights)) = items.iter().map(pair).collect::<Option<(Vec<f64>, Vec<f64>)>>() else {
-        return absent(spec, "there is no needle that could be taken out of the context");
+        return absent(spec, "the task has no such number: no needle that could be taken out, or no text to write");
     };
     Observation {
         clusters: (0..samples.len() as u32).collect(),
@@ -96,6 +133,7 @@ mod tests {
             tokens,
             prompt: 100 * tokens,
             needle_kept: score / 2.0,
+            text: None,
         };
         let seen = |items: Vec<Retrieved>| Seen { retrieved: (items, "two items".to_owned()), ..Seen::default() };
         let both = seen(vec![item(1.0, 0.5, Some(6.5), 2), item(0.25, 3.5, Some(3.5), 4)]);

@@ -19,6 +19,7 @@ pub(crate) mod retrieve;
 mod spoken;
 mod wording;
 mod words;
+pub(crate) mod write;
 
 #[cfg(test)]
 mod golden_tests;
@@ -72,6 +73,8 @@ harness_core::choice! {
         AlteredNumber = "altered-number",
         /// A name of a short article.
         FreeForm = "free-form",
+        /// Nothing: a text of so many words is asked for, and its length is what counts.
+        Write = "write",
     }
 }
 
@@ -110,6 +113,8 @@ harness_core::parameters! {
         items: usize = 50, Domain::closed(1.0, 100_000.0);
         /// Things (multi-key), numbers (multi-value), questions (multi-query) or steps of the chain (variables); unset: 4.
         count: Option<usize> = None, Domain::closed(2.0, 16.0);
+        /// Words of the text that `write` asks for; unset: 200.
+        words: Option<usize> = None, Domain::closed(1.0, 100_000.0);
         /// What stands around needles.
         among: Among = Among::Text;
         /// What needles tell.
@@ -127,6 +132,10 @@ harness_core::parameters! {
 
 /// Things, numbers, questions or steps where a suite does not say how many.
 const COUNT: usize = 4;
+/// Words of a text where a suite does not say how many.
+const WORDS: usize = 200;
+/// Tokens of a word, about; a text of four times the words that were asked for scores nothing.
+const TOKENS_A_WORD: usize = 6;
 
 impl LongTask {
     /// The word in suites.
@@ -180,6 +189,7 @@ impl LongTask {
             Self::FrequentWords => 32,
             Self::Lines | Self::AlteredNumber => 16,
             Self::FreeForm => 24,
+            Self::Write => TOKENS_A_WORD * selection.words.unwrap_or(WORDS),
         }
     }
 }
@@ -199,6 +209,9 @@ pub(crate) fn check(arm: &Arm) -> Result<(), ParameterError> {
     if selection.count.is_some() && !task.has_count() {
         return refuse("count", "it has one thing to find, or a number of its own");
     }
+    if selection.words.is_some() && task != LongTask::Write {
+        return refuse("words", "it asks for something else than a text of some length");
+    }
     if selection.corpus.is_some() && !task.has_text() {
         return refuse("corpus", "no text stands around what it asks for");
     }
@@ -217,8 +230,8 @@ pub(crate) fn check(arm: &Arm) -> Result<(), ParameterError> {
                 cut.to_value()
             )));
         }
-        (cut, _) if cut != Cut::None && matches!(task, LongTask::CommonWords | LongTask::FrequentWords) => {
-            return refuse("cut", "it asks for what its whole list holds");
+        (cut, _) if cut != Cut::None && !task.has_depth() && task != LongTask::Variables => {
+            return refuse("cut", "it has no text that something stands in, or asks for all of it");
         }
         _ => {}
     }
@@ -384,6 +397,7 @@ impl LongItems {
                 (_, LongTask::FrequentWords) => {
                     counting::frequent(&asking, selection.length, tokens, &mut rng)?.map_err(named)
                 }
+                (_, LongTask::Write) => write::write(&asking, selection, tokens, &mut rng)?.map_err(named),
                 _ => {
                     let wording = wording::Wording::of(selection, &mut rng);
                     fitted(asking.draft(&wording, &source, selection, &mut rng)?, number)

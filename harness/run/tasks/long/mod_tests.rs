@@ -203,6 +203,21 @@ fn chat_templates_stand_around_text_and_answer() {
 }
 
 #[test]
+fn a_text_of_some_length_is_asked_for_and_its_words_are_counted() {
+    let model = bytes(rope(), None);
+    let (asked, _) = of("task=write, words=9, length=400, tokens=32, items=2", &model).unwrap();
+    let tokenizer = model.tokenizer().unwrap();
+    let prompts: Vec<String> = asked.items.iter().map(|item| tokenizer.decode(&item.prompt).unwrap()).collect();
+    assert!(prompts[0] != prompts[1] && prompts.iter().all(|prompt| prompt.contains("about 9 words")), "{prompts:?}");
+    let found = asked.ask(&model.decoder, tokenizer, &mut |_, _| {}).unwrap();
+    assert!(found.iter().all(|item| item.text.is_some_and(|text| text.asked == 9) && item.tokens == 0));
+    let refused = of("task=write, words=100, length=400", &model).unwrap_err().to_string();
+    assert!(refused.contains("raise `length`"), "{refused}");
+    let refused = check(&"data(task=needle, words=9)".parse().unwrap()).unwrap_err().to_string();
+    assert!(refused.contains("`words` is nothing to `needle`"), "{refused}");
+}
+
+#[test]
 fn texts_are_cut_in_every_way_and_the_protocol_says_how() {
     let model = bytes(rope(), None);
     let (whole, plain) = of("task=needle, length=2400, items=2, depth=0", &model).unwrap();
@@ -230,7 +245,7 @@ fn texts_are_cut_in_every_way_and_the_protocol_says_how() {
     let refused = |text: &str| check(&format!("data({text})").parse().unwrap()).unwrap_err().to_string();
     assert!(refused("task=needle, cut=head").contains("needs a `budget`"));
     assert!(refused("task=needle, budget=9").contains("name a `cut`"));
-    assert!(refused("task=common-words, cut=head, budget=9").contains("whole list"));
+    assert!(refused("task=common-words, cut=head, budget=9").contains("no text that something stands in"));
 }
 
 #[test]

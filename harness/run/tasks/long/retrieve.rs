@@ -8,6 +8,7 @@ use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
 use harness_model::tokenizer::Tokenizer;
 
+use super::write::Written;
 use super::{Item, LongItems};
 
 /// Bytes of keys and values in f32 that are held together.
@@ -30,6 +31,8 @@ pub struct Retrieved {
     pub prompt: usize,
     /// Share of the needle that the prompt holds.
     pub needle_kept: f64,
+    /// The text that was written, where its length is what counts.
+    pub text: Option<Written>,
 }
 
 /// A text in the making.
@@ -79,20 +82,25 @@ impl LongItems {
                 tokens: item.answer.len(),
                 prompt: item.prompt.len(),
                 needle_kept: item.needle_kept,
+                text: None,
             };
             let mut done: Vec<Retrieved> = items.iter().map(unread).collect();
             for track in self.tracks(decoder, items).map_err(named)? {
                 let item = &items[track.item];
                 let outcome = &mut done[track.item];
                 match track.kind {
+                    Kind::Greedy if let Some(words) = item.words => {
+                        let text = tokenizer.decode(&track.written).map_err(|error| error.to_string())?;
+                        outcome.text = Some(Written::of(words, &text, &track.written)?);
+                    }
                     Kind::Greedy => outcome.score = score(tokenizer, self.rule, &track.written, item)?,
                     Kind::Given(_) => outcome.nll = track.nll,
                     Kind::Control(_) => outcome.control = Some(track.nll),
                 }
             }
-            if let Some(at) =
-                done.iter().position(|item| !item.nll.is_finite() || item.control.is_some_and(|nll| !nll.is_finite()))
-            {
+            if let Some(at) = done.iter().position(|item| {
+                item.tokens > 0 && !item.nll.is_finite() || item.control.is_some_and(|nll| !nll.is_finite())
+            }) {
                 return Err(format!(
                     "item {}: the model gave {} as log-likelihood; its weights or activations hold NaN or infinity",
                     pass * together + at,
@@ -129,7 +137,9 @@ impl LongItems {
         for (at, item) in items.iter().enumerate() {
             let seen = read(&item.prompt)?;
             enter(track(at, Kind::Greedy, seen.clone()), &mut open);
-            enter(track(at, Kind::Given(&item.answer), seen), &mut open);
+            if !item.answer.is_empty() {
+                enter(track(at, Kind::Given(&item.answer), seen), &mut open);
+            }
             if let Some(control) = &item.control {
                 enter(track(at, Kind::Control(&item.answer), read(control)?), &mut open);
             }
