@@ -12,6 +12,7 @@ mod recipe;
 mod schedule;
 mod trainer;
 
+use std::ops::Range;
 use std::path::Path;
 
 use crate::config::Config;
@@ -48,6 +49,11 @@ pub trait TokenSource {
     /// # Errors
     /// Why the window cannot be made, for people.
     fn window(&self, split: &str, index: u64, length: usize) -> Result<Vec<u32>, String>;
+
+    /// Which tokens of a window are learned: all but the first, where a text does not say that others are given.
+    fn scored(&self, window: &[u32]) -> Range<usize> {
+        1..window.len()
+    }
 }
 
 /// What a run reports while it goes on.

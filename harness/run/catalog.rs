@@ -5,6 +5,7 @@ use harness_methods::decode;
 use harness_methods::registry as methods;
 use harness_methods::sample::Chain;
 
+use crate::addition::AdditionSelection;
 use crate::calibrate::CalibrationOrder;
 use crate::compute::Compute;
 use crate::metrics;
@@ -66,6 +67,9 @@ impl Settings {
 /// The kind of bench whose data are long contexts.
 pub(crate) const LONG_CONTEXT: &str = "long-context";
 
+/// The kind of bench whose data are sums.
+pub(crate) const ADDITION: &str = "addition";
+
 /// The catalog that suites are resolved against.
 pub fn catalog() -> Catalog {
     let language_model = BenchKind {
@@ -110,10 +114,18 @@ pub fn catalog() -> Catalog {
         settings: Settings::specs(),
         tables: vec![contexts(), calibration("the text that methods are calibrated on")],
     };
+    let addition = BenchKind {
+        id: ADDITION,
+        about: "whether models trained on sums add numbers of more digits than they saw",
+        axes: language_model.axes.clone(),
+        probes: vec![Probe::Static, Probe::Time, Probe::Retrieve],
+        settings: Settings::specs(),
+        tables: vec![sums(), calibration("the text that methods are calibrated on")],
+    };
     Catalog {
         methods: methods::methods(),
         metrics: metrics::registry().into_iter().map(|metric| metric.spec).collect(),
-        kinds: vec![language_model, sampling, long_context],
+        kinds: vec![language_model, sampling, long_context, addition],
         check_chain: Some(|axis, arms| match axis {
             // A matched chain was checked by itself.
             Axis::Sampler if !matches!(arms, [arm] if arm.id == "matched") => {
@@ -156,6 +168,19 @@ fn data(about: &'static str) -> TableSpec {
         label: "corpus",
         parameters: TextSelection::specs(),
         check: text::check,
+    }
+}
+
+/// The sums of a bench, its axis of data.
+fn sums() -> TableSpec {
+    TableSpec {
+        key: "data",
+        about: "sums of numbers of which digits",
+        axis: Some(Axis::Data),
+        required: true,
+        label: "carries",
+        parameters: AdditionSelection::specs(),
+        check: |_| Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Preparing models along the plan, calibration, probes, metrics, the clock, and fetching.
 
+pub mod addition;
 pub mod anatomy;
 mod beyond;
 mod block;

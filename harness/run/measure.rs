@@ -20,9 +20,8 @@ use crate::metrics::{Metric, Seen, registry};
 use crate::panics::caught;
 use crate::quantize::Taken;
 use crate::score::{Reading, ScoreError, WindowScore, score_group};
-use crate::setup::{Data, Setup};
+use crate::setup::{Asked, Data, Setup};
 use crate::tasks::Tasks;
-use crate::tasks::long::LongItems;
 use crate::writing::Read;
 
 /// An arm that is ready to be measured.
@@ -210,11 +209,11 @@ fn ask_all(
     }
 }
 
-/// Asks every arm for what stands in long contexts.
+/// Asks every arm what is a bench's data: for what stands in long contexts, or for sums.
 fn retrieve_all(
     model: &LoadedModel,
     arms: &[&Prepared],
-    asked: &LongItems,
+    asked: &Asked,
     protocol: &str,
     seen: &mut [Watched],
     progress: &mut dyn FnMut(usize, usize),

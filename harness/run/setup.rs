@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use harness_core::{Arm, Axis, Cell, Parameters, Probe, Value};
+use harness_model::decoder::Decoder;
+use harness_model::tokenizer::Tokenizer;
 use harness_suite::Bench;
 
+use crate::addition::AdditionSelection;
+use crate::addition::ask::Questions;
 use crate::cache;
-use crate::catalog::{LONG_CONTEXT, Settings};
+use crate::catalog::{ADDITION, LONG_CONTEXT, Settings};
 use crate::inputs::{Inputs, LoadedModel};
 use crate::quantize::{ActivationType, Execution};
 use crate::tasks::Tasks;
-use crate::tasks::long::{LongItems, LongSelection};
+use crate::tasks::long::{LongItems, LongSelection, Retrieved};
 use crate::text::{TextSelection, Windows, refuse_overlap, windows};
 
 /// Why a bench cannot begin on a model.
@@ -51,7 +55,42 @@ fn contexts(
     let failed = SetupError::at("data");
     let selection = LongSelection::resolve(&arm_from("data", parameters)).map_err(|error| failed(&error))?;
     let (items, windows) = LongItems::of(&selection, model, inputs, seed).map_err(|error| failed(&error))?;
-    Ok(Data { windows, skip_first: 0, decode_from: 0, asked: Some(items) })
+    Ok(Data { windows, skip_first: 0, decode_from: 0, asked: Some(Asked::Contexts(items)) })
+}
+
+/// The sums that a table of a bench selects.
+fn sums(model: &LoadedModel, parameters: &[(String, Value)], seed: u64) -> Result<Data, SetupError> {
+    let failed = SetupError::at("data");
+    let selection = AdditionSelection::resolve(&arm_from("data", parameters)).map_err(|error| failed(&error))?;
+    let (questions, windows) = Questions::of(&selection, model, seed).map_err(|error| failed(&error))?;
+    Ok(Data { windows, skip_first: 0, decode_from: 0, asked: Some(Asked::Sums(questions)) })
+}
+
+/// Questions with known answers that are a bench's data.
+#[derive(Debug, Clone)]
+pub(crate) enum Asked {
+    /// Things that stand in long contexts.
+    Contexts(LongItems),
+    /// Sums.
+    Sums(Questions),
+}
+
+impl Asked {
+    /// Asks a model everything.
+    ///
+    /// # Errors
+    /// What went wrong, for people. `progress` is told how many of how many are done.
+    pub fn ask(
+        &self,
+        decoder: &Decoder,
+        tokenizer: &Tokenizer,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Retrieved>, String> {
+        match self {
+            Self::Contexts(items) => items.ask(decoder, tokenizer, progress),
+            Self::Sums(questions) => questions.ask(decoder, progress),
+        }
+    }
 }
 
 /// What all cells of a bench share on one model.
@@ -75,7 +114,7 @@ pub struct Data {
     /// First position that is decoded; 0 where windows are read at once.
     pub decode_from: usize,
     /// What is asked behind the windows, which are prompts then.
-    pub(crate) asked: Option<LongItems>,
+    pub(crate) asked: Option<Asked>,
 }
 
 impl Data {
@@ -116,8 +155,13 @@ impl Setup {
             if let Some(coordinate) = cell.coordinates.get(&Axis::Data)
                 && !data.contains_key(&coordinate.label)
             {
-                if bench.kind == LONG_CONTEXT {
-                    data.insert(coordinate.label.clone(), contexts(inputs, model, &coordinate.parameters, seed)?);
+                let asked = match bench.kind {
+                    LONG_CONTEXT => Some(contexts(inputs, model, &coordinate.parameters, seed)?),
+                    ADDITION => Some(sums(model, &coordinate.parameters, seed)?),
+                    _ => None,
+                };
+                if let Some(asked) = asked {
+                    data.insert(coordinate.label.clone(), asked);
                     continue;
                 }
                 let (windows, selection) = cut(inputs, model, ("data", &coordinate.parameters), seed)?;

@@ -139,7 +139,8 @@ impl Trainer {
             self.publish().map_err(failed)?;
         }
         let windows = self.batch(source, at.step)?;
-        let (loss, mut gradients) = self.gradients(&windows, self.places(at.step).as_deref()).map_err(failed)?;
+        let (loss, mut gradients) =
+            self.gradients(source, &windows, self.places(at.step).as_deref()).map_err(failed)?;
         finite(at.step, "loss", loss)?;
         for hook in hooks.iter_mut() {
             hook.after_backward(at, &self.state.weights, &mut gradients).map_err(refused)?;
@@ -200,12 +201,13 @@ impl Trainer {
 
     fn gradients(
         &self,
+        source: &dyn TokenSource,
         windows: &[Vec<u32>],
         places: Option<&[f32]>,
     ) -> Result<(f64, BTreeMap<String, Vec<f32>>), ModelError> {
         let loss = match places {
-            Some(places) => loss(&self.decoder.with_places(places), windows)?,
-            None => loss(&self.decoder, windows)?,
+            Some(places) => loss(&self.decoder.with_places(places), source, windows)?,
+            None => loss(&self.decoder, source, windows)?,
         };
         let value = f64::from(loss.to_scalar::<f32>().doing(|| "reading the loss".to_owned())?);
         let store = loss.backward().doing(|| "running the backward pass".to_owned())?;
@@ -247,7 +249,7 @@ impl Trainer {
             let windows = range
                 .map(|index| window(source, &data.valid, index as u64, data.context + 1, self.config.vocab_size))
                 .collect::<Result<Vec<_>, _>>()?;
-            let loss = loss(&decoder, &windows).map_err(failed)?.to_scalar::<f32>();
+            let loss = loss(&decoder, source, &windows).map_err(failed)?.to_scalar::<f32>();
             sum += f64::from(loss.doing(|| "reading the loss".to_owned()).map_err(failed)?) * count as f64;
         }
         let mean = sum / data.valid_windows as f64;
@@ -348,12 +350,24 @@ fn variables(config: &Config, weights: &BTreeMap<String, Vec<f32>>) -> Result<BT
         .collect()
 }
 
-/// Mean negative log-likelihood of every token but the first of each window, as a scalar.
-fn loss(decoder: &Decoder, windows: &[Vec<u32>]) -> Result<candle_core::Tensor, ModelError> {
+/// Mean negative log-likelihood of the tokens that a source has learned, as a scalar.
+fn loss(decoder: &Decoder, source: &dyn TokenSource, windows: &[Vec<u32>]) -> Result<candle_core::Tensor, ModelError> {
     let inputs: Vec<&[u32]> = windows.iter().map(|window| &window[..window.len() - 1]).collect();
-    let targets: Vec<u32> = windows.iter().flat_map(|window| &window[1..]).copied().collect();
     // (batch, sequence, hidden) → (batch · sequence, hidden)
-    let hidden = decoder.hidden(&inputs)?.flatten_to(1).doing(|| "flattening hidden states".to_owned())?;
+    let mut hidden = decoder.hidden(&inputs)?.flatten_to(1).doing(|| "flattening hidden states".to_owned())?;
+    let (mut rows, mut targets) = (Vec::new(), Vec::new());
+    for (window, tokens) in windows.iter().enumerate() {
+        for at in source.scored(tokens) {
+            // What stands at a place is predicted at the one before.
+            rows.push((window * (tokens.len() - 1) + at - 1) as u32);
+            targets.push(tokens[at]);
+        }
+    }
+    if rows.len() < inputs.iter().map(|input| input.len()).sum() {
+        let choosing = || "choosing what is learned".to_owned();
+        let rows = candle_core::Tensor::new(rows, &Device::Cpu).doing(choosing)?;
+        hidden = hidden.index_select(&rows, 0).doing(choosing)?;
+    }
     cross_entropy(&decoder.logits(&hidden)?, &targets).doing(|| "computing the loss".to_owned())
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn registry() -> Vec<Metric> {
         Metric {
             spec: MetricSpec {
                 id: "found",
-                about: "share of what a long context asks for that stands in what the model writes, by the task's rule",
+                about: "share of what is asked for that stands in what the model writes, by the task's rule: things in a long context, or a whole sum",
                 ..RETRIEVED
             },
             observe: |spec, seen| by_item(spec, seen, |item| asked(item, item.score)),

@@ -35,6 +35,13 @@ pub struct Retrieved {
     pub text: Option<Written>,
 }
 
+impl Retrieved {
+    /// Nothing asked yet: no answer is known and nothing was read.
+    pub(crate) fn unasked() -> Self {
+        Self { score: 0.0, nll: f64::NAN, control: None, tokens: 0, prompt: 0, needle_kept: 1.0, text: None }
+    }
+}
+
 /// A text in the making.
 struct Track<'a> {
     item: usize,
@@ -76,13 +83,10 @@ impl LongItems {
         for (pass, items) in self.items.chunks(together).enumerate() {
             let named = |error: ModelError| format!("items from {}: {error}", pass * together);
             let unread = |item: &Item| Retrieved {
-                score: 0.0,
-                nll: f64::NAN,
-                control: None,
                 tokens: item.answer.len(),
                 prompt: item.prompt.len(),
                 needle_kept: item.needle_kept,
-                text: None,
+                ..Retrieved::unasked()
             };
             let mut done: Vec<Retrieved> = items.iter().map(unread).collect();
             for track in self.tracks(decoder, items).map_err(named)? {
