@@ -1,18 +1,22 @@
 //! `harness train`.
 
-use std::path::{Path, PathBuf};
+mod text;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
-use harness_model::decoder::Decoder;
 use harness_model::load::load;
-use harness_model::train::{Event, Recipe, TokenSource, train};
-use harness_run::addition::Sums;
-use harness_run::gap::Quality;
-use harness_run::generated::Generated;
-use harness_run::position::decoder_of;
+use harness_model::train::{Event, Recipe, Start, TrainError, train_with};
+use harness_run::inputs::Inputs;
+use harness_run::position::{Methods, decoder_of};
 
-use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, NOT_WRITTEN, OrExit, Outcome, Refusal};
+use crate::exit::{
+    BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, INTERNAL, NOT_WRITTEN, OrExit, Outcome, Refusal, refuse,
+};
+use crate::model::ModelArguments;
 use crate::terminal::Progress;
+use text::Text;
 
 /// Train a small decoder from a recipe; a run that was interrupted goes on.
 #[derive(Args)]
@@ -35,7 +39,7 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let inputs = crate::fetch::inputs()?;
     let manifest = inputs.catalog.entry(corpus).map_err(crate::fetch::from_fetch)?;
     let text = Text::open(corpus, &manifest.folder)?;
-    let source = text.source();
+    let start = recipe.start.as_deref().map(|name| begin(&inputs, name)).transpose()?;
     let out = arguments.out.clone().unwrap_or_else(|| path.with_file_name("training"));
     let steps = recipe.steps() as u64;
     let place = out.display().to_string();
@@ -43,8 +47,10 @@ pub fn main(arguments: &Arguments) -> Outcome {
         format!("interrupted; run the same command again to go on from the last checkpoint in {place}")
     });
     let mut progress = Progress::new(false);
-    let trained =
-        train(&recipe, source, &out, &mut |event| show(&mut progress, steps, &event)).or_exit(CELLS_FAILED)?;
+    let trained = train_with(&recipe, text.source(), start.as_ref(), &out, &mut [], &mut |event| {
+        show(&mut progress, steps, &event)
+    })
+    .or_else(|error| refuse(code_of(&error), error.to_string()))?;
     progress.finish();
     let loss = trained.curve.last().map_or(f64::NAN, |point| point.valid);
     let speed = trained.tokens_per_second.map_or_else(String::new, |speed| format!(", {speed:.0} tokens/s"));
@@ -61,57 +67,19 @@ pub fn main(arguments: &Arguments) -> Outcome {
     Ok(DONE)
 }
 
-/// What can be trained on.
-enum Text {
-    /// The embedded language.
-    Language(Box<Generated>),
-    /// Sums.
-    Sums(Sums),
+/// The model that a recipe begins from.
+fn begin(inputs: &Inputs, name: &str) -> Result<Start, Refusal> {
+    let model = ModelArguments { model: name.to_owned(), yes: false, offline: false };
+    model.ensure(inputs, &[])?;
+    let path = inputs.model_path(name).map_err(crate::fetch::from_fetch)?;
+    Ok(Start { checkpoint: load(&path).or_exit(INPUT_MISSING)?, turning: Arc::new(Methods) })
 }
 
-impl Text {
-    /// The generated data set in a folder.
-    fn open(corpus: &str, folder: &Path) -> Result<Self, Refusal> {
-        let sums = folder.join("sums.toml");
-        let description = if sums.is_file() { sums } else { folder.join("dataset.toml") };
-        let text = std::fs::read_to_string(&description)
-            .map_err(|error| {
-                format!("{corpus} is not a generated data set: cannot read {}: {error}", description.display())
-            })
-            .or_exit(INPUT_MISSING)?;
-        let wrong = |error: String| format!("{}: {error}", description.display());
-        if description.ends_with("sums.toml") {
-            return Sums::parse(&text).map(Self::Sums).map_err(|error| wrong(error.to_string())).or_exit(INPUT_MISSING);
-        }
-        let language = Generated::parse(&text).map_err(|error| wrong(error.to_string())).or_exit(INPUT_MISSING)?;
-        Ok(Self::Language(Box::new(language)))
-    }
-
-    fn source(&self) -> &dyn TokenSource {
-        match self {
-            Self::Language(language) => &**language,
-            Self::Sums(sums) => sums,
-        }
-    }
-
-    /// `quality.toml` of a model trained on it, and a line about that.
-    fn quality(&self, decoder: &Decoder, corpus: &str) -> Result<(String, String), String> {
-        match self {
-            Self::Language(language) => {
-                let quality = Quality::measure(language, decoder, corpus).map_err(|error| error.to_string())?;
-                let windows = &quality.stream_windows;
-                let said = format!(
-                    "{:.4} nats a token, {:.4} ± {:.4} above the floor of the language ({:.2} %)",
-                    windows.model, windows.gap, windows.half_width, windows.gap_percent
-                );
-                Ok((quality.to_toml(), said))
-            }
-            Self::Sums(sums) => {
-                let right = sums.quality(decoder)?;
-                let said = right.iter().map(|(digits, share)| format!("{digits} digits {:.1} %", 100.0 * share));
-                Ok((sums.quality_toml(&right), format!("sums right: {}", said.collect::<Vec<_>>().join(", "))))
-            }
-        }
+/// A recipe that does not fit its first model is bad input, what happens behind the first step a failure.
+fn code_of(error: &TrainError) -> u8 {
+    match error {
+        TrainError::Start { .. } | TrainError::Recipe { .. } | TrainError::Parse(_) => BAD_INPUT,
+        _ => CELLS_FAILED,
     }
 }
 

@@ -22,6 +22,7 @@ pub mod bends;
 pub mod bfloat16;
 pub mod buffer;
 pub mod cache;
+pub mod flow;
 mod gemv;
 mod lines;
 pub mod logits;

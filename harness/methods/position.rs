@@ -7,8 +7,10 @@ mod taxonomy;
 pub(crate) mod window;
 
 use std::fmt;
+use std::sync::Arc;
 
 use harness_core::ParameterError;
+use harness_kernels::flow::{Flow, Net};
 use harness_kernels::reach::Reach;
 use harness_kernels::rotary;
 pub use taxonomy::{Change, Class, Kind, Scheme, Training};
@@ -22,12 +24,20 @@ pub struct Rotary {
     pub frequencies: Vec<f64>,
     /// `L`: positions the model was trained at.
     pub trained: usize,
+    /// The net that the checkpoint carries for frequencies that flow with the length, where it does.
+    pub net: Option<Arc<Net>>,
 }
 
 impl Rotary {
     /// `base^(−2i/dimensions)` for every pair of `dimensions`.
     pub fn new(base: f64, dimensions: usize, trained: usize) -> Self {
-        Self { base, frequencies: frequencies(base, dimensions), trained }
+        Self { base, frequencies: frequencies(base, dimensions), trained, net: None }
+    }
+
+    /// These with the net that a checkpoint carries.
+    #[must_use]
+    pub fn with_net(self, net: Option<Net>) -> Self {
+        Self { net: net.map(Arc::new), ..self }
     }
 
     /// `d`.
@@ -138,6 +148,18 @@ pub enum PositionError {
     /// The rule divides by the number of pairs less one.
     #[error("a rule that raises the base needs at least two pairs of dimensions; the model rotates {0}")]
     FewPairs(usize),
+    /// The net that a checkpoint carries is for other rotary embeddings.
+    #[error(
+        "the net of the frequencies has maps of {up} and {down} numbers, which do not fit {pairs} pairs of dimensions; give the checkpoint the net it was trained with"
+    )]
+    Net {
+        /// Numbers of the map from the pairs.
+        up: usize,
+        /// Numbers of the map back.
+        down: usize,
+        /// Pairs that the model rotates.
+        pairs: usize,
+    },
 }
 
 /// A method that changes what positions are read as: rotary frequencies, what queries look at, or both.
@@ -179,6 +201,11 @@ pub trait Position: fmt::Debug + Send + Sync {
     /// Lengths of one regime have the same frequencies. Methods that look at the length say which.
     fn regime(&self, _rotary: &Rotary, _length: usize) -> usize {
         0
+    }
+
+    /// The equation by which frequencies flow with the length, and the width of its net, where there is one to be trained.
+    fn flow(&self, _rotary: &Rotary) -> Option<(Flow, usize)> {
+        None
     }
 
     /// First and last pair of a ramp that is linear in the pair's index.

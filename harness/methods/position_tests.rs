@@ -49,6 +49,16 @@ fn frequencies_are_those_of_transformers_and_numpy() {
         assert!((found.attention_factor - factor).abs() < 1e-12, "{arm}: {} for {factor}", found.attention_factor);
         tested.insert(arm.split('(').next().unwrap().to_owned());
     }
+    for flow in golden["flows"].as_array().unwrap() {
+        let size = |key: &str| usize::try_from(flow[key].as_u64().unwrap()).unwrap();
+        let numbers =
+            |key: &str| flow[key].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect::<Vec<f64>>();
+        let map = |key: &str| numbers(key).into_iter().map(|value| value as f32).collect();
+        let net = Net { up: map("up"), down: map("down") };
+        let rotary = Rotary::new(flow["base"].as_f64().unwrap(), size("dim"), size("trained")).with_net(Some(net));
+        let found = scaled(flow["arm"].as_str().unwrap(), &rotary, size("length"));
+        close(&found.frequencies, &numbers("inv_freq"), 1e-6, flow["arm"].as_str().unwrap());
+    }
     for spec in methods().into_iter().filter(|spec| spec.axis == Axis::Position) {
         // Those that leave frequencies alone are in `window_tests.rs`.
         let method = position(&harness_core::Arm::new(spec.id)).unwrap();
@@ -70,6 +80,9 @@ fn examples_computed_by_hand() {
     near("ntk(factor=4)", 256, &[1.0, 0.062_996, 0.003_969, 0.000_250]);
     near("dynamic-ntk(factor=2)", 512, &[1.0, 0.069_336, 0.004_807, 0.000_333]);
     near("by-parts(factor=4)", 256, &[1.0, 0.032_438, 0.0025, 0.000_25]);
+    near("clex", 1024, &[1.0, 0.052_276, 0.002_733, 0.000_143]);
+    near("clex", 256, &[1.0, 0.1, 0.01, 0.001]);
+    near("clex(max_factor=2)", 4096, &scaled("ntk(factor=3)", &tiny(), 256).frequencies);
     near("yarn(factor=4)", 256, &[1.0, 0.0625, 0.0025, 0.000_25]);
     near("longrope(factor=4, long=[1, 1.5, 4, 5])", 257, &[1.0, 0.066_667, 0.0025, 0.0002]);
     near("giraffe-truncated", 256, &[1.0, 0.1, 0.001_534, 0.0]);
@@ -115,7 +128,7 @@ fn llama3_is_by_parts_under_other_names() {
 
 #[test]
 fn a_longer_text_leaves_no_trace_in_methods_that_follow_the_length() {
-    for arm in ["dynamic-ntk(factor=3)", "dynamic-linear"] {
+    for arm in ["dynamic-ntk(factor=3)", "dynamic-linear", "dynamic-linear(whole=true)", "clex(log_scale=true)"] {
         let method = position(&arm.parse().unwrap()).unwrap();
         let rotary = tiny();
         let before = method.scaled(&rotary, 200);
@@ -123,8 +136,30 @@ fn a_longer_text_leaves_no_trace_in_methods_that_follow_the_length() {
         assert_ne!(method.scaled(&rotary, 300), before, "{arm}");
         assert_eq!(method.scaled(&rotary, 256), before, "{arm}");
         assert_eq!(method.regime(&rotary, 10), method.regime(&rotary, 256), "{arm}");
-        assert_ne!(method.regime(&rotary, 300), method.regime(&rotary, 301), "{arm}");
+        if !arm.contains("whole") {
+            assert_ne!(method.regime(&rotary, 300), method.regime(&rotary, 301), "{arm}");
+        }
     }
+}
+
+#[test]
+fn a_net_for_other_rotary_embeddings_is_refused() {
+    let method = position(&"clex".parse().unwrap()).unwrap();
+    let with = |up: usize, down: usize| tiny().with_net(Some(Net { up: vec![0.1; up], down: vec![0.1; down] }));
+    assert_eq!(method.check(&with(12, 12)), Ok(()));
+    let error = method.check(&with(12, 16)).unwrap_err();
+    assert_eq!(error, PositionError::Net { up: 12, down: 16, pairs: 4 });
+    assert!(method.check(&with(0, 0)).is_err() && method.check(&with(6, 6)).is_err());
+    let one = Rotary::new(10_000.0, 2, 256);
+    assert_eq!(method.check(&one), Err(PositionError::FewPairs(1)));
+    for (arm, what) in
+        [("clex(step=0)", "step"), ("clex(max_factor=0)", "max_factor"), ("clex(activation=relu)", "activation")]
+    {
+        assert!(position(&arm.parse().unwrap()).unwrap_err().to_string().contains(what), "{arm}");
+    }
+    // Lengths that end a time belong to it.
+    let regimes: Vec<usize> = [1, 256, 257, 512, 513, 1024, 9999].map(|n| method.regime(&tiny(), n)).to_vec();
+    assert_eq!(regimes, [1, 1, 2, 2, 3, 4, 4]);
 }
 
 proptest! {
@@ -134,6 +169,11 @@ proptest! {
         pairs in 2usize..64, base in 1.5f64..1e7, trained in 2usize..100_000, factor in 1.0f64..64.0, length in 1usize..1_000_000,
     ) {
         let rotary = Rotary::new(base, 2 * pairs, trained);
+        let flowed = scaled("clex", &rotary, length);
+        let raised = scaled(&format!("ntk(factor={})", 2 * length.div_ceil(trained).clamp(1, 4) - 1), &rotary, length);
+        for (a, b) in flowed.frequencies.iter().zip(&raised.frequencies) {
+            prop_assert!((a / b - 1.0).abs() < 1e-3, "without a net: {a} for {b}");
+        }
         for arm in ["linear", "ntk", "dynamic-ntk", "by-parts", "yarn", "llama3"] {
             let found = scaled(&format!("{arm}(factor={factor})"), &rotary, length);
             prop_assert!(found.frequencies.iter().all(|f| f.is_finite() && *f > 0.0), "{arm}: {found:?}");

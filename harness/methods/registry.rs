@@ -27,6 +27,7 @@ register! {
     "position/longrope.rs" longrope;
     "position/giraffe_power.rs" giraffe_power;
     "position/giraffe_truncated.rs" giraffe_truncated;
+    "position/clex.rs" clex;
     "position/log_n.rs" log_n;
     "position/sliding_window.rs" sliding_window;
     "position/streaming_llm.rs" streaming_llm;

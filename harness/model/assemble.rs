@@ -11,7 +11,9 @@ use crate::config::{Config, NormKind, PositionScheme, Projection};
 use crate::decoder::{Block, Decoder};
 use crate::error::{Context, ModelError};
 use crate::linear::{Dense, LinearOp, Trainable};
-use crate::load::{Checkpoint, check_config, learned_biases, projection_bias, projection_shape};
+use crate::load::{
+    Checkpoint, TensorSpec, check_config, frequency_net, learned_biases, projection_bias, projection_shape,
+};
 use crate::ops::AttentionShape;
 use crate::packed::{Activations, Packed, PackedMatrix};
 use crate::parameter::{Norm, Parameter};
@@ -106,6 +108,32 @@ impl Decoder {
         assemble(config, &Variables(variables), None)
     }
 
+    /// As [`Self::trainable`], with the rotary embeddings that [`Config::scaling`] asks for.
+    ///
+    /// # Errors
+    /// As [`Self::from_checkpoint_with`].
+    pub fn trainable_with(config: &Config, variables: &BTreeMap<String, Var>, rope: Rope) -> Result<Self, ModelError> {
+        assemble(config, &Variables(variables), Some(rope))
+    }
+
+    /// As [`Self::from_weights`], with the rotary embeddings that [`Config::scaling`] asks for.
+    ///
+    /// # Errors
+    /// As [`Self::from_checkpoint_with`].
+    pub fn from_weights_with(
+        config: &Config,
+        weights: &BTreeMap<String, Weight>,
+        rope: Rope,
+    ) -> Result<Self, ModelError> {
+        assemble(config, &Stored { weights, packed: None }, Some(rope))
+    }
+
+    /// The maps of the net that moves the rotary frequencies, where the checkpoint carries one: `up (width, pairs)` and
+    /// `down (pairs, width)`, row-major.
+    pub fn frequency_net(&self) -> Option<[Vec<f32>; 2]> {
+        self.net.as_ref().map(|net| [0, 1].map(|at| net[at].weight().to_f32()))
+    }
+
     /// Weights outside the blocks' linear maps: embedding, learned positions, norms, biases, and the head when it is
     /// neither tied nor replaced.
     pub fn other_weights(&self) -> Vec<Weight> {
@@ -117,6 +145,7 @@ impl Decoder {
             weights.extend(block.biases.iter().map(Parameter::weight));
         }
         weights.extend(self.each_learned_biases().map(Parameter::weight));
+        weights.extend(self.net.iter().flatten().map(Parameter::weight));
         weights.extend(self.final_norm.weights());
         if !self.config.tied_head && !self.own_head {
             weights.push(self.head.weight());
@@ -208,6 +237,12 @@ fn assemble(config: &Config, source: &dyn Source, scaled: Option<Rope>) -> Resul
         }
         _ => (None, None),
     };
+    let net = frequency_net(config)
+        .map(|[up, down]| {
+            let map = |spec: TensorSpec| source.parameter(&spec.name, spec.rows, spec.cols);
+            Ok::<_, ModelError>([map(up)?, map(down)?])
+        })
+        .transpose()?;
     let slopes = (config.position == PositionScheme::Alibi).then(|| alibi_slopes(config.heads));
     Ok(Decoder {
         embedding,
@@ -218,6 +253,7 @@ fn assemble(config: &Config, source: &dyn Source, scaled: Option<Rope>) -> Resul
         own_head,
         rope,
         key_rope,
+        net,
         places: None,
         reach: None,
         attention: AttentionShape {

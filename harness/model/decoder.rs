@@ -71,6 +71,15 @@ fn see(
     Ok(())
 }
 
+/// How tokens at places of their own are turned.
+#[derive(Debug, Clone)]
+pub(crate) enum Turns {
+    /// By rows of tables.
+    Tables(Arc<RopeTables>),
+    /// By frequencies `(pairs)` that have gradients.
+    Learned(Tensor, Arc<ops::Places>),
+}
+
 /// A decoder. Cloning shares all weights; [`Decoder::with_linear`] changes one map of a clone.
 #[derive(Debug, Clone)]
 pub struct Decoder {
@@ -85,8 +94,10 @@ pub struct Decoder {
     pub(crate) rope: Option<Arc<Rope>>,
     /// That of keys, where it is another than that of queries.
     pub(crate) key_rope: Option<Arc<Rope>>,
+    /// The maps of the net that moves the rotary frequencies, where the checkpoint carries one.
+    pub(crate) net: Option<[Parameter; 2]>,
     /// Turns of tokens at places of their own, `(batch · sequence)` of them, in training.
-    pub(crate) places: Option<Arc<RopeTables>>,
+    pub(crate) places: Option<Turns>,
     /// What queries look at where that is not all keys before them.
     pub(crate) reach: Option<Arc<Reached>>,
     pub(crate) attention: AttentionShape,
@@ -324,10 +335,14 @@ impl Decoder {
     }
 
     /// Queries or keys `(batch, sequence, width)` turned to places of their own.
-    fn turned_to(&self, places: &Arc<RopeTables>, x: &Tensor) -> candle_core::Result<Tensor> {
+    fn turned_to(&self, turns: &Turns, x: &Tensor) -> candle_core::Result<Tensor> {
         let (batch, sequence, width) = x.dims3()?;
         let all = x.reshape((1, batch * sequence, width))?;
-        ops::rotate(&all, places, 0, self.config.head_dim)?.reshape((batch, sequence, width))
+        let turned = match turns {
+            Turns::Tables(tables) => ops::rotate(&all, tables, 0, self.config.head_dim)?,
+            Turns::Learned(frequencies, places) => ops::rotate_by(&all, frequencies, places, self.config.head_dim)?,
+        };
+        turned.reshape((batch, sequence, width))
     }
 
     /// What queries at some positions look at; none where that is all keys before them at their own positions.

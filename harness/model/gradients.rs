@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Var};
 
-use crate::config::Projection;
+use crate::config::{Config, Projection};
 use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
 use crate::ops::cross_entropy;
@@ -31,7 +31,8 @@ impl Decoder {
         let trainable = Self {
             rope: self.rope.clone(),
             cache_format: self.cache_format,
-            ..Self::trainable(&self.config, &variables)?
+            // The rotary embeddings are those that stand here already.
+            ..Self::trainable(&Config { scaling: None, ..(*self.config).clone() }, &variables)?
         };
         let mut sums: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for (at, window) in windows.iter().enumerate() {

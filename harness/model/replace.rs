@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use harness_kernels::rotary::Pairing;
+
 use crate::cache::{CacheFormat, KvCache, MOVING};
-use crate::config::Projection;
-use crate::decoder::Decoder;
+use crate::config::{PositionScheme, Projection, RopeStyle};
+use crate::decoder::{Decoder, Turns};
 use crate::error::{Context, ModelError};
 use crate::linear::{Dense, LinearOp};
+use crate::ops::Places;
 use crate::packed::{Activations, PackError};
 use crate::parameter::Parameter;
 use crate::reach::{Reach, Reached};
 use crate::rope::Rope;
+use crate::tensor::Tensor;
 use crate::weight::Weight;
 
 /// A normalisation of a block.
@@ -213,13 +217,23 @@ impl Decoder {
         Ok(Self { rope: Some(Arc::new(rope)), key_rope: None, ..self.clone() })
     }
 
-    /// This decoder with tokens at places of their own instead of 0, 1, 2 …, one for each token of a batch, for passes without a cache.
-    /// Without rotary embeddings places change nothing.
+    /// This decoder with tokens at places of their own instead of 0, 1, 2 …, one for each token of a batch, and the frequencies of texts of
+    /// `length` positions, for passes without a cache. Without rotary embeddings places change nothing.
     #[must_use]
-    pub fn with_places(&self, places: &[f32]) -> Self {
-        let length = places.iter().fold(0.0, |last: f32, place| last.max(*place)) as usize + 1;
-        let places = self.rope.as_ref().map(|rope| Arc::new(rope.tables_at(places, length)));
+    pub fn with_places(&self, places: &[f32], length: usize) -> Self {
+        let places = self.rope.as_ref().map(|rope| Turns::Tables(Arc::new(rope.tables_at(places, length))));
         Self { places, ..self.clone() }
+    }
+
+    /// As [`Self::with_places`], with rotary frequencies `(pairs)` that gradients flow to.
+    #[must_use]
+    pub fn with_frequencies(&self, frequencies: &Tensor, places: &[f32]) -> Self {
+        let pairing = match self.config.position {
+            PositionScheme::Rope { style: RopeStyle::Interleaved, .. } => Pairing::Interleaved,
+            _ => Pairing::HalfSplit,
+        };
+        let places = Arc::new(Places { places: places.into(), pairing });
+        Self { places: Some(Turns::Learned(frequencies.clone(), places)), ..self.clone() }
     }
 
     /// This decoder with another rule of what queries look at.

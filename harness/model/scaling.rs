@@ -16,6 +16,10 @@ pub struct Scaling {
     /// Positions the model was trained at before it was extended, where the checkpoint states them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained: Option<usize>,
+    /// Width of the net that moves the frequencies, where the checkpoint carries one: `model.rotary.up.weight (width, pairs)` and
+    /// `model.rotary.down.weight (pairs, width)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net: Option<usize>,
 }
 
 /// An arm as suites write it.
@@ -82,7 +86,7 @@ pub(crate) const KINDS: [Kind; 5] = [
 impl Scaling {
     /// What Hugging Face calls the arm, where it has words for the arm and all its parameters.
     pub(crate) fn kind(&self) -> Option<&'static Kind> {
-        let kind = KINDS.iter().find(|kind| kind.method == self.arm.id)?;
+        let kind = KINDS.iter().find(|kind| kind.method == self.arm.id && self.net.is_none())?;
         let known = |name: &str| kind.keys.iter().any(|(parameter, _, _)| *parameter == name);
         let stated = kind.keys.iter().all(|(parameter, _, required)| !required || self.arm.get(parameter).is_some());
         (stated && self.arm.parameters.iter().all(|(name, _)| known(name))).then_some(kind)

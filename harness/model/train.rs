@@ -6,10 +6,13 @@
 mod adamw;
 mod checkpoint;
 mod error;
+mod flow;
 mod hook;
 mod initial;
+mod places;
 mod recipe;
 mod schedule;
+mod start;
 mod trainer;
 
 use std::ops::Range;
@@ -24,6 +27,7 @@ pub use error::TrainError;
 pub use hook::{Hook, StepInfo};
 pub use recipe::{ArchitectureRecipe, DataRecipe, Recipe, TrainingRecipe};
 pub use schedule::Schedule;
+pub use start::{Flowing, Start, Turning};
 pub use trainer::Trainer;
 
 /// Where training text comes from. Implementations are pure functions of their arguments.
@@ -141,10 +145,10 @@ pub fn train(
     out: &Path,
     progress: &mut dyn FnMut(Event),
 ) -> Result<Trained, TrainError> {
-    train_with(recipe, source, out, &mut [], progress)
+    train_with(recipe, source, None, out, &mut [], progress)
 }
 
-/// As [`train`], with hooks that see and may change every step. Hooks keep no state across a resumption unless they
+/// As [`train`], from a model where one is given, and with hooks that see and may change every step. Hooks keep no state across a resumption unless they
 /// derive it from the step.
 ///
 /// # Errors
@@ -152,11 +156,12 @@ pub fn train(
 pub fn train_with(
     recipe: &Recipe,
     source: &dyn TokenSource,
+    start: Option<&Start>,
     out: &Path,
     hooks: &mut [Box<dyn Hook>],
     progress: &mut dyn FnMut(Event),
 ) -> Result<Trained, TrainError> {
-    let mut trainer = Trainer::open(recipe, source, out)?;
+    let mut trainer = Trainer::open(recipe, source, start, out)?;
     progress(Event::Started { step: trainer.step(), steps: recipe.steps(), parameters: trainer.parameters() });
     while trainer.step() < recipe.steps() {
         trainer.advance(source, hooks, progress)?;
@@ -167,3 +172,7 @@ pub fn train_with(
 #[cfg(test)]
 #[path = "train/mod_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "train/start_tests.rs"]
+mod start_tests;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use harness_core::Arm;
+use harness_kernels::flow::Net;
 use harness_methods::position::{CachePolicy, Position, PositionError, Rotary, Scheme, check_scheme};
 use harness_methods::registry::{self, BuildError};
 use harness_model::config::{Config, PositionScheme, RopeStyle};
@@ -10,6 +11,7 @@ use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
 use harness_model::load::Checkpoint;
 use harness_model::rope::{Frequencies, Rope};
+use harness_model::train::{Flowing, Turning};
 
 /// Why positions could not be read by an arm.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +57,11 @@ pub fn decoder_of(checkpoint: &Checkpoint) -> Result<Decoder, OpenError> {
     match &checkpoint.config.scaling {
         None => Ok(Decoder::from_checkpoint(checkpoint)?),
         Some(scaling) => {
-            let placed = Placed::of(&checkpoint.config, &scaling.arm).map_err(OpenError::Scaling)?;
+            // A net's numbers are read here, for a decoder cannot be made without its rotary embeddings.
+            let map = |name: &str| checkpoint.tensors.get(name).map(harness_model::weight::Weight::to_f32);
+            let net =
+                map("model.rotary.up.weight").zip(map("model.rotary.down.weight")).map(|(up, down)| Net { up, down });
+            let placed = Placed::of(&checkpoint.config, net, &scaling.arm).map_err(OpenError::Scaling)?;
             Ok(Decoder::from_checkpoint_with(checkpoint, placed.into_rope())?)
         }
     }
@@ -68,7 +74,10 @@ pub fn decoder_of(checkpoint: &Checkpoint) -> Result<Decoder, OpenError> {
 /// [`PlaceError`] for a scaling that does not fit the checkpoint.
 pub fn divisors(config: &Config) -> Result<Option<Vec<f32>>, PlaceError> {
     let Some(scaling) = &config.scaling else { return Ok(None) };
-    let Placed { method, rotary, .. } = Placed::of(config, &scaling.arm)?;
+    if scaling.net.is_some() {
+        return Ok(None);
+    }
+    let Placed { method, rotary, .. } = Placed::of(config, None, &scaling.arm)?;
     let scaled = method.scaled(&rotary, rotary.trained);
     if method.cache_policy() == CachePolicy::Unrotated || scaled.attention_factor != 1.0 {
         return Ok(None);
@@ -116,12 +125,40 @@ pub fn placed(decoder: &Decoder, arm: &Arm) -> Result<(Decoder, bool), PlaceErro
     let reach = method.reach(config.max_positions).map_err(model)?;
     let mut decoder = decoder.clone();
     if method.kind().rewrites_frequencies() {
-        decoder = decoder.with_rope(Placed::of(config, arm)?.into_rope()).map_err(refused)?;
+        let net = decoder.frequency_net().map(net_of);
+        decoder = decoder.with_rope(Placed::of(config, net, arm)?.into_rope()).map_err(refused)?;
     }
     if let Some(rule) = reach {
         decoder = decoder.with_reach(rule).map_err(refused)?;
     }
     Ok((decoder, false))
+}
+
+fn net_of([up, down]: [Vec<f32>; 2]) -> Net {
+    Net { up, down }
+}
+
+/// The methods of the axis, for training.
+#[derive(Debug)]
+pub struct Methods;
+
+impl Turning for Methods {
+    fn rope(&self, config: &Config, net: Option<[Vec<f32>; 2]>) -> Result<Rope, String> {
+        let scaling = config.scaling.as_ref().ok_or("the model does not scale its rotary frequencies")?;
+        let placed = Placed::of(config, net.map(net_of), &scaling.arm).map_err(|error| error.to_string())?;
+        if !placed.method.kind().rewrites_frequencies() {
+            return Err(format!("`{}` leaves rotary frequencies as they are", scaling.arm));
+        }
+        Ok(placed.into_rope())
+    }
+
+    fn flow(&self, config: &Config) -> Result<Option<Flowing>, String> {
+        let Some(scaling) = &config.scaling else { return Ok(None) };
+        let Placed { method, rotary, .. } =
+            Placed::of(config, None, &scaling.arm).map_err(|error| error.to_string())?;
+        let flow = method.flow(&rotary);
+        Ok(flow.map(|(flow, width)| Flowing { flow, width, trained: rotary.frequencies }))
+    }
 }
 
 /// A method on the rotary embeddings of one model.
@@ -132,7 +169,7 @@ struct Placed {
 }
 
 impl Placed {
-    fn of(config: &Config, arm: &Arm) -> Result<Self, PlaceError> {
+    fn of(config: &Config, net: Option<Net>, arm: &Arm) -> Result<Self, PlaceError> {
         let method = registry::position(arm)?;
         let model = |source| PlaceError::Model { arm: arm.to_string(), source };
         check_scheme(&*method, &arm.id, scheme_of(config)).map_err(model)?;
@@ -143,6 +180,7 @@ impl Placed {
                 source: ModelError::Config("no rotary embeddings".to_owned()),
             });
         };
+        let rotary = rotary.with_net(net);
         method.check(&rotary).map_err(model)?;
         Ok(Self { method, rotary, style })
     }

@@ -4,7 +4,7 @@
     python -P tests/reference/position.py --check    exits 1 when the committed file differs
 
 `-P`, for `statistics.py` of this folder would hide Python's own from transformers. Written with transformers 5, torch 2
-(f32 as they run it) and numpy 2. Every arm is computed in numpy from its formula; where transformers has the method its values
+(f32 as they run it), scipy and numpy 2. Every arm is computed in numpy from its formula; where transformers has the method its values
 are kept, once they agree with numpy to `CLOSE`. A case holds
   arm               the method and its parameters
   dim, base         rotary dimensions of a head and the base of the model
@@ -12,6 +12,7 @@ are kept, once they agree with numpy to `CLOSE`. A case holds
   source            `transformers` (f32, each written as the f64 it equals) or `numpy` (f64)
   inv_freq          the angle per position of each of the `dim / 2` pairs
   attention_factor  what multiplies both cosine and sine
+A flow holds, of CLEX with a net, the maps `up (width, pairs)` and `down (pairs, width)` besides.
 """
 
 import json
@@ -21,6 +22,7 @@ import sys
 
 import numpy as np
 import torch
+from scipy.integrate import solve_ivp
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
@@ -72,8 +74,53 @@ def dynamic_ntk(dim, base, trained, length, factor):
     return stretched(dim, base, factor * length / trained - (factor - 1) if length > trained else 1), 1.0
 
 
-def dynamic_linear(dim, base, trained, length):
-    return plain(dim, base) * min(1, trained / length), 1.0
+def dynamic_linear(dim, base, trained, length, whole=False):
+    factor = max(1, length / trained)
+    return plain(dim, base) / (math.ceil(factor) if whole else factor), 1.0
+
+
+def flowed(dim, base, time, step, up=None, down=None, activation="silu"):
+    """Frequencies of CLEX at a time by the classic Runge-Kutta method, in steps that divide the time evenly."""
+    pairs = np.arange(dim // 2)
+    bend = np.tanh if activation == "tanh" else lambda x: x / (1 + np.exp(-x))
+
+    def speed(t, z):
+        grow = 2 * t - 1
+        drift = -2 * pairs / (dim - 2) * 2 / grow
+        if up is None:
+            return drift
+        return down @ bend(up @ (z + np.log(stretched(dim, base, grow)))) + drift
+
+    z = np.log(plain(dim, base))
+    count = math.ceil((time - 1) / step - 1e-9)
+    for at in range(count):
+        h, t = (time - 1) / count, 1 + (time - 1) * at / count
+        a = speed(t, z)
+        b = speed(t + h / 2, z + h / 2 * a)
+        c = speed(t + h / 2, z + h / 2 * b)
+        z = z + h / 6 * (a + 2 * b + 2 * c + speed(t + h, z + h * c))
+    if count:
+        exact = solve_ivp(speed, (1, time), np.log(plain(dim, base)), method="DOP853", rtol=1e-12, atol=1e-12)
+        assert np.abs(exact.y[:, -1] - z).max() < 1e-3 * step
+    return np.exp(z)
+
+
+def clex(dim, base, trained, length, max_factor=4, step=0.1, log_scale=False):
+    heat = math.sqrt(max(1, math.log(length) / math.log(trained))) if log_scale else 1.0
+    return flowed(dim, base, min(max(1, -(-length // trained)), max_factor), step), heat
+
+
+def flow(config, time, width, step, activation, seed):
+    """A net of small numbers and the frequencies it leads to."""
+    dim, base, trained = config
+    rng = np.random.default_rng(seed)
+    made = lambda *shape: (0.2 * rng.standard_normal(shape)).astype(np.float32)
+    up, down = made(width, dim // 2), made(dim // 2, width) / width
+    found = flowed(dim, base, time, step, up.astype(float), down.astype(float), activation)
+    return {
+        "arm": f"clex(max_factor={time}, step={step}, activation={activation})", "dim": dim, "base": base, "trained": trained,
+        "length": time * trained, "up": up.ravel().tolist(), "down": down.ravel().tolist(), "inv_freq": found.tolist(),
+    }
 
 
 def by_parts(dim, base, trained, length, factor, slow=1, fast=32):
@@ -233,6 +280,8 @@ def worked():
     same(TINY, 256, "giraffe-power", [1, 0.097164, 0.00933, 0.000871], k=0.1)
     same(TINY, 256, "giraffe-truncated", [1, 0.1, 0.001534, 0], cutoff=256)
     same(wide, 256, "giraffe-truncated", [1, 0.316228, 0.1, 0.031623, 0.001534, 0.001534, 0, 0], cutoff=256)
+    same(TINY, 1024, "clex", [1, 0.052276, 0.002733, 0.000143])
+    assert np.abs(clex(*TINY, 1024)[0] - stretched(8, 1e4, 7)).max() < 5.1e-7
     assert np.abs(rotations(*TINY) - [40.743665, 4.074367, 0.407437, 0.040744]).max() < 5.1e-7
     # A raised base shows in the second of four frequencies: its fourth root.
     for length, factor, base in [
@@ -279,6 +328,14 @@ def make():
         case(TINY, 256, "dynamic-linear"),
         case(TINY, 512, "dynamic-linear"),
         case(SHORT, 5000, "dynamic-linear"),
+        case(TINY, 256, "dynamic-linear", whole=True),
+        case(TINY, 257, "dynamic-linear", whole=True),
+        case(SHORT, 6144, "dynamic-linear", whole=True),
+        case(TINY, 256, "clex"),
+        case(TINY, 1024, "clex"),
+        case(SMALL, 513, "clex", max_factor=8, step=0.25),
+        case(SMALL, 9999, "clex", max_factor=8, log_scale=True),
+        case(MIDDLE, 30000, "clex", max_factor=16),
         case(TINY, 256, "by-parts", factor=4),
         case(LARGE, 8192, "by-parts", factor=32),
         case(SHORT, 8192, "by-parts", factor=4, slow=2, fast=16),
@@ -317,7 +374,9 @@ def make():
 
 def main():
     torch.set_num_threads(1)
-    text = '{"cases":[\n' + ",\n".join(json.dumps(made) for made in make()) + "\n]}\n"
+    flows = [flow(TINY, 4, 8, 0.1, "silu", 1), flow(SMALL, 3, 32, 0.25, "tanh", 2), flow(SMALL, 8, 64, 0.1, "silu", 3)]
+    lines = lambda rows: ",\n".join(json.dumps(made) for made in rows)
+    text = '{"cases":[\n' + lines(make()) + '\n],"flows":[\n' + lines(flows) + "\n]}\n"
     if "--check" in sys.argv[1:]:
         sys.exit(0 if TARGET.read_text() == text else f"{TARGET} differs")
     TARGET.write_text(text)

@@ -19,7 +19,7 @@ pub(super) struct Own {
 
 impl Own {
     pub fn json(&self) -> Result<Json, Refusal> {
-        let Some(Scaling { arm, trained }) = &self.scaling else {
+        let Some(Scaling { arm, trained, .. }) = &self.scaling else {
             return Ok(json!({ "scaling": null, "context": self.context }));
         };
         let parameters: Map<String, Json> =
@@ -33,7 +33,7 @@ impl Own {
         match &self.scaling {
             None => println!("the checkpoint does not scale its rotary frequencies; it states {context} positions"),
             Some(Scaling { arm, .. }) if !self.shown => println!("in place of the checkpoint's own `{arm}`"),
-            Some(Scaling { arm, trained }) => {
+            Some(Scaling { arm, trained, .. }) => {
                 let about =
                     registry::methods().into_iter().find(|spec| spec.axis == Axis::Position && spec.id == arm.id);
                 let about = about.map_or("", |spec| spec.about);

@@ -1,4 +1,5 @@
-//! Linear position interpolation by as much as a text needs: frequencies times `L / n` where `n > L`.
+//! Linear position interpolation by as much as a text needs: frequencies times `L / n` where `n > L`, or divided by `⌈n / L⌉`, which is how
+//! models are read that were trained once for all factors (E²-LLM; Liu et al., 2024).
 //!
 //! # Difference from the reference
 //! None. One factor holds for all positions of a pass, those at the start too; texts no longer than `L` are read as they were.
@@ -11,6 +12,8 @@ use crate::registry::Method;
 harness_core::parameters! {
     /// What it is set to.
     pub struct Settings {
+        /// Rounds the factor up to a whole number.
+        whole: bool = false;
         /// Positions the model was trained at, `L`; the checkpoint's own where it is not set.
         trained: Option<usize> = None, Domain::closed(1.0, 1_073_741_824.0);
     }
@@ -46,12 +49,14 @@ impl Position for Settings {
 
     fn scaled(&self, rotary: &Rotary, length: usize) -> Scaled {
         let trained = self.trained.unwrap_or(rotary.trained);
-        let factor = length.max(trained) as f64 / trained as f64;
+        let exact = length.max(trained) as f64 / trained as f64;
+        let factor = if self.whole { exact.ceil() } else { exact };
         rotary.each(|_, frequency| frequency / factor).into()
     }
 
     fn regime(&self, rotary: &Rotary, length: usize) -> usize {
-        length.max(self.trained.unwrap_or(rotary.trained))
+        let trained = self.trained.unwrap_or(rotary.trained);
+        if self.whole { length.div_ceil(trained).max(1) } else { length.max(trained) }
     }
 
     fn cache_policy(&self) -> CachePolicy {

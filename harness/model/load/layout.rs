@@ -72,7 +72,7 @@ pub fn expected_tensors(config: &Config) -> impl Iterator<Item = TensorSpec> + '
     let embedding = std::iter::once(TensorSpec::matrix("model.embed_tokens.weight", config.vocab_size, hidden));
     let positions = (config.position == PositionScheme::Learned)
         .then(|| TensorSpec::matrix("model.embed_positions.weight", config.max_positions, hidden));
-    let shared = learned_biases(config, None);
+    let shared = learned_biases(config, None).into_iter().chain(frequency_net(config).into_iter().flatten());
     let head = (!config.tied_head).then(|| TensorSpec::matrix("lm_head.weight", config.vocab_size, hidden));
     embedding
         .chain(positions)
@@ -80,6 +80,16 @@ pub fn expected_tensors(config: &Config) -> impl Iterator<Item = TensorSpec> + '
         .chain((0..config.layers).flat_map(move |layer| block_tensors(config, layer)))
         .chain(norm_tensors(config, "model.norm"))
         .chain(head)
+}
+
+/// The maps of the net that moves rotary frequencies, to its inner numbers and back.
+pub(crate) fn frequency_net(config: &Config) -> Option<[TensorSpec; 2]> {
+    let PositionScheme::Rope { rotary, .. } = config.position else { return None };
+    let width = config.scaling.as_ref()?.net?;
+    Some([
+        TensorSpec::matrix("model.rotary.up.weight", width, rotary / 2),
+        TensorSpec::matrix("model.rotary.down.weight", rotary / 2, width),
+    ])
 }
 
 /// Learned biases by distance, of a block or shared by all.
@@ -147,6 +157,11 @@ pub fn check_config(config: &Config) -> Result<(), String> {
     }
     if !(config.norm_epsilon.is_finite() && config.norm_epsilon >= 0.0) {
         return Err(format!("the norm epsilon {} is not a small positive number", config.norm_epsilon));
+    }
+    if let Some(width) = config.scaling.as_ref().and_then(|scaling| scaling.net)
+        && (width == 0 || width > 1 << 20)
+    {
+        return Err(format!("the width {width} of the net of the rotary frequencies is out of range"));
     }
     if let PositionScheme::Rope { theta, rotary, .. } = config.position {
         if !(theta.is_finite() && theta > 0.0) {

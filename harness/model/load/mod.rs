@@ -32,8 +32,8 @@ use crate::weight::{DType, MappedFile, Weight};
 
 pub use error::{LoadError, Shape};
 pub(crate) use ggml::BlockType;
-pub(crate) use layout::learned_biases;
 pub use layout::{TensorSpec, block_tensors, check_config, expected_tensors, projection_bias, projection_shape};
+pub(crate) use layout::{frequency_net, learned_biases};
 
 /// What the identity of a checkpoint is computed from.
 #[derive(Debug)]

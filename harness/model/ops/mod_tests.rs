@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
+use harness_kernels::rotary::Pairing;
 
 use super::*;
 use crate::config::{Activation, RopeStyle};
@@ -54,6 +55,12 @@ fn every_operation_has_its_true_gradient() {
     for style in [RopeStyle::HalfSplit, RopeStyle::Interleaved] {
         let tables = Rope::new(10.0, 4, style).tables(9, 9);
         check("rotation", &[&x], || rotate(&x, &tables, 5, 4).unwrap());
+        let pairing = if style == RopeStyle::HalfSplit { Pairing::HalfSplit } else { Pairing::Interleaved };
+        let places = Arc::new(Places { places: Arc::new([0.0, 1.0, 2.5, 0.5, 3.0, 4.0]), pairing });
+        let (tokens, frequencies) = (variable(&[1, 6, 8], 0.3), variable(&[2], 1.3));
+        check("rotation by frequencies", &[&tokens, &frequencies], || {
+            rotate_by(&tokens, &frequencies, &places, 4).unwrap()
+        });
     }
     let (weight, bias) = (variable(&[5, 8], 0.4), variable(&[5], 0.9));
     check("linear", &[&x, &weight, &bias], || linear(&x, &weight, Some(&bias)).unwrap());

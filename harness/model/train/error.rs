@@ -22,6 +22,14 @@ pub enum TrainError {
         /// What is allowed.
         allowed: String,
     },
+    /// The model that training begins from does not fit.
+    #[error("`start = \"{start}\"`: the model {reason}")]
+    Start {
+        /// The model as the recipe names it.
+        start: String,
+        /// What does not fit.
+        reason: String,
+    },
     /// The text could not give a window.
     #[error("window {index} of split `{split}`: {reason}")]
     Source {

@@ -22,7 +22,8 @@ pub(crate) fn initial(config: &Config, seed: u64) -> BTreeMap<String, Vec<f32>> 
                 && spec.name.ends_with("position.bias")
             {
                 biases(kind, seed, &spec.name, spec.rows, spec.cols)
-            } else if spec.name.ends_with(".bias") {
+            } else if spec.name.ends_with(".bias") || spec.name == "model.rotary.down.weight" {
+                // A net of frequencies begins without effect.
                 vec![0.0; count]
             } else if is_norm(&spec.name) {
                 vec![1.0; count]

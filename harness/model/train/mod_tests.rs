@@ -7,7 +7,7 @@ use super::*;
 use crate::load::load;
 
 /// A cycle of eight tokens with a jump now and then: learnable in a few steps.
-struct Cycle;
+pub(super) struct Cycle;
 
 impl TokenSource for Cycle {
     fn identity(&self) -> String {
@@ -38,7 +38,7 @@ impl TokenSource for Cycle {
     }
 }
 
-fn recipe() -> Recipe {
+pub(super) fn recipe() -> Recipe {
     Recipe::parse(
         r#"
         format = 1
@@ -107,7 +107,7 @@ fn the_loss_falls_and_the_folder_loads() {
 fn a_resumed_run_is_the_uninterrupted_one_to_the_last_bit() {
     let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let expected = train(&recipe(), &Cycle, whole.path(), &mut |_| {}).unwrap();
-    let mut trainer = Trainer::open(&recipe(), &Cycle, cut.path()).unwrap();
+    let mut trainer = Trainer::open(&recipe(), &Cycle, None, cut.path()).unwrap();
     for _ in 0..33 {
         trainer.advance(&Cycle, &mut [], &mut |_| {}).unwrap();
     }
@@ -135,7 +135,7 @@ fn a_resumed_run_is_the_uninterrupted_one_to_the_last_bit() {
 #[test]
 fn a_checkpoint_of_another_run_is_refused() {
     let out = tempfile::tempdir().unwrap();
-    let mut trainer = Trainer::open(&recipe(), &Cycle, out.path()).unwrap();
+    let mut trainer = Trainer::open(&recipe(), &Cycle, None, out.path()).unwrap();
     trainer.advance(&Cycle, &mut [], &mut |_| {}).unwrap();
     trainer.save().unwrap();
     let mut other = recipe();
@@ -180,7 +180,7 @@ impl Hook for Mask {
 fn hooks_hold_masks_and_set_groups() {
     let out = tempfile::tempdir().unwrap();
     let mut hooks: [Box<dyn Hook>; 1] = [Box::new(Mask)];
-    let trained = train_with(&recipe(), &Cycle, out.path(), &mut hooks, &mut |_| {}).unwrap();
+    let trained = train_with(&recipe(), &Cycle, None, out.path(), &mut hooks, &mut |_| {}).unwrap();
     let query = trained.checkpoint.tensors["model.layers.0.self_attn.q_proj.weight"].to_f32();
     assert!(query[..query.len() / 2].iter().all(|&value| value == 0.0));
     assert!(query[query.len() / 2..].iter().all(|&value| value != 0.0));

@@ -1,12 +1,12 @@
 //! `recipe.toml`: everything a training run is a function of.
 
-use harness_core::seed::stream;
-use rand_chacha::rand_core::Rng;
+use harness_core::Arm;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::TrainError;
 use super::adamw::AdamW;
+use super::places::PlacesRecipe;
 use super::schedule::Schedule;
 use crate::config::{Activation, Config, DistanceBias, NormKind, PositionScheme, RopeStyle};
 
@@ -20,6 +20,9 @@ pub struct Recipe {
     pub name: String,
     /// One sentence about it.
     pub about: String,
+    /// The model that training begins from: a name of the catalogue, a file or a folder. Random weights unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
     /// What is trained.
     pub architecture: ArchitectureRecipe,
     /// On what.
@@ -49,6 +52,10 @@ pub struct ArchitectureRecipe {
     /// How positions are told apart.
     #[serde(default, skip_serializing_if = "is_default")]
     pub position: PositionRecipe,
+    /// What is done to the rotary frequencies of the model that training begins from, in training and wherever the result is loaded: an arm
+    /// of the axis of positions, `linear(factor=4)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positions: Option<String>,
     /// The head is the embedding.
     pub tied_head: bool,
 }
@@ -103,35 +110,6 @@ impl PositionRecipe {
     }
 }
 
-/// Where the tokens of a training window stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PlacesRecipe {
-    /// At 0, 1, 2 …
-    #[default]
-    Whole,
-    /// Behind gaps drawn from 0 to 2, squeezed to the window where they exceed it (Giraffe; Pal et al., 2023).
-    Random,
-}
-
-impl PlacesRecipe {
-    /// The places of a window's tokens, keyed by the window; none where they are 0, 1, 2 …
-    pub(crate) fn of_window(self, seed: u64, window: u64, length: usize) -> Option<Vec<f32>> {
-        if self == Self::Whole {
-            return None;
-        }
-        let mut rng = stream(seed, &["places", &window.to_string()]);
-        let mut place = 0.0;
-        let mut next = || {
-            place += 2.0 * (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-            place
-        };
-        let places: Vec<f64> = (0..length).map(|_| next()).collect();
-        let squeeze = length as f64 / places.last().map_or(1.0, |last| last.max(length as f64));
-        Some(places.iter().map(|place| (place * squeeze) as f32).collect())
-    }
-}
-
 /// The text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -149,6 +127,13 @@ pub struct DataRecipe {
     /// Where they stand.
     #[serde(default, skip_serializing_if = "is_default")]
     pub places: PlacesRecipe,
+    /// Largest factor that places are drawn for, where they are `scaled` or `stretched`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales: Option<usize>,
+    /// Share of a step's tokens that stands in windows of the length that the first model was trained at, with the frequencies that
+    /// `positions` have there (LongRoPE2; Shang et al., 2025). They are cut from the step's own windows.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub short_share: f64,
 }
 
 /// The optimisation.
@@ -221,6 +206,9 @@ impl Recipe {
         within("architecture.rope_theta", shape.rope_theta, 1.0, 1e12)?;
         within("data.valid_windows", data.valid_windows, 1, 1 << 20)?;
         within("data.context", data.context, 1, 1 << 20)?;
+        within("data.scales", data.scales.unwrap_or(1), 1, 1 << 10)?;
+        within("data.short_share", data.short_share, 0.0, 1.0)?;
+        self.check_together()?;
         within("training.tokens", training.tokens, 1, 1 << 50)?;
         within("training.batch", training.batch, 1, 1 << 20)?;
         within("training.learning_rate", training.learning_rate, 0.0, 1e3)?;
@@ -233,6 +221,53 @@ impl Recipe {
         within("training.clip", training.clip, 1e-9, 1e9)?;
         within("training.evaluate_every", training.evaluate_every, 1, usize::MAX)?;
         within("training.checkpoint_every", training.checkpoint_every, 1, usize::MAX)
+    }
+
+    /// Checks what depends on more than one key.
+    fn check_together(&self) -> Result<(), TrainError> {
+        let refuse = |key, value: &dyn std::fmt::Display, allowed: &str| {
+            Err(TrainError::Recipe { key, value: value.to_string(), allowed: allowed.to_owned() })
+        };
+        let (data, positions) = (&self.data, &self.architecture.positions);
+        if data.places.draws_factors() && data.scales.is_none() {
+            return refuse(
+                "data.scales",
+                &"missing",
+                "a whole number from 1, for `data.places` draws factors up to it",
+            );
+        }
+        if let Some(scales) = data.scales.filter(|_| !data.places.draws_factors()) {
+            return refuse("data.scales", &scales, "left out, for `data.places` is neither `scaled` nor `stretched`");
+        }
+        if let (Some(positions), None) = (positions, &self.start) {
+            return refuse(
+                "architecture.positions",
+                positions,
+                "left out, or `start` given: it extends a model that was trained without",
+            );
+        }
+        if data.short_share > 0.0 && (positions.is_none() || data.places != PlacesRecipe::Whole) {
+            return refuse(
+                "data.short_share",
+                &data.short_share,
+                "0 without `architecture.positions` or where `data.places` are drawn",
+            );
+        }
+        self.scaling_arm().map(drop)
+    }
+
+    /// What is done to the rotary frequencies, where anything is.
+    ///
+    /// # Errors
+    /// [`TrainError::Recipe`] for what is no arm.
+    pub(crate) fn scaling_arm(&self) -> Result<Option<Arm>, TrainError> {
+        let Some(text) = &self.architecture.positions else { return Ok(None) };
+        let arm = text.parse().map_err(|error| TrainError::Recipe {
+            key: "architecture.positions",
+            value: text.clone(),
+            allowed: format!("an arm of the axis of positions, `linear(factor=4)` ({error})"),
+        })?;
+        Ok(Some(arm))
     }
 
     /// Steps of the run.
@@ -268,7 +303,7 @@ impl Recipe {
             heads: shape.heads,
             kv_heads: shape.kv_heads,
             head_dim: shape.head_dim,
-            max_positions: self.data.context,
+            max_positions: self.data.context * self.data.scales.unwrap_or(1),
             norm: NormKind::Rms,
             norm_epsilon: 1e-5,
             activation: Activation::Silu,
@@ -318,15 +353,6 @@ mod tests {
             seeded.training.seed += 1;
             assert_ne!(seeded.hash().unwrap(), recipe.hash().unwrap());
         }
-    }
-
-    #[test]
-    fn random_places_rise_by_about_one_and_stay_in_the_window() {
-        assert_eq!(PlacesRecipe::Whole.of_window(1, 2, 8), None);
-        let places = PlacesRecipe::Random.of_window(1, 2, 256).unwrap();
-        assert_eq!(places, PlacesRecipe::Random.of_window(1, 2, 256).unwrap());
-        assert_ne!(places, PlacesRecipe::Random.of_window(1, 3, 256).unwrap());
-        assert!(places.windows(2).all(|pair| pair[0] < pair[1]) && places[255] <= 256.0 && places[255] > 200.0);
     }
 
     #[test]

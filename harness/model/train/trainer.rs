@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Var};
@@ -9,18 +10,23 @@ use harness_kernels::allocator::Keeping;
 
 use super::adamw::{Group, Moments};
 use super::checkpoint::{State, write_atomically};
+use super::flow;
 use super::hook::{Hook, StepInfo};
-use super::initial::{initial, is_embedding, is_norm};
+use super::initial::{is_embedding, is_norm};
+use super::start::{Begun, Flowing, Start, Turning};
 use super::{CurvePoint, Event, Recipe, TokenSource, TrainError, Trained};
 use crate::config::Config;
 use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
 use crate::load::{Checkpoint, expected_tensors};
 use crate::ops::cross_entropy;
+use crate::rope::Rope;
 use crate::tensor::{from_values, with_values};
 use crate::weight::{DType, Weight};
 use crate::write::{DEFAULT_SHARD_BYTES, write_folder};
 
+/// The maps of the net that moves rotary frequencies.
+const NET: [&str; 2] = ["model.rotary.up.weight", "model.rotary.down.weight"];
 /// Windows scored together on the validation text.
 const SCORED_TOGETHER: usize = 8;
 
@@ -28,6 +34,9 @@ const SCORED_TOGETHER: usize = 8;
 pub struct Trainer {
     recipe: Recipe,
     config: Config,
+    /// What makes rotary embeddings of the configuration, where it scales them.
+    turning: Option<Arc<dyn Turning>>,
+    flowing: Option<Flowing>,
     out: PathBuf,
     state: State,
     variables: BTreeMap<String, Var>,
@@ -43,23 +52,38 @@ impl Trainer {
     /// A new run, or the one whose checkpoint lies in `out`.
     ///
     /// # Errors
-    /// [`TrainError`]: a recipe that contradicts itself or the text, a checkpoint of another run.
-    pub fn open(recipe: &Recipe, source: &dyn TokenSource, out: &Path) -> Result<Self, TrainError> {
+    /// [`TrainError`]: a recipe that contradicts itself or the text, a first model that does not fit them, a checkpoint of another run.
+    pub fn open(
+        recipe: &Recipe,
+        source: &dyn TokenSource,
+        start: Option<&Start>,
+        out: &Path,
+    ) -> Result<Self, TrainError> {
         recipe.check()?;
         std::fs::create_dir_all(out).map_err(|source| TrainError::Io { path: out.to_owned(), source })?;
-        let config = recipe.config(source.vocabulary(), source.begin(), source.end());
-        let run = format!("{} on {}", recipe.hash()?, source.identity());
+        let Begun { config, weights, flowing, from } = match start {
+            Some(start) => Begun::from(recipe, source, start)?,
+            None => Begun::anew(recipe, source)?,
+        };
+        let run = format!("{} on {}{from}", recipe.hash()?, source.identity());
         let path = checkpoint_path(out);
         let state = match State::load(&path)? {
             Some(state) => state.checked(&path, &run, &config)?,
-            None => State::new(run, initial(&config, recipe.training.seed)),
+            None => State::new(run, weights),
         };
         let failed = |source| TrainError::Model { step: state.step, source };
         let variables = variables(&config, &state.weights).map_err(failed)?;
-        let decoder = Decoder::trainable(&config, &variables).map_err(failed)?;
+        let turning = start.map(|start| Arc::clone(&start.turning));
+        let decoder = match rope_of(&config, turning.as_deref(), &state.weights)? {
+            Some(rope) => Decoder::trainable_with(&config, &variables, rope),
+            None => Decoder::trainable(&config, &variables),
+        };
+        let decoder = decoder.map_err(failed)?;
         Ok(Self {
             recipe: recipe.clone(),
             config,
+            turning,
+            flowing,
             out: out.to_owned(),
             state,
             variables,
@@ -139,8 +163,7 @@ impl Trainer {
             self.publish().map_err(failed)?;
         }
         let windows = self.batch(source, at.step)?;
-        let (loss, mut gradients) =
-            self.gradients(source, &windows, self.places(at.step).as_deref()).map_err(failed)?;
+        let (loss, mut gradients) = self.gradients(source, at.step, &windows).map_err(failed)?;
         finite(at.step, "loss", loss)?;
         for hook in hooks.iter_mut() {
             hook.after_backward(at, &self.state.weights, &mut gradients).map_err(refused)?;
@@ -195,20 +218,69 @@ impl Trainer {
     fn places(&self, step: usize) -> Option<Vec<f32>> {
         let (data, training) = (&self.recipe.data, &self.recipe.training);
         let windows = step * training.batch..(step + 1) * training.batch;
-        let places = windows.map(|window| data.places.of_window(training.seed, window as u64, data.context));
+        let drawn = (data.scales.unwrap_or(1), self.time(step));
+        let places = windows.map(|window| data.places.of_window(training.seed, window as u64, data.context, drawn));
         places.collect::<Option<Vec<_>>>().map(|places| places.concat())
+    }
+
+    /// The time of a step, where frequencies follow it.
+    fn time(&self, step: usize) -> Option<usize> {
+        let (data, training) = (&self.recipe.data, &self.recipe.training);
+        data.places.time_of_step(training.seed, step, data.scales.unwrap_or(1))
+    }
+
+    /// Mean loss over the tokens of a step, as a scalar.
+    fn loss_of(
+        &self,
+        source: &dyn TokenSource,
+        step: usize,
+        windows: &[Vec<u32>],
+    ) -> Result<candle_core::Tensor, ModelError> {
+        let data = &self.recipe.data;
+        if let Some(places) = self.places(step) {
+            let decoder = match (&self.flowing, self.time(step)) {
+                (Some(flowing), Some(time)) => {
+                    self.decoder.with_frequencies(&self.frequencies(flowing, time)?, &places)
+                }
+                _ => self.decoder.with_places(&places, data.context),
+            };
+            return loss(&decoder, source, windows);
+        }
+        let cut = (data.short_share * windows.len() as f64).round() as usize;
+        if cut == 0 {
+            return loss(&self.decoder, source, windows);
+        }
+        let length = self.config.trained_positions();
+        let pieces = |window: &Vec<u32>| -> Vec<Vec<u32>> {
+            (0..data.context).step_by(length).map(|at| window[at..=at + length].to_vec()).collect()
+        };
+        let short: Vec<Vec<u32>> = windows[..cut].iter().flat_map(pieces).collect();
+        let share = cut as f64 / windows.len() as f64;
+        let weighed = |windows: &[Vec<u32>], share: f64| {
+            (loss(&self.decoder, source, windows)? * share).doing(|| "weighing the loss".to_owned())
+        };
+        if cut == windows.len() {
+            return loss(&self.decoder, source, &short);
+        }
+        (weighed(&short, share)? + weighed(&windows[cut..], 1.0 - share)?).doing(|| "adding losses".to_owned())
+    }
+
+    /// Frequencies of a text `time` times as long as in training, with gradients of the net.
+    fn frequencies(&self, flowing: &Flowing, time: usize) -> Result<candle_core::Tensor, ModelError> {
+        let map =
+            |name: &str| self.variables.get(name).ok_or_else(|| ModelError::MissingTensor { name: name.to_owned() });
+        let (up, down) = (map(NET[0])?, map(NET[1])?);
+        flow::frequencies(&flowing.flow, &flowing.trained, up, down, time as f64)
+            .doing(|| "solving for rotary frequencies".to_owned())
     }
 
     fn gradients(
         &self,
         source: &dyn TokenSource,
+        step: usize,
         windows: &[Vec<u32>],
-        places: Option<&[f32]>,
     ) -> Result<(f64, BTreeMap<String, Vec<f32>>), ModelError> {
-        let loss = match places {
-            Some(places) => loss(&self.decoder.with_places(places), source, windows)?,
-            None => loss(&self.decoder, source, windows)?,
-        };
+        let loss = self.loss_of(source, step, windows)?;
         let value = f64::from(loss.to_scalar::<f32>().doing(|| "reading the loss".to_owned())?);
         let store = loss.backward().doing(|| "running the backward pass".to_owned())?;
         let mut gradients = BTreeMap::new();
@@ -241,7 +313,11 @@ impl Trainer {
         let (data, step) = (&self.recipe.data, self.state.step);
         let failed = |source| TrainError::Model { step, source };
         // Plain weights record no graph.
-        let decoder = Decoder::from_weights(&self.config, &self.stored()).map_err(failed)?;
+        let decoder = match rope_of(&self.config, self.turning.as_deref(), &self.state.weights)? {
+            Some(rope) => Decoder::from_weights_with(&self.config, &self.stored(), rope),
+            None => Decoder::from_weights(&self.config, &self.stored()),
+        };
+        let decoder = decoder.map_err(failed)?;
         let mut sum = 0.0;
         for first in (0..data.valid_windows).step_by(SCORED_TOGETHER) {
             let range = first..(first + SCORED_TOGETHER).min(data.valid_windows);
@@ -328,6 +404,23 @@ impl State {
         });
         if fits { Ok(self) } else { Err(bad("does not hold the tensors of its recipe")) }
     }
+}
+
+/// The rotary embeddings of weights, where the configuration scales them.
+fn rope_of(
+    config: &Config,
+    turning: Option<&dyn Turning>,
+    weights: &BTreeMap<String, Vec<f32>>,
+) -> Result<Option<Rope>, TrainError> {
+    let (Some(scaling), Some(turning)) = (&config.scaling, turning) else { return Ok(None) };
+    let net = NET.map(|name| weights.get(name).cloned());
+    let net = if let [Some(up), Some(down)] = net { Some([up, down]) } else { None };
+    let refused = |reason| TrainError::Recipe {
+        key: "architecture.positions",
+        value: scaling.arm.to_string(),
+        allowed: format!("an arm that fits the model ({reason})"),
+    };
+    turning.rope(config, net).map(Some).map_err(refused)
 }
 
 fn checkpoint_path(out: &Path) -> PathBuf {

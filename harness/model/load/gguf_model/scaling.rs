@@ -93,7 +93,7 @@ impl Reader<'_> {
                 return Err(self.unsupported(format!("rotary scaling \"{kind:.64}\"; {known}")));
             }
         };
-        Ok(Some(Scaling { arm, trained }))
+        Ok(Some(Scaling { arm, trained, net: None }))
     }
 
     /// A number that is one.

@@ -87,7 +87,7 @@ fn every_kind_is_read() {
         ),
     ];
     for (change, arm, trained) in cases {
-        let Scaling { arm: found, trained: length } = with("llama", change).unwrap().config.scaling.unwrap();
+        let Scaling { arm: found, trained: length, .. } = with("llama", change).unwrap().config.scaling.unwrap();
         assert_eq!((found.to_string().as_str(), length), (arm, trained));
     }
     let hot = with("llama", &|g| {
@@ -169,7 +169,7 @@ fn again(config: &Config, divisors: Option<&[f32]>) -> Result<Config, String> {
 
 fn scaled(arm: &str, trained: Option<usize>) -> Config {
     let plain = with("llama", &|_| {}).unwrap().config;
-    Config { scaling: Some(Scaling { arm: arm.parse().unwrap(), trained }), ..plain }
+    Config { scaling: Some(Scaling { arm: arm.parse().unwrap(), trained, net: None }), ..plain }
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn files_give_back_the_scaling_that_was_read() {
     // Its formula is not in the file; what it makes of every pair is.
     let llama3 = scaled("llama3(factor=8, low=1, high=4)", Some(16));
     let divisors = [1.0, 1.0, 1.0, 2.5, 8.0, 8.0, 8.0, 8.0];
-    let Scaling { arm, trained } = again(&llama3, Some(&divisors)).unwrap().scaling.unwrap();
+    let Scaling { arm, trained, .. } = again(&llama3, Some(&divisors)).unwrap().scaling.unwrap();
     assert_eq!(
         arm.to_string(),
         "longrope(factor=1, short=[1, 1, 1, 2.5, 8, 8, 8, 8], long=[1, 1, 1, 2.5, 8, 8, 8, 8])"

@@ -149,7 +149,7 @@ fn scaling(tables: &Tables<'_>, json: &Json, max_positions: usize) -> Result<Opt
     if let Some(factor) = attention(tables, &arm)? {
         arm = arm.with("attention_factor", number(factor));
     }
-    Ok(Some(Scaling { arm, trained }))
+    Ok(Some(Scaling { arm, trained, net: None }))
 }
 
 /// `su` was `longrope`'s name.

@@ -209,7 +209,7 @@ fn folders_give_back_the_scaling_that_was_read() {
     for arm in
         ["giraffe-power(k=0.5)", "yarn(factor=4, ramp=paper)", "longrope(factor=2, long=[1, 2, 3, 4, 5, 6, 7, 8])"]
     {
-        let scaling = Some(Scaling { arm: arm.parse().unwrap(), trained: Some(1024) });
+        let scaling = Some(Scaling { arm: arm.parse().unwrap(), trained: Some(1024), net: None });
         let config = Config { scaling, ..plain.clone() };
         let target = folder.path().join(arm);
         write_folder(&target, &checkpoint(config.clone()), DType::F32, DEFAULT_SHARD_BYTES).unwrap();
@@ -224,7 +224,7 @@ fn no_decoder_is_made_without_the_scaling() {
     let folder = tempfile::tempdir().unwrap();
     fixtures::place(folder.path(), &fixtures::folder());
     let plain = load(folder.path()).unwrap().config;
-    let scaling = Some(Scaling { arm: "linear(factor=4)".parse().unwrap(), trained: None });
+    let scaling = Some(Scaling { arm: "linear(factor=4)".parse().unwrap(), trained: None, net: None });
     let scaled = checkpoint(Config { scaling, ..plain });
     let error = crate::decoder::Decoder::from_checkpoint(&scaled).unwrap_err().to_string();
     assert_eq!(

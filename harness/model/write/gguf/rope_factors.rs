@@ -39,7 +39,7 @@ impl RopeFactors {
     /// # Errors
     /// [`WriteError::Inexpressible`].
     pub fn of(header: &GgufHeader<'_>, architecture: Architecture) -> Result<Self, WriteError> {
-        let Some(Scaling { arm, trained }) = &header.config.scaling else { return Ok(Self::default()) };
+        let Some(Scaling { arm, trained, .. }) = &header.config.scaling else { return Ok(Self::default()) };
         let refuse = |why: &str| Err(WriteError::Inexpressible { what: format!("rotary scaling by `{arm}`{why}") });
         let (factor, temperature) = (arm_number(arm, "factor"), arm_number(arm, "attention_factor"));
         let length = trained.unwrap_or(header.config.max_positions);
