@@ -17,6 +17,8 @@ const LAST: f64 = 128.0;
 const EXACT: usize = BUCKETS / 2;
 /// The least that learned numbers of KERPLE count as.
 const LEAST: f32 = 0.01;
+/// Dimensions of the sinusoidal embeddings of Sandwich.
+const SINUSOIDS: usize = 128;
 /// The largest power.
 const STEEPEST: f32 = 2.0;
 
@@ -29,19 +31,27 @@ fn bucket(distance: usize) -> usize {
     (EXACT + (share * (BUCKETS - EXACT) as f64) as usize).min(BUCKETS - 1)
 }
 
+/// What sinusoidal embeddings at a distance have in common, less what one has with itself.
+fn alike(distance: usize) -> f32 {
+    let terms = SINUSOIDS / 2;
+    let cosine = |k: usize| (distance as f64 * 1e4f64.powf(-2.0 * k as f64 / SINUSOIDS as f64)).cos();
+    ((0..terms).map(cosine).sum::<f64>() - terms as f64) as f32
+}
+
 impl DistanceBias {
     /// Rows of the matrix that is learned, a column a head, and whether each block has one of its own; `None` where nothing is.
     pub fn learned(self) -> Option<(usize, bool)> {
         match self {
             Self::T5 => Some((BUCKETS, false)),
             Self::KerpleLog | Self::KerplePower => Some((2, true)),
-            Self::InverseSquare | Self::LogSquare | Self::Inverse => None,
+            Self::InverseSquare | Self::LogSquare | Self::Inverse | Self::Sandwich => None,
         }
     }
 
     /// Biases `(heads, distances)` of learned numbers `(rows, heads)`; of KERPLE the rows are `p` and `a`.
     pub fn values(self, learned: &[f32], heads: usize, distances: usize) -> Vec<f32> {
         let number = |row: usize, head: usize| learned[row * heads + head];
+        let alike: Vec<f32> = if self == Self::Sandwich { (0..distances).map(alike).collect() } else { Vec::new() };
         let of = |head: usize, distance: usize| {
             let n = (distance as f32 + 1.0).ln();
             match self {
@@ -57,6 +67,7 @@ impl DistanceBias {
                 Self::InverseSquare => -2.0 * n,
                 Self::LogSquare => -n * n,
                 Self::Inverse => -n,
+                Self::Sandwich => alike[distance] * heads as f32 / (8.0 * (head + 1) as f32),
             }
         };
         (0..heads).flat_map(|head| (0..distances).map(move |distance| of(head, distance))).collect()
@@ -154,6 +165,27 @@ mod tests {
         assert!((squares[5] + 2.0 * 3f32.ln()).abs() < 1e-6 && squares[0] == 0.0);
         assert_eq!(DistanceBias::LogSquare.values(&[], 1, 2)[1], -(2f32.ln().powi(2)));
         assert_eq!(DistanceBias::Inverse.values(&[], 1, 2)[1], -(2f32.ln()));
+    }
+
+    #[test]
+    fn sinusoids_have_in_common_what_was_computed_elsewhere() {
+        for (distance, sum) in [
+            (0, 64.0),
+            (1, 62.093_684),
+            (2, 57.381_861),
+            (8, 45.720_514),
+            (64, 30.520_059),
+            (256, 20.524_833),
+            (1024, 13.084_251),
+        ] {
+            assert!((alike(distance) + 64.0 - sum).abs() < 5e-6, "{distance}: {}", alike(distance) + 64.0);
+        }
+        let values = DistanceBias::Sandwich.values(&[], 4, 3);
+        let scales = [2.0, 4.0, 6.0, 8.0];
+        for (head, scale) in scales.into_iter().enumerate() {
+            assert_eq!(values[3 * head], 0.0);
+            assert!((values[3 * head + 1] - alike(1) / scale).abs() < 1e-6);
+        }
     }
 
     #[test]

@@ -60,6 +60,10 @@ pub enum DistanceBias {
     InverseSquare,
     /// `−ln²(Δ + 1)`: as the convergent series of `e^(−ln² n)`.
     LogSquare,
+    /// `(Σ_k cos(Δ 10000^(−2k/128)) − 64) / c_h` of 64 terms and `c_h = 8 (h + 1) / H`: the scores that sinusoidal embeddings of 128 dimensions
+    /// give each other, less their own (Sandwich; Chi et al., 2023). The factors of heads are those of linear biases, which were not checked
+    /// against the publication.
+    Sandwich,
     /// `−ln(Δ + 1)`: as the divergent series of `1/n`.
     Inverse,
 }

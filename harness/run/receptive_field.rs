@@ -54,7 +54,10 @@ pub fn heads_of(decoder: &Decoder) -> Result<Vec<Head>, String> {
         let (power, rate) = (|| number(0, 0.01), || number(1, 0.01));
         Ok(match config.position {
             PositionScheme::Alibi => Weights::Geometric { slope: f64::from(slopes[head]) },
-            PositionScheme::None | PositionScheme::Biases(DistanceBias::T5) => Weights::Constant,
+            // Weights that do not fall to nothing have no bound: sums of cosines come back to where they were.
+            PositionScheme::None | PositionScheme::Biases(DistanceBias::T5 | DistanceBias::Sandwich) => {
+                Weights::Constant
+            }
             PositionScheme::Biases(DistanceBias::KerpleLog) => Weights::Power { power: power(), rate: rate() },
             PositionScheme::Biases(DistanceBias::KerplePower) => {
                 Weights::Stretched { power: power().min(2.0), rate: rate() }

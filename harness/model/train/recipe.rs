@@ -90,6 +90,8 @@ pub enum PositionRecipe {
     LogSquare,
     /// Biases of the series of `1/n`.
     Inverse,
+    /// What sinusoidal embeddings have in common.
+    Sandwich,
 }
 
 impl PositionRecipe {
@@ -106,6 +108,7 @@ impl PositionRecipe {
             Self::InverseSquare => PositionScheme::Biases(DistanceBias::InverseSquare),
             Self::LogSquare => PositionScheme::Biases(DistanceBias::LogSquare),
             Self::Inverse => PositionScheme::Biases(DistanceBias::Inverse),
+            Self::Sandwich => PositionScheme::Biases(DistanceBias::Sandwich),
         }
     }
 }
