@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Ran, harness, run, scratch};
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "run",
     "check",
     "plan",
@@ -23,6 +23,7 @@ const VERBS: [&str; 21] = [
     "generate",
     "sample",
     "apply",
+    "search",
     "train",
     "schema",
     "completions",

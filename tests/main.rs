@@ -18,6 +18,7 @@ mod sample;
 mod sampling;
 mod scale;
 mod scaling;
+mod search;
 #[cfg(target_os = "linux")]
 mod streaming;
 mod suites;

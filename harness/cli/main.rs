@@ -33,6 +33,7 @@ mod run;
 mod sample;
 mod schema;
 mod score;
+mod search;
 mod suite;
 mod terminal;
 mod track;
@@ -90,6 +91,7 @@ enum Verb {
     Sample(sample::Arguments),
     Apply(apply::Arguments),
     Inspect(inspect::Arguments),
+    Search(search::Arguments),
     Train(train::Arguments),
     Schema(schema::Arguments),
     Completions(completions::Arguments),
@@ -148,6 +150,7 @@ fn act(verb: &Verb) -> exit::Outcome {
         Verb::Sample(arguments) => sample::main(arguments),
         Verb::Apply(arguments) => apply::main(arguments),
         Verb::Inspect(arguments) => inspect::main(arguments),
+        Verb::Search(arguments) => search::main(arguments),
         Verb::Train(arguments) => train::main(arguments),
         Verb::Schema(arguments) => schema::main(arguments),
         Verb::Completions(arguments) => completions::main(arguments),

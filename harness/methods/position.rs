@@ -3,6 +3,7 @@
 //! `d` is the number of rotated dimensions of a head, `i = 0 .. d/2` a pair of them, `θ_i` radians a position (falling with
 //! `i`), `L` the length a model was trained at, `n` the length of what is read, `s` a factor of extension.
 
+pub mod search;
 mod taxonomy;
 pub(crate) mod window;
 
@@ -205,6 +206,11 @@ pub trait Position: fmt::Debug + Send + Sync {
 
     /// The equation by which frequencies flow with the length, and the width of its net, where there is one to be trained.
     fn flow(&self, _rotary: &Rotary) -> Option<(Flow, usize)> {
+        None
+    }
+
+    /// How its factors are searched on calibration text, where they are.
+    fn search(&self) -> Option<search::Search> {
         None
     }
 

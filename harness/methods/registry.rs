@@ -25,6 +25,7 @@ register! {
     "position/yarn.rs" yarn;
     "position/llama3.rs" llama3;
     "position/longrope.rs" longrope;
+    "position/longrope2.rs" longrope2;
     "position/giraffe_power.rs" giraffe_power;
     "position/giraffe_truncated.rs" giraffe_truncated;
     "position/clex.rs" clex;
@@ -333,7 +334,8 @@ mod tests {
                 Method::LowRank(method) => method.needs_text(),
                 Method::Pruner(pruner) => pruner.needs().any(),
                 Method::Quantizer(quantizer) => quantizer.needs().any(),
-                Method::Position(_) | Method::Sampler(_) | Method::Decoder(_) | Method::Cache(_) => false,
+                Method::Position(method) => method.search().is_some(),
+                Method::Sampler(_) | Method::Decoder(_) | Method::Cache(_) => false,
                 Method::Matched(_) => true,
             };
             assert_eq!(needs, spec.calibrated, "{}", spec.id);

@@ -34,6 +34,7 @@ pub mod receptive_field;
 pub mod runner;
 pub mod sampling;
 pub mod score;
+pub mod search;
 pub mod selfwritten;
 pub mod setup;
 pub mod stamp;

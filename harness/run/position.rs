@@ -19,6 +19,14 @@ pub enum PlaceError {
     /// No such method, or parameters that do not fit.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// It has to be searched before.
+    #[error(
+        "{arm} is searched on calibration text: name one by `calib` in a bench, or give the arm that `harness search` prints"
+    )]
+    Unsearched {
+        /// The arm as it is printed.
+        arm: String,
+    },
     /// The method does not fit the model.
     #[error("{arm}: {source}")]
     Model {
@@ -108,6 +116,12 @@ pub fn rotary_of(config: &Config) -> Option<(Rotary, RopeStyle)> {
     }
 }
 
+/// As [`rotary_of`], with the net for frequencies that flow with the length, where the decoder carries one.
+pub fn rotary_with_net(decoder: &Decoder) -> Option<Rotary> {
+    let (rotary, _) = rotary_of(decoder.config())?;
+    Some(rotary.with_net(decoder.frequency_net().map(net_of)))
+}
+
 /// A decoder that reads positions as an arm of the axis says, and whether that changes nothing; weights are shared. `none` leaves them as the
 /// checkpoint has them, its own scaling included; other frequencies come in its place, masks and remaps behind it.
 ///
@@ -117,6 +131,9 @@ pub fn placed(decoder: &Decoder, arm: &Arm) -> Result<(Decoder, bool), PlaceErro
     let method = registry::position(arm)?;
     if method.is_identity() {
         return Ok((decoder.clone(), true));
+    }
+    if method.search().is_some() {
+        return Err(PlaceError::Unsearched { arm: arm.to_string() });
     }
     let refused = |source| PlaceError::Decoder { arm: arm.to_string(), source };
     let config = decoder.config();

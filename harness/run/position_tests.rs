@@ -100,7 +100,8 @@ fn arms() -> Vec<&'static str> {
         "dca(chunk=5, limit=9)",
         "dca(chunk=5, limit=9, bound=code)",
     ];
-    for spec in registry::methods().into_iter().filter(|spec| spec.axis == Axis::Position) {
+    // What is searched on text first becomes `longrope`.
+    for spec in registry::methods().into_iter().filter(|spec| spec.axis == Axis::Position && !spec.calibrated) {
         assert!(arms.iter().any(|arm| arm.split('(').next() == Some(spec.id)), "`{}` is not tested", spec.id);
     }
     arms

@@ -1,6 +1,8 @@
 //! Preparing the arms of a bench: the model is given its positions, its maps become factors and are pruned, and each pruned model is
 //! quantized.
 
+use std::time::Instant;
+
 use harness_core::Arm;
 use harness_methods::lowrank::LowRank;
 use harness_methods::prune::Pruner;
@@ -18,6 +20,7 @@ use crate::position::placed;
 use crate::provoke::provoked;
 use crate::quantize::quantize_all;
 use crate::runner::{ArmWork, Event, RunError, Session};
+use crate::search::settled;
 use crate::setup::Setup;
 
 /// An arm whose methods are built.
@@ -48,17 +51,29 @@ impl<'a> Session<'_> {
             let position = first.position.clone();
             let (here, others) = works.into_iter().partition(|work| work.position == position);
             works = others;
-            match placed(&model.decoder, &position) {
+            let began = Instant::now();
+            let calibration = setup.calibration.as_ref().map(|windows| windows.tokens.as_slice());
+            let step = format!("{}: search {position} for {}", bench.name, model.name);
+            let events = &mut *self.events;
+            let settled = settled(&model.decoder, &position, calibration, &mut |measured, _| {
+                events(Event::Progress { step: &step, done: measured, total: measured });
+            });
+            let placed = settled
+                .map_err(|error| error.to_string())
+                .and_then(|arm| placed(&model.decoder, &arm).map_err(|error| error.to_string()));
+            let seconds = began.elapsed().as_secs_f64();
+            match placed {
                 Ok((decoder, unchanged)) => {
                     let mut prepared = self.prepare_reduced(bench, (&model.name, &decoder), setup, here)?;
                     for (_, prepared) in &mut prepared {
                         prepared.identity &= unchanged;
+                        prepared.apply_seconds += seconds;
                     }
                     ready.append(&mut prepared);
                 }
                 Err(error) => {
                     for work in here {
-                        self.failed(&work, "position", &error.to_string(), 0.0)?;
+                        self.failed(&work, "position", &error, seconds)?;
                     }
                 }
             }

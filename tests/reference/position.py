@@ -157,6 +157,14 @@ def longrope(dim, base, trained, length, factor, short, long):
     return plain(dim, base) / np.array(long if length > trained else short, float), heat
 
 
+def longrope2(dim, base, trained, length, factor=4):
+    """Before any search: the base raised up to the first pair that training never turns once, all of the factor from it on."""
+    if length <= trained:
+        return plain(dim, base), 1.0
+    critical = int((rotations(dim, base, trained) >= 1).sum())
+    return plain(dim, base) / factor ** np.minimum(np.arange(dim // 2) / critical, 1), 1.0
+
+
 def giraffe_power(dim, base, trained, length, k):
     return plain(dim, base) * (1 - np.arange(dim // 2) / (dim // 2)) ** k, 1.0
 
@@ -364,6 +372,10 @@ def make():
         case(SMALL, 2048, "longrope", **lists(32, 8)),
         case(MIDDLE, 8192, "longrope", **lists(64, 32)),
         case(MIDDLE, 200000, "longrope", **lists(64, 32)),
+        case(TINY, 256, "longrope2"),
+        case(TINY, 257, "longrope2"),
+        case(SMALL, 1024, "longrope2", factor=8),
+        case(LARGE, 20000, "longrope2", factor=4),
         case(TINY, 256, "giraffe-power", k=0.5),
         case(MIDDLE, 16384, "giraffe-power", k=0.1),
         case(TINY, 256, "giraffe-truncated", cutoff=256),

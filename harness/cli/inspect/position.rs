@@ -5,7 +5,7 @@ use harness_core::Arm;
 use harness_kernels::reach::Reach;
 use harness_methods::position::{Position, Rotary, Scheme, check_scheme};
 use harness_methods::registry;
-use harness_run::position::{rotary_of, scheme_of};
+use harness_run::position::{rotary_with_net, scheme_of};
 use serde_json::json;
 
 use super::own_scaling::Own;
@@ -54,7 +54,7 @@ impl PositionArguments {
             let model = ModelArguments { model: model.clone(), yes: false, offline: false };
             let loaded = model.open(&crate::fetch::inputs()?)?;
             let config = loaded.decoder.config();
-            let rotary = rotary_of(config).map(|(rotary, _)| rotary);
+            let rotary = rotary_with_net(&loaded.decoder);
             let scaling = config.scaling.clone();
             let own = Own { shown: plainly && scaling.is_some(), scaling, context: config.max_positions };
             let trained = config.trained_positions();
