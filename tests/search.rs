@@ -32,7 +32,10 @@ fn what_is_found_is_never_worse_than_what_is_known_and_is_an_arm() {
         assert_eq!(found, searched(&[by, "--length=600"]), "{by}");
         let best = found["best"]["ppl"].as_f64().unwrap();
         let known = found["known"].as_array().unwrap();
-        assert_eq!(known.iter().map(|one| one["origin"].as_str().unwrap()).collect::<Vec<_>>(), ["linear", "ntk", "yarn"]);
+        assert_eq!(
+            known.iter().map(|one| one["origin"].as_str().unwrap()).collect::<Vec<_>>(),
+            ["linear", "ntk", "yarn"]
+        );
         assert!(known.iter().all(|one| best <= one["ppl"].as_f64().unwrap()), "{found}");
         let arm = found["arm"].as_str().unwrap();
         let shown = run(&["inspect", "position", arm, "--model", "tiny-100k", "--length", "600", "--json"]);
@@ -58,7 +61,8 @@ fn what_cannot_be_searched_ends_with_a_reason() {
         (&["--corpus=fabels/valid"], 5, "fabels"),
     ] {
         // A switch is given once.
-        let kept: Vec<&str> = if more[0].starts_with("--corpus") { [&SMALL[..3], &SMALL[5..]].concat() } else { SMALL.to_vec() };
+        let kept: Vec<&str> =
+            if more[0].starts_with("--corpus") { [&SMALL[..3], &SMALL[5..]].concat() } else { SMALL.to_vec() };
         let ran = run(&[&kept[..], more].concat());
         assert_eq!((ran.code, ran.err.contains(said)), (code, true), "{more:?}: {}", ran.err);
     }

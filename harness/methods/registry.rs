@@ -48,6 +48,12 @@ register! {
     "prune/magnitude.rs" magnitude;
     "prune/wanda.rs" wanda;
     "prune/sparsegpt.rs" sparsegpt;
+    "prune/obd.rs" obd;
+    "prune/obs.rs" obs;
+    "prune/obert.rs" obert;
+    "prune/net_trim.rs" net_trim;
+    "prune/alps.rs" alps;
+    "prune/budget.rs" budget;
     "prune/shuffled_mask.rs" shuffled_mask;
     "quant/none.rs" no_quantization;
     "quant/rtn.rs" rtn;
@@ -332,7 +338,9 @@ mod tests {
         for spec in methods() {
             let needs = match build(spec.axis, &Arm::new(spec.id)).unwrap() {
                 Method::LowRank(method) => method.needs_text(),
-                Method::Pruner(pruner) => pruner.needs().any(),
+                Method::Pruner(pruner) => {
+                    pruner.needs().any() || pruner.needs_gradients() || pruner.outliers().is_some()
+                }
                 Method::Quantizer(quantizer) => quantizer.needs().any(),
                 Method::Position(method) => method.search().is_some(),
                 Method::Sampler(_) | Method::Decoder(_) | Method::Cache(_) => false,

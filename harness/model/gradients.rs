@@ -24,6 +24,36 @@ impl Decoder {
         windows: &[Vec<u32>],
         seen: &mut dyn FnMut(usize),
     ) -> Result<BTreeMap<String, Vec<f64>>, ModelError> {
+        let mut sums: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        let mut last = None;
+        let mut add = |window: usize, name: &str, cols: usize, gradient: &[f32]| {
+            if last.replace(window).is_some_and(|before| before != window) {
+                seen(window);
+            }
+            let sums = sums.entry(name.to_owned()).or_insert_with(|| vec![0.0; cols]);
+            for row in gradient.chunks_exact(cols) {
+                sums.iter_mut().zip(row).for_each(|(sum, &g)| *sum += f64::from(g) * f64::from(g));
+            }
+        };
+        self.each_gradient(windows, &mut add)?;
+        seen(windows.len());
+        let count = windows.len() as f64;
+        sums.values_mut().flatten().for_each(|sum| *sum /= count);
+        Ok(sums)
+    }
+
+    /// Shows the gradients of each window's mean negative log-likelihood: the window, the tensor's name, its columns, and the gradient
+    /// (outputs × inputs, row-major) of every linear map, window by window, maps in the order of the blocks.
+    ///
+    /// Held in memory are the weights and the gradients of one window in f32.
+    ///
+    /// # Errors
+    /// As [`squared_gradients`](Self::squared_gradients).
+    pub fn each_gradient(
+        &self,
+        windows: &[Vec<u32>],
+        visit: &mut dyn FnMut(usize, &str, usize, &[f32]),
+    ) -> Result<(), ModelError> {
         if windows.is_empty() || windows.iter().any(|window| window.len() < 2) {
             return Err(ModelError::Windows(windows.iter().map(Vec::len).collect()));
         }
@@ -34,7 +64,6 @@ impl Decoder {
             // The rotary embeddings are those that stand here already.
             ..Self::trainable(&Config { scaling: None, ..(*self.config).clone() }, &variables)?
         };
-        let mut sums: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for (at, window) in windows.iter().enumerate() {
             let (inputs, targets) = (&window[..window.len() - 1], &window[1..]);
             let doing = || "computing the loss".to_owned();
@@ -49,20 +78,11 @@ impl Decoder {
                 let Some(gradient) = store.get(variable.as_tensor()) else { continue };
                 let reading = || format!("reading the gradient of {name}");
                 let (_, cols) = variable.dims2().doing(reading)?;
-                let sums = sums.entry(name.clone()).or_insert_with(|| vec![0.0; cols]);
                 let gradient = gradient.contiguous().doing(reading)?;
-                with_values(&gradient, |values| {
-                    for row in values.chunks_exact(cols) {
-                        sums.iter_mut().zip(row).for_each(|(sum, &g)| *sum += f64::from(g) * f64::from(g));
-                    }
-                })
-                .doing(reading)?;
+                with_values(&gradient, |values| visit(at, &name, cols, values)).doing(reading)?;
             }
-            seen(at + 1);
         }
-        let count = windows.len() as f64;
-        sums.values_mut().flatten().for_each(|sum| *sum /= count);
-        Ok(sums)
+        Ok(())
     }
 
     /// Every parameter as a variable, under its canonical name.

@@ -19,6 +19,7 @@ use harness_model::weight::{DType, Weight};
 use crate::block::{BlockView, divided, folded, producer_spreads};
 use crate::panics::caught;
 use crate::parts::{Part, check_factors, widened};
+use crate::whole::{outlier_shares, prune_whole};
 
 harness_core::choice! {
     /// Whose activations a block is calibrated on.
@@ -186,7 +187,9 @@ pub fn prune_streaming(
                 sink(&name, &weight).map_err(PrepareError::Sink)?;
             }
         }
-        walk.decoder = dense.clone();
+        if !arm.pruner.needs_gradients() {
+            walk.decoder = dense.clone();
+        }
         progress(layer + 1, layers);
     }
     walk.failure.map_or(Ok(()), Err)
@@ -276,8 +279,19 @@ impl<'a> Walk<'a> {
             failure: None,
         };
         let started = Instant::now();
-        if arm.pruner.needs().any() && windows.is_none_or(<[_]>::is_empty) {
+        let pruner = arm.pruner;
+        let reads_text = pruner.needs().any() || pruner.needs_gradients() || pruner.outliers().is_some();
+        if reads_text && windows.is_none_or(<[_]>::is_empty) {
             walk.failure = Some(PrepareError::NoCalibration);
+            return walk;
+        }
+        if pruner.needs_gradients() {
+            match caught(|| prune_whole(dense, arm, windows.unwrap_or_default())) {
+                Ok(Ok(decoder)) => walk.decoder = decoder,
+                Ok(Err(error)) => walk.failure = Some(error),
+                Err(panic) => walk.failure = Some(PrepareError::Panic(panic)),
+            }
+            walk.seconds = started.elapsed().as_secs_f64();
             return walk;
         }
         if let (false, Err(error)) = (arm.pruner.is_identity(), check_factors(dense, walk.needs)) {
@@ -289,9 +303,16 @@ impl<'a> Walk<'a> {
             let weight = part.map(dense)?.weight();
             Some((Site { name, layer: part.layer, rows: weight.rows(), cols: weight.cols() }, weight.to_f32()))
         });
-        match caught(|| arm.pruner.allocate(&mut weights)) {
+        let allotted = caught(|| match pruner.outliers() {
+            None => pruner.allocate(&mut weights).map_err(PrepareError::Allocate),
+            Some(multiple) => {
+                let shares = outlier_shares(dense, windows.unwrap_or_default(), multiple)?;
+                pruner.allocate_by_outliers(&mut weights, &shares).map_err(PrepareError::Allocate)
+            }
+        });
+        match allotted {
             Ok(Ok(allotted)) => walk.allotted = allotted,
-            Ok(Err(error)) => walk.failure = Some(PrepareError::Allocate(error)),
+            Ok(Err(error)) => walk.failure = Some(error),
             Err(panic) => walk.failure = Some(PrepareError::Panic(panic)),
         }
         if let Some(windows) = windows
@@ -314,7 +335,7 @@ impl<'a> Walk<'a> {
         shared_inputs: &[Tensor],
     ) -> Result<(), PrepareError> {
         let needs = self.needs;
-        if self.arm.pruner.is_identity() {
+        if self.arm.pruner.is_identity() || self.arm.pruner.needs_gradients() {
             return Ok(());
         }
         let started = Instant::now();

@@ -41,6 +41,7 @@ pub mod stamp;
 pub mod tasks;
 pub mod text;
 pub mod typical;
+mod whole;
 mod writing;
 
 pub use catalog::catalog;

@@ -1,18 +1,25 @@
 //! What pruning methods share: the trait, its errors, the selection of weights, and the second-order kernels.
 
+pub mod admm;
+pub mod budget_rule;
 pub mod factor;
+pub mod fisher;
 pub mod select;
 pub mod spectrum;
 pub mod sweep;
+pub mod whole;
 
 #[cfg(test)]
 mod invariant_tests;
+#[cfg(test)]
+mod second_order_tests;
 
 use harness_core::{ParameterError, Pattern};
 use rand_chacha::ChaCha8Rng;
 
 use crate::block::{CalibratedBlock, Fold};
 use crate::statistics::LinearStatistics;
+pub use whole::WholeModel;
 
 /// Which sums over the inputs of a linear map a method reads.
 // Each is asked for by itself.
@@ -217,6 +224,70 @@ pub enum PruneError {
         /// Columns of the statistics.
         found: usize,
     },
+    /// A method that looks at gradients of the whole model was given one matrix.
+    #[error(
+        "{site}: the method takes gradients of a model's loss and cannot prune a matrix by itself; apply it to a model"
+    )]
+    NeedsModel {
+        /// Tensor.
+        site: String,
+    },
+    /// Blocks of weights that do not tile a matrix.
+    #[error("{site}: blocks of {block} weights do not tile its {weights}; name a `block` that divides them")]
+    Blocks {
+        /// Tensor.
+        site: String,
+        /// Weights of a block.
+        block: usize,
+        /// Weights of the matrix.
+        weights: usize,
+    },
+    /// Curvature that takes more memory than a machine of this kind has to spare.
+    #[error("blocks of {block} of {weights} weights take {gigabytes:.1} GB; lower `block`, the limit is {limit} GB")]
+    Memory {
+        /// Weights of a block.
+        block: usize,
+        /// Weights of all matrices.
+        weights: usize,
+        /// What the inverses would take.
+        gigabytes: f64,
+        /// What they may take.
+        limit: f64,
+    },
+    /// Fewer gradients than make a sample.
+    #[error("{windows} windows of calibration text make no batch of {batch}; give more windows or lower `batch`")]
+    Batches {
+        /// Windows there are.
+        windows: usize,
+        /// Windows of a batch.
+        batch: usize,
+    },
+    /// Iterations that ended before the condition was met.
+    #[error("{site}: after {iterations} iterations the error is {reached:.6} of what is allowed; raise `iterations`")]
+    Unfinished {
+        /// Tensor.
+        site: String,
+        /// Iterations made.
+        iterations: usize,
+        /// Error over the radius of the ball.
+        reached: f64,
+    },
+    /// The second moment has no eigenvalues that can be found.
+    #[error("{site}: the second moment of its inputs has no decomposition; calibrate on other text")]
+    Decomposition {
+        /// Tensor.
+        site: String,
+    },
+    /// A budget in which matrices are emptied or filled beyond themselves.
+    #[error("{layers} blocks at sparsity {sparsity} do not fit between 0 and 1 with {why}")]
+    Budget {
+        /// Blocks or matrices among which weights are shared out.
+        layers: usize,
+        /// What was asked for.
+        sparsity: f64,
+        /// What does not fit.
+        why: String,
+    },
     /// A method of another kind, applied in the same walk, refused the matrix.
     #[error("{0}")]
     Refused(String),
@@ -251,6 +322,41 @@ pub trait Pruner: Send + Sync {
         Ok(None)
     }
 
+    /// How many times the mean score of a block an outlier is, for methods whose [`allocate_by_outliers`](Self::allocate_by_outliers) reads the
+    /// share of outliers; they need calibration.
+    fn outliers(&self) -> Option<f64> {
+        None
+    }
+
+    /// As [`allocate`](Self::allocate), with the share of outliers among the scores `|W_ij| ‖X_j‖` of each
+    /// matrix' block, on the dense model's inputs.
+    ///
+    /// # Errors
+    /// A [`PruneError`].
+    fn allocate_by_outliers(
+        &self,
+        weights: &mut dyn Iterator<Item = (Site<'_>, Vec<f32>)>,
+        shares: &[f64],
+    ) -> Result<Option<Vec<usize>>, PruneError> {
+        let _ = shares;
+        self.allocate(weights)
+    }
+
+    /// Whether it takes gradients of the loss and so prunes a model at once, by [`prune_whole`](Self::prune_whole); nothing else is asked
+    /// of it then.
+    fn needs_gradients(&self) -> bool {
+        false
+    }
+
+    /// Prunes all matrices of a model.
+    ///
+    /// # Errors
+    /// A [`PruneError`].
+    fn prune_whole(&self, model: &mut dyn WholeModel) -> Result<(), PruneError> {
+        let _ = model;
+        Ok(())
+    }
+
     /// What to move between the layers of a block before its matrices are changed, so that the model computes the same.
     ///
     /// Asked only of methods that need calibration.
@@ -267,7 +373,7 @@ pub trait Pruner: Send + Sync {
     /// `allotted` is this matrix' number out of [`allocate`](Self::allocate). `random` is the stream of this matrix.
     ///
     /// # Errors
-    /// A [`PruneError`]; `weight` is then untouched.
+    /// A [`PruneError`]; `weight` is then untouched. [`PruneError::NeedsModel`] by a method that prunes models at once.
     fn prune(
         &self,
         site: &Site,
@@ -275,7 +381,10 @@ pub trait Pruner: Send + Sync {
         statistics: Option<&LinearStatistics>,
         allotted: Option<usize>,
         random: &mut ChaCha8Rng,
-    ) -> Result<(), PruneError>;
+    ) -> Result<(), PruneError> {
+        let _ = (weight, statistics, allotted, random);
+        Err(PruneError::NeedsModel { site: site.name.to_owned() })
+    }
 
     /// Whether it leaves every weight of every model as it is.
     fn is_identity(&self) -> bool {

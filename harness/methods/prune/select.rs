@@ -89,6 +89,11 @@ pub fn nm_mask(scores: &[f64], pattern: Pattern, pruned: &mut [bool]) {
     }
 }
 
+/// How many of a matrix' `number` weights go in row `at` of `rows`: as many in each, one more in the first ones.
+pub fn row_count(number: usize, rows: usize, at: usize) -> usize {
+    number / rows + usize::from(at < number % rows)
+}
+
 /// The mask of a matrix of scores (rows × cols, row-major), `true` where a weight is pruned.
 ///
 /// The amount must have passed [`Amount::check`]; a count and a pattern bring their own groups.
@@ -96,7 +101,11 @@ pub fn mask(site: &Site, scores: &[f64], amount: Amount, group: Group, rule: Cou
     let mut pruned = vec![false; scores.len()];
     let rows = || scores.par_chunks(site.cols.max(1));
     match (amount, group) {
-        (Amount::Count(count), _) => select_lowest(scores, count, &mut pruned),
+        (Amount::Count(count), Group::Matrix) => select_lowest(scores, count, &mut pruned),
+        (Amount::Count(count), Group::Row) => {
+            let rows = rows().zip(pruned.par_chunks_mut(site.cols.max(1))).enumerate();
+            rows.for_each(|(at, (scores, pruned))| select_lowest(scores, row_count(count, site.rows, at), pruned));
+        }
         (Amount::Share(share), Group::Matrix) => select_share(scores, share, rule, &mut pruned),
         (Amount::Share(share), Group::Row) => {
             let rows = rows().zip(pruned.par_chunks_mut(site.cols.max(1)));

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::random::scores;
 use crate::prune::select::select_lowest;
-use crate::prune::{Needs, PruneError, Pruner, Site, zero};
+use crate::prune::{Needs, PruneError, Pruner, Site, WholeModel, zero};
 use crate::registry::{self, Method};
 use crate::statistics::LinearStatistics;
 
@@ -102,8 +102,46 @@ impl Pruner for ShuffledMask {
     ) -> Result<(), PruneError> {
         let mut other = weight.to_vec();
         self.inner.prune(site, &mut other, statistics, allotted, random)?;
+        self.shuffle(site, weight, &other, random);
+        Ok(())
+    }
+
+    fn outliers(&self) -> Option<f64> {
+        self.inner.outliers()
+    }
+
+    fn allocate_by_outliers(
+        &self,
+        weights: &mut dyn Iterator<Item = (Site<'_>, Vec<f32>)>,
+        shares: &[f64],
+    ) -> Result<Option<Vec<usize>>, PruneError> {
+        self.inner.allocate_by_outliers(weights, shares)
+    }
+
+    fn needs_gradients(&self) -> bool {
+        self.inner.needs_gradients()
+    }
+
+    fn prune_whole(&self, model: &mut dyn WholeModel) -> Result<(), PruneError> {
+        let dense: Vec<Vec<f32>> = (0..model.sites().len()).map(|at| model.weight(at)).collect();
+        self.inner.prune_whole(model)?;
+        for (at, mut weight) in dense.into_iter().enumerate() {
+            self.shuffle(&model.sites()[at], &mut weight, &model.weight(at), &mut model.random(at));
+            model.set(at, &weight)?;
+        }
+        Ok(())
+    }
+
+    fn is_identity(&self) -> bool {
+        self.inner.is_identity()
+    }
+}
+
+impl ShuffledMask {
+    /// Zeroes as many weights as are zero in `other`, where that is another matrix.
+    fn shuffle(&self, site: &Site, weight: &mut [f32], other: &[f32], random: &mut ChaCha8Rng) {
         if other == weight {
-            return Ok(());
+            return;
         }
         let length = match self.within {
             Within::Layer => weight.len(),
@@ -117,10 +155,5 @@ impl Pruner for ShuffledMask {
             select_lowest(scores, other.iter().filter(|value| **value == 0.0).count(), pruned);
         }
         zero(weight, &pruned);
-        Ok(())
-    }
-
-    fn is_identity(&self) -> bool {
-        self.inner.is_identity()
     }
 }

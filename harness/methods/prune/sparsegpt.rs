@@ -79,11 +79,11 @@ pub(crate) struct SparseGpt {
 
 impl SparseGpt {
     /// Prunes the weights in `f64`.
-    fn sweep(&self, weight: &mut [f64], factor: &Factor) -> Sweep {
-        let rule = match self.amount {
+    fn sweep(&self, weight: &mut [f64], factor: &Factor, amount: Amount) -> Sweep {
+        let rule = match amount {
             Amount::Pattern(pattern) => MaskRule::Pattern(pattern),
             Amount::Share(share) => MaskRule::Share(share, self.count_rule),
-            Amount::Count(count) => MaskRule::Share(count as f64 / weight.len().max(1) as f64, CountRule::Exact),
+            Amount::Count(count) => MaskRule::Count(count),
         };
         if self.count_rule == CountRule::Reference {
             for row in weight.chunks_mut(factor.columns.max(1)) {
@@ -104,20 +104,21 @@ impl Pruner for SparseGpt {
         site: &Site,
         weight: &mut [f32],
         statistics: Option<&LinearStatistics>,
-        _: Option<usize>,
+        allotted: Option<usize>,
         _: &mut ChaCha8Rng,
     ) -> Result<(), PruneError> {
-        self.amount.check(site)?;
+        let amount = allotted.map_or(self.amount, Amount::Count);
+        amount.check(site)?;
         check_weight(site, weight)?;
         let statistics = check_statistics(site, statistics)?;
-        if self.amount.is_nothing() {
+        if amount.is_nothing() {
             return Ok(());
         }
         let factor = statistics
             .inverse_factor(self.damp)
             .map_err(|source| PruneError::Factor { site: site.name.to_owned(), source })?;
         let mut wide: Vec<f64> = weight.iter().map(|&value| f64::from(value)).collect();
-        self.sweep(&mut wide, &factor);
+        self.sweep(&mut wide, &factor, amount);
         for (value, wide) in weight.iter_mut().zip(wide) {
             *value = wide as f32;
         }

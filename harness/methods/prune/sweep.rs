@@ -7,7 +7,7 @@ use harness_core::Pattern;
 use rayon::prelude::*;
 
 use super::factor::Factor;
-use super::select::{CountRule, nm_mask, select_share};
+use super::select::{CountRule, nm_mask, select_lowest, select_share};
 
 /// Rows that one task handles; fixed, so that results do not depend on the number of threads.
 const CHUNK: usize = 96;
@@ -17,6 +17,8 @@ const CHUNK: usize = 96;
 pub enum MaskRule<'a> {
     /// The lowest share of each block of columns, all rows together, chosen when the block is reached.
     Share(f64, CountRule),
+    /// The lowest of each block, so many that all blocks together lose this number.
+    Count(usize),
     /// All but the best of every group of a row, chosen when the group is reached.
     Pattern(Pattern),
     /// Given: rows × cols, `true` where a weight is pruned.
@@ -48,13 +50,21 @@ pub fn obs_sweep(weight: &mut [f64], factor: &Factor, rule: MaskRule, block: usi
     let mut errors = vec![0.0; rows * block];
     for start in (0..cols).step_by(block) {
         let width = block.min(cols - start);
-        if let MaskRule::Share(share, count_rule) = rule {
+        if matches!(rule, MaskRule::Share(..) | MaskRule::Count(_)) {
             let mut scores = vec![0.0; rows * width];
             scores.par_chunks_mut(width).zip(weight.par_chunks(cols)).for_each(|(scores, row)| {
                 score(&row[start..start + width], factor, start, scores);
             });
             let mut chosen = vec![false; rows * width];
-            select_share(&scores, share, count_rule, &mut chosen);
+            match rule {
+                MaskRule::Share(share, count_rule) => select_share(&scores, share, count_rule, &mut chosen),
+                MaskRule::Count(all) => {
+                    // What is due up to the end of the block, less what was due before it.
+                    let due = |columns: usize| (all as u128 * columns as u128 / cols as u128) as usize;
+                    select_lowest(&scores, due(start + width) - due(start), &mut chosen);
+                }
+                MaskRule::Pattern(_) | MaskRule::Fixed(_) => {}
+            }
             for (row, chosen) in pruned.chunks_mut(cols).zip(chosen.chunks(width)) {
                 row[start..start + width].copy_from_slice(chosen);
             }

@@ -82,14 +82,15 @@ impl Pruner for Wanda {
         site: &Site,
         weight: &mut [f32],
         statistics: Option<&LinearStatistics>,
-        _: Option<usize>,
+        allotted: Option<usize>,
         _: &mut ChaCha8Rng,
     ) -> Result<(), PruneError> {
-        self.amount.check(site)?;
+        let amount = allotted.map_or(self.amount, Amount::Count);
+        amount.check(site)?;
         check_weight(site, weight)?;
         let statistics = check_statistics(site, statistics)?;
         let scores = scores(weight, statistics);
-        let pruned = match self.amount {
+        let pruned = match amount {
             Amount::Share(sparsity) if self.variant && sparsity > 0.0 => by_mass(site, &scores, sparsity)?,
             amount => mask(site, &scores, amount, Group::Row, CountRule::Exact),
         };
