@@ -2,6 +2,7 @@
 
 mod few;
 mod parts;
+mod received;
 
 use std::ops::Range;
 
@@ -12,6 +13,7 @@ use crate::tile::{Strided, multiply};
 use crate::vector::{Vector, WIDTH, exp, vectorised};
 use crate::{InstructionSet, instruction_set};
 pub use parts::{Part, attention_of_parts};
+pub use received::received;
 
 /// Queries in a block.
 const QUERIES: usize = 32;

@@ -84,6 +84,8 @@ register! {
     "quant/mixed.rs" mixed;
     "cache/none.rs" full_cache;
     "cache/kivi.rs" kivi;
+    "cache/h2o.rs" h2o;
+    "cache/snapkv.rs" snapkv;
     "sample/greedy.rs" greedy;
     "sample/temperature.rs" temperature;
     "sample/dynamic_temperature.rs" dynamic_temperature;

@@ -1,18 +1,22 @@
 //! Keys and values of the positions already seen.
 
+mod evicting;
 mod full;
 mod quantized;
 
 #[cfg(test)]
+mod evicting_tests;
+#[cfg(test)]
 mod tests;
 
 use harness_kernels::attention as kernel;
-pub use harness_kernels::cache::{CacheFormat, CodeBits, Grid};
+pub use harness_kernels::cache::{Budget, CacheFormat, CodeBits, Eviction, Grid, Pool, Pooling};
 
 use crate::error::ModelError;
 use crate::ops::AttentionShape;
 use crate::reach::{Kept, Looks};
 use crate::rope::RopeTables;
+use evicting::EvictingCache;
 use full::FullCache;
 use quantized::QuantizedCache;
 
@@ -24,10 +28,14 @@ pub struct KvCache(Held);
 enum Held {
     Full(FullCache),
     Quantized(QuantizedCache),
+    Evicting(EvictingCache),
 }
 
 /// Codes are of rotated keys.
 pub(crate) const MOVING: &str = "hold keys whose angles change with the length of what is read";
+
+/// Keys that are let go have no place in a rule of what queries look at.
+pub(crate) const LOOKS: &str = "be of a model that looks at some keys only";
 
 /// What a cache is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,17 +71,25 @@ impl KvCache {
     /// An empty cache.
     ///
     /// # Errors
-    /// [`ModelError::CacheGroup`] when groups do not divide a head.
+    /// [`ModelError::CacheGroup`] when groups do not divide a head, [`ModelError::CacheBudget`] for a rule that keeps no keys.
     pub fn new(shape: CacheShape, format: CacheFormat) -> Result<Self, ModelError> {
         Ok(Self(match format {
             CacheFormat::Full => Held::Full(FullCache::new(shape)),
             CacheFormat::Quantized { grid, window } => Held::Quantized(QuantizedCache::new(shape, grid, window)?),
+            CacheFormat::Evicting(rule) => Held::Evicting(EvictingCache::new(shape, rule, false)?),
         }))
     }
 
-    /// An empty cache in f32.
-    pub(crate) fn full(shape: CacheShape) -> Self {
-        Self(Held::Full(FullCache::new(shape)))
+    /// An empty cache in f32 that holds all of a prompt, of however many steps, until [`Self::kept_as`] gives it a format.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn for_prompt(shape: CacheShape, format: CacheFormat) -> Result<Self, ModelError> {
+        Ok(Self(match format {
+            // What keys receive is seen while the prompt is read.
+            CacheFormat::Evicting(rule) => Held::Evicting(EvictingCache::new(shape, rule, true)?),
+            CacheFormat::Full | CacheFormat::Quantized { .. } => Held::Full(FullCache::new(shape)),
+        }))
     }
 
     /// What keys and values are kept as.
@@ -81,18 +97,20 @@ impl KvCache {
         match &self.0 {
             Held::Full(_) => CacheFormat::Full,
             Held::Quantized(cache) => cache.format(),
+            Held::Evicting(cache) => CacheFormat::Evicting(cache.rule()),
         }
     }
 
-    /// Positions held.
+    /// Positions read.
     pub fn len(&self) -> usize {
         match &self.0 {
             Held::Full(cache) => cache.length,
             Held::Quantized(cache) => cache.length,
+            Held::Evicting(cache) => cache.length,
         }
     }
 
-    /// Whether no position is held.
+    /// Whether no position was read.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -102,6 +120,7 @@ impl KvCache {
         match &self.0 {
             Held::Full(cache) => cache.batch,
             Held::Quantized(cache) => cache.batch,
+            Held::Evicting(cache) => cache.batch,
         }
     }
 
@@ -110,6 +129,7 @@ impl KvCache {
         match &self.0 {
             Held::Full(cache) => cache.bytes(),
             Held::Quantized(cache) => cache.bytes(),
+            Held::Evicting(cache) => cache.bytes(),
         }
     }
 
@@ -118,13 +138,23 @@ impl KvCache {
         match &self.0 {
             Held::Full(cache) => cache.live_bytes(),
             Held::Quantized(cache) => cache.live_bytes(),
+            Held::Evicting(cache) => cache.live_bytes(),
+        }
+    }
+
+    /// Keys that every head holds: as many as positions were read, but where some are let go.
+    pub fn held(&self) -> usize {
+        match &self.0 {
+            Held::Full(cache) => cache.rows(),
+            Held::Quantized(cache) => cache.length,
+            Held::Evicting(cache) => cache.rows(),
         }
     }
 
     /// Positions whose keys and values are codes.
     pub fn quantized(&self) -> (usize, usize) {
         match &self.0 {
-            Held::Full(_) => (0, 0),
+            Held::Full(_) | Held::Evicting(_) => (0, 0),
             Held::Quantized(cache) => cache.quantized(),
         }
     }
@@ -133,11 +163,12 @@ impl KvCache {
     ///
     /// # Errors
     /// [`ModelError::CacheCodes`] when one of the positions that would stay the newest has become a code already,
-    /// [`ModelError::CacheDropped`] when queries there would look at positions that are gone.
+    /// [`ModelError::CacheDropped`] or [`ModelError::CacheEvicted`] when queries there would look at positions that are gone.
     pub fn truncate(&mut self, length: usize) -> Result<(), ModelError> {
         match &mut self.0 {
             Held::Full(cache) => cache.truncate(length),
             Held::Quantized(cache) => cache.truncate(length),
+            Held::Evicting(cache) => cache.truncate(length),
         }
     }
 
@@ -146,7 +177,8 @@ impl KvCache {
     ///
     /// # Errors
     /// [`ModelError::Range`] when a cache has no such sequence or fewer positions, [`ModelError::CacheFormat`] where
-    /// formats differ, and [`ModelError::CacheCodes`] or [`ModelError::CacheDropped`] as [`Self::truncate`].
+    /// formats differ, and [`ModelError::CacheCodes`], [`ModelError::CacheDropped`] or [`ModelError::CacheEvicted`] as
+    /// [`Self::truncate`].
     pub fn gather(sources: &[(&Self, usize)], length: usize) -> Result<Self, ModelError> {
         for (cache, row) in sources {
             let range = |what, end, available| ModelError::Range { what, start: 0, end, available };
@@ -165,17 +197,32 @@ impl KvCache {
                 .collect();
             return Ok(Self(Held::Quantized(QuantizedCache::gather(&parts.ok_or_else(refused)?, length)?)));
         }
+        if let Some(Held::Evicting(first)) = sources.first().map(|(first, _)| &first.0) {
+            let parts: Option<Vec<(&EvictingCache, usize)>> = sources
+                .iter()
+                .map(|(cache, row)| Some((cache.as_evicting().filter(|cache| cache.grows_like(first))?, *row)))
+                .collect();
+            let differ = ModelError::CacheEvicts { what: "hold sequences of caches that hold others" };
+            return Ok(Self(Held::Evicting(EvictingCache::gather(&parts.ok_or(differ)?, length)?)));
+        }
         let parts: Option<Vec<(&FullCache, usize)>> =
             sources.iter().map(|(cache, row)| Some((cache.as_full()?, *row))).collect();
         Ok(Self(Held::Full(FullCache::gather(&parts.ok_or_else(refused)?, length)?)))
     }
 
-    /// A copy of the positions from `from` on of a cache of one sequence; [`Self::extend`] puts them behind others.
+    /// A copy of the positions from `from` on of a cache of one sequence; [`Self::extend`] puts them behind others. One that lets
+    /// keys go can only be copied whole.
     ///
     /// # Errors
     /// [`ModelError::CacheBatch`] for several sequences, [`ModelError::Range`] where there are no such positions,
-    /// [`ModelError::CacheFormat`] where they are quantized, [`ModelError::CacheDropped`] where they are gone.
+    /// [`ModelError::CacheFormat`] where they are quantized, [`ModelError::CacheDropped`] where they are gone,
+    /// [`ModelError::CacheEvicts`] where what keys received cannot be taken apart.
     pub fn rest(&self, from: usize) -> Result<Self, ModelError> {
+        match &self.0 {
+            Held::Evicting(cache) if from == 0 && cache.batch == 1 => return Ok(self.clone()),
+            Held::Evicting(_) => return Err(ModelError::CacheEvicts { what: "be taken apart" }),
+            Held::Full(_) | Held::Quantized(_) => {}
+        }
         let full = self.as_full().ok_or(ModelError::CacheFormat { what: "be taken apart" })?;
         Ok(Self(Held::Full(full.rest(from)?)))
     }
@@ -183,10 +230,16 @@ impl KvCache {
     /// Appends what another cache of the same model holds; both of one sequence.
     ///
     /// # Errors
-    /// [`ModelError::CacheBatch`] for several sequences, [`ModelError::CacheFormat`] where one is quantized.
+    /// [`ModelError::CacheBatch`] for several sequences, [`ModelError::CacheFormat`] where one is quantized,
+    /// [`ModelError::CacheEvicts`] where one lets keys go and this one is not empty.
     pub fn extend(&mut self, other: &Self) -> Result<(), ModelError> {
         match (&mut self.0, &other.0) {
             (Held::Full(cache), Held::Full(other)) => cache.extend(other),
+            (Held::Evicting(cache), Held::Evicting(other)) if cache.length == 0 && cache.rule() == other.rule() => {
+                *cache = other.clone();
+                Ok(())
+            }
+            (Held::Evicting(_), _) | (_, Held::Evicting(_)) => Err(ModelError::CacheEvicts { what: "be put together" }),
             _ => Err(ModelError::CacheFormat { what: "be put together" }),
         }
     }
@@ -195,7 +248,8 @@ impl KvCache {
     ///
     /// # Errors
     /// [`ModelError::CacheGroup`] and [`ModelError::CacheValue`]; [`ModelError::CacheFormat`] for a quantized cache that
-    /// should change.
+    /// should change; [`ModelError::CacheEvicts`] for one that lets keys go and should not, or did not see what keys received;
+    /// [`ModelError::CacheBudget`] for a prompt of which nothing would stay.
     pub fn kept_as(self, format: CacheFormat) -> Result<Self, ModelError> {
         match (self.0, format) {
             (Held::Full(full), CacheFormat::Full) => Ok(Self(Held::Full(full))),
@@ -206,20 +260,34 @@ impl KvCache {
             }
             (Held::Quantized(cache), _) if cache.format() == format => Ok(Self(Held::Quantized(cache))),
             (Held::Quantized(_), _) => Err(ModelError::CacheFormat { what: "change its format" }),
+            (Held::Evicting(mut cache), CacheFormat::Evicting(rule)) if cache.rule() == rule => {
+                cache.close()?;
+                Ok(Self(Held::Evicting(cache)))
+            }
+            (Held::Evicting(_), _) | (_, CacheFormat::Evicting(_)) => {
+                Err(ModelError::CacheEvicts { what: "change its format" })
+            }
         }
     }
 
     fn as_quantized(&self) -> Option<&QuantizedCache> {
         match &self.0 {
-            Held::Full(_) => None,
             Held::Quantized(cache) => Some(cache),
+            Held::Full(_) | Held::Evicting(_) => None,
+        }
+    }
+
+    fn as_evicting(&self) -> Option<&EvictingCache> {
+        match &self.0 {
+            Held::Evicting(cache) => Some(cache),
+            Held::Full(_) | Held::Quantized(_) => None,
         }
     }
 
     fn as_full(&self) -> Option<&FullCache> {
         match &self.0 {
             Held::Full(cache) => Some(cache),
-            Held::Quantized(_) => None,
+            Held::Quantized(_) | Held::Evicting(_) => None,
         }
     }
 
@@ -231,6 +299,7 @@ impl KvCache {
         match &mut self.0 {
             Held::Full(cache) => cache.reserve(batch, more),
             Held::Quantized(cache) => cache.reserve(batch, more),
+            Held::Evicting(cache) => cache.reserve(batch, more)?,
         }
         Ok(())
     }
@@ -249,6 +318,8 @@ impl KvCache {
             Held::Full(cache) => Ok(cache.attend(layer, qkv, later, shape)),
             Held::Quantized(_) if later.is_some() => Err(ModelError::CacheFormat { what: MOVING }),
             Held::Quantized(cache) => cache.attend(layer, qkv, shape),
+            Held::Evicting(_) if later.is_some() => Err(ModelError::CacheEvicts { what: MOVING }),
+            Held::Evicting(cache) => Ok(cache.attend(layer, qkv, shape)),
         }
     }
 
@@ -263,6 +334,7 @@ impl KvCache {
         match &mut self.0 {
             Held::Full(cache) => Ok(cache.attend_looks(layer, qkv, looks, shape)),
             Held::Quantized(_) => Err(ModelError::CacheFormat { what: MOVING }),
+            Held::Evicting(_) => Err(ModelError::CacheEvicts { what: LOOKS }),
         }
     }
 
@@ -270,6 +342,7 @@ impl KvCache {
         match &mut self.0 {
             Held::Full(cache) => cache.advance(positions),
             Held::Quantized(cache) => cache.advance(positions),
+            Held::Evicting(cache) => cache.advance(positions),
         }
     }
 }

@@ -129,9 +129,13 @@ impl Decoder {
         KvCache::new(self.cache_shape(), self.cache_format).unwrap_or_else(|error| unreachable!("{error}"))
     }
 
-    /// An empty cache in f32 for this decoder. [`KvCache::kept_as`] makes it one in the decoder's format.
+    /// An empty cache in f32 for this decoder that holds all of a prompt, read in however many steps. [`KvCache::kept_as`] makes it
+    /// one in the decoder's format.
+    ///
+    /// # Panics
+    /// As [`Self::new_cache`].
     pub fn full_cache(&self) -> KvCache {
-        KvCache::full(self.cache_shape())
+        KvCache::for_prompt(self.cache_shape(), self.cache_format).unwrap_or_else(|error| unreachable!("{error}"))
     }
 
     /// Whether the angles of cached keys change with the length of what is read, or with the query that meets them.

@@ -144,6 +144,25 @@ pub enum ModelError {
         /// What was asked of it.
         what: &'static str,
     },
+    /// What a cache that lets keys go cannot do.
+    #[error("a key-value cache that lets keys go cannot {what}; use one that keeps all of them")]
+    CacheEvicts {
+        /// What was asked of it.
+        what: &'static str,
+    },
+    /// Positions whose keys have been let go, or have received what later queries gave them.
+    #[error(
+        "a key-value cache cannot go back to {length} positions: what it holds is chosen by all queries up to {from}; use a new cache"
+    )]
+    CacheEvicted {
+        /// Positions wanted.
+        length: usize,
+        /// The first length it can go back to.
+        from: usize,
+    },
+    /// Numbers by which nothing sensible stays in a cache.
+    #[error("a key-value cache cannot keep {0}")]
+    CacheBudget(String),
     /// Factors that are no map of the shape they are said to be.
     #[error("a {rows}x{cols} map cannot be held as factors: {why}")]
     Factored {

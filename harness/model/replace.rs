@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use harness_kernels::rotary::Pairing;
 
-use crate::cache::{CacheFormat, KvCache, MOVING};
+use crate::cache::{CacheFormat, KvCache, LOOKS, MOVING};
 use crate::config::{PositionScheme, Projection, RopeStyle};
 use crate::decoder::{Decoder, Turns};
 use crate::error::{Context, ModelError};
@@ -45,10 +45,22 @@ impl Decoder {
     /// This decoder with caches that keep keys and values in another format; all weights are shared.
     ///
     /// # Errors
-    /// [`ModelError::CacheGroup`] when groups do not divide a head, [`ModelError::CacheFormat`] for codes of keys whose angles
-    /// change with the length.
+    /// [`ModelError::CacheGroup`] when groups do not divide a head, [`ModelError::CacheBudget`] for a rule that keeps no keys,
+    /// [`ModelError::CacheFormat`] and [`ModelError::CacheEvicts`] for codes or a choice of keys whose angles change with the
+    /// length, whose scores have biases by distance, or of which queries see some only.
     pub fn with_cache(&self, format: CacheFormat) -> Result<Self, ModelError> {
         KvCache::new(self.cache_shape(), format)?;
+        if format.evicts() {
+            let biased = self.attention.slopes.is_some() || self.blocks.iter().any(|block| block.by_distance.is_some());
+            let looks = self.reach.as_ref().is_some_and(|reach| reach.rule.moves() || reach.rule.kept().is_some());
+            let what = match (looks, self.keys_move(), biased) {
+                (true, ..) => LOOKS,
+                (_, true, _) => MOVING,
+                (.., true) => "be of a model whose scores have biases by distance",
+                _ => return Ok(Self { cache_format: format, ..self.clone() }),
+            };
+            return Err(ModelError::CacheEvicts { what });
+        }
         if format != CacheFormat::Full && self.keys_move() {
             return Err(ModelError::CacheFormat { what: MOVING });
         }
@@ -209,8 +221,11 @@ impl Decoder {
     /// This decoder with other rotary embeddings.
     ///
     /// # Errors
-    /// [`ModelError::CacheFormat`] for codes of keys whose angles would change with the length.
+    /// [`ModelError::CacheFormat`] or [`ModelError::CacheEvicts`] for caches of keys whose angles would change with the length.
     pub fn with_rope(&self, rope: Rope) -> Result<Self, ModelError> {
+        if self.cache_format.evicts() && rope.moves() {
+            return Err(ModelError::CacheEvicts { what: MOVING });
+        }
         if self.cache_format != CacheFormat::Full && rope.moves() {
             return Err(ModelError::CacheFormat { what: MOVING });
         }
@@ -239,8 +254,11 @@ impl Decoder {
     /// This decoder with another rule of what queries look at.
     ///
     /// # Errors
-    /// [`ModelError::CacheFormat`] for codes of keys whose angles would change.
+    /// [`ModelError::CacheFormat`] or [`ModelError::CacheEvicts`] for caches of keys whose angles would change.
     pub fn with_reach(&self, rule: Box<dyn Reach>) -> Result<Self, ModelError> {
+        if self.cache_format.evicts() && (rule.moves() || rule.kept().is_some()) {
+            return Err(ModelError::CacheEvicts { what: LOOKS });
+        }
         if self.cache_format != CacheFormat::Full && rule.moves() {
             return Err(ModelError::CacheFormat { what: MOVING });
         }

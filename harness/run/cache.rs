@@ -13,27 +13,35 @@ use crate::measure::Prepared;
 use crate::metrics::{BASE, Metric, Seen, absent};
 
 /// The metrics of this room, for which a window is read once.
-pub(crate) const METRICS: [&str; 2] = ["cache_bytes", "cache_bits"];
+pub(crate) const METRICS: [&str; 3] = ["cache_bytes", "cache_bits", "cache_keys"];
 
 /// What the keys and values of a text take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheFootprint {
     /// Bytes of all buffers, without the room to grow.
     pub bytes: usize,
-    /// Numbers that they stand for.
+    /// Numbers of the keys and values that the text has.
     pub numbers: usize,
+    /// Keys that each head holds.
+    pub keys: usize,
 }
 
 impl CacheFootprint {
-    /// Reads a text and weighs what is kept of it.
+    /// Reads a text whose first `prompt` tokens are one, or all where that is 0, and weighs what is kept of it.
     ///
     /// # Errors
     /// The decoder's.
-    pub fn of(decoder: &Decoder, tokens: &[u32]) -> Result<Self, ModelError> {
+    pub fn of(decoder: &Decoder, tokens: &[u32], prompt: usize) -> Result<Self, ModelError> {
         let mut cache = decoder.new_cache();
-        decoder.logits_last(tokens, &mut cache)?;
+        // Which keys are let go depends on where the prompt ends; codes do not.
+        let prompt = if prompt > 0 && decoder.cache_format().evicts() { prompt.min(tokens.len()) } else { tokens.len() };
+        decoder.logits_last(&tokens[..prompt], &mut cache)?;
+        for token in &tokens[prompt..] {
+            decoder.step(&[&[*token]], &mut cache, 1)?;
+        }
         let shape = decoder.cache_shape();
-        Ok(Self { bytes: cache.live_bytes(), numbers: 2 * cache.len() * shape.layers * shape.width() })
+        let numbers = 2 * cache.len() * shape.layers * shape.width();
+        Ok(Self { bytes: cache.live_bytes(), numbers, keys: cache.held() })
     }
 }
 
@@ -49,7 +57,7 @@ pub(crate) fn metrics() -> Vec<Metric> {
         Metric {
             spec: MetricSpec {
                 id: "cache_bytes",
-                about: "bytes of the keys and values of one scored window as they are kept, scales and minima included",
+                about: "bytes of the keys and values of one scored window as they are kept, with what is kept beside them",
                 unit: "bytes",
                 direction: Direction::Lower,
                 ..BASE
@@ -59,7 +67,7 @@ pub(crate) fn metrics() -> Vec<Metric> {
         Metric {
             spec: MetricSpec {
                 id: "cache_bits",
-                about: "bits a number of the keys and values of one scored window, scales and minima included",
+                about: "bits a number of the keys and values of one scored window, with what is kept beside them",
                 unit: "bits",
                 direction: Direction::Lower,
                 ..BASE
@@ -67,6 +75,16 @@ pub(crate) fn metrics() -> Vec<Metric> {
             observe: |spec, seen| {
                 weighed(spec, seen, |footprint| 8.0 * footprint.bytes as f64 / footprint.numbers.max(1) as f64)
             },
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "cache_keys",
+                about: "keys that each head holds behind one scored window",
+                unit: "keys",
+                direction: Direction::Lower,
+                ..BASE
+            },
+            observe: |spec, seen| weighed(spec, seen, |footprint| footprint.keys as f64),
         },
     ]
 }

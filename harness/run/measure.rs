@@ -103,7 +103,7 @@ pub(crate) fn measure_group(
     if wanted.iter().any(|id| cache::METRICS.contains(&id.as_str())) {
         for (arm, slot) in arms.iter().zip(&mut seen) {
             if let (Ok(seen), Some(window)) = (slot.as_mut(), data.windows.tokens.first()) {
-                match cache::CacheFootprint::of(&arm.decoder, window) {
+                match cache::CacheFootprint::of(&arm.decoder, window, data.decode_from) {
                     Ok(footprint) => seen.cache = Some(footprint),
                     Err(error) => *slot = Err(Failure { stage: "cache".to_owned(), reason: error.to_string() }),
                 }

@@ -142,8 +142,10 @@ impl Read {
             return Ok(());
         }
         let mut cache = decoder.full_cache();
+        // What the keys of a beginning receive from each text's own queries decides which stay: it cannot be shared.
         if let [first, rest @ ..] = jobs
             && !rest.is_empty()
+            && !decoder.cache_format().evicts()
         {
             let shortest = jobs.iter().map(|job| job.prompt.len()).min().unwrap_or(0);
             let mut shared = shortest.saturating_sub(1);

@@ -5,6 +5,7 @@
 //! precision, as in KIVI (Liu et al., 2024).
 
 mod attention;
+mod evict;
 mod lanes;
 mod quantize;
 
@@ -14,6 +15,7 @@ mod tests;
 use half::f16;
 
 pub use attention::{Shape, Window, attention};
+pub use evict::{Budget, Eviction, Pool, Pooling, highest};
 
 /// Bits of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -74,7 +76,7 @@ impl Grid {
 }
 
 /// What keys and values are kept as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum CacheFormat {
     /// As they were computed.
     #[default]
@@ -87,6 +89,15 @@ pub enum CacheFormat {
         /// the group.
         window: usize,
     },
+    /// As they were computed, of some keys only.
+    Evicting(Eviction),
+}
+
+impl CacheFormat {
+    /// Whether keys and values of some positions are let go that later queries would look at.
+    pub fn evicts(self) -> bool {
+        matches!(self, Self::Evicting(_))
+    }
 }
 
 /// A number that half precision cannot hold as the minimum of a group, or a span that it cannot hold as its scale.

@@ -52,7 +52,7 @@ impl FullCache {
     }
 
     /// Positions that are held.
-    fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.length - self.gone
     }
 
