@@ -7,8 +7,9 @@ use harness_model::load::load;
 use harness_model::train::{Recipe, train};
 
 use super::*;
+use crate::position::decoder_of;
 
-const MODELS: [&str; 13] = [
+const MODELS: [&str; 19] = [
     "tiny-100k",
     "tiny-300k",
     "tiny-1m",
@@ -22,6 +23,12 @@ const MODELS: [&str; 13] = [
     "tiny-300k-random",
     "tiny-300k-t5",
     "tiny-300k-xpos",
+    "tiny-300k-pi",
+    "tiny-300k-yarn",
+    "tiny-300k-truncated",
+    "tiny-300k-e2",
+    "tiny-300k-clex",
+    "tiny-300k-longrope2",
 ];
 
 fn datasets() -> PathBuf {
@@ -38,7 +45,7 @@ fn quality(name: &str) -> Quality {
 }
 
 fn decoder(folder: &Path) -> Decoder {
-    Decoder::from_checkpoint(&load(folder).unwrap()).unwrap()
+    decoder_of(&load(folder).unwrap()).unwrap()
 }
 
 #[test]
@@ -62,7 +69,7 @@ fn the_embedded_models_have_the_gaps_they_state_and_larger_ones_smaller_gaps() {
             shares.push(measured.gap_percent / 100.0);
         }
     }
-    // The first three differ in size, the others in how they tell positions apart.
+    // The first three differ in size, the others in how they tell positions apart and what they were trained on with.
     let [small, small_stream, middle, middle_stream, large, large_stream, ..] = shares[..] else {
         panic!("{shares:?}")
     };

@@ -8,7 +8,8 @@
 //! # Difference from the reference
 //! The threshold of start tokens is not searched. A mutated factor is drawn between its neighbours', so that no draw is lost to the order; children that
 //! are known already or out of order are drawn again, a hundred times at most. The first candidates keep their exact factors and stay among the
-//! parents for as long as they are among the best, so that what is found is never worse than any of them.
+//! parents for as long as they are among the best, so that what is found is never worse than any of them. They have no critical pair, and nor have
+//! their crossings with each other.
 
 use std::collections::BTreeSet;
 
@@ -310,14 +311,21 @@ mod tests {
                 assert!(steps.insert(in_steps(factors)) || critical, "{factors:?} twice");
             }
             if critical {
-                // Behind the three that are known some pair begins the interpolation, and those before it raise the base.
-                for factors in &seen[3..] {
-                    let fits = |at: usize| {
+                // Behind the three that are known some pair begins the interpolation, and those before it raise the base; but for
+                // crossings of the known ones, which come after their mutations.
+                let fits = |factors: &Vec<f64>| {
+                    (1..8).any(|at| {
                         let raised = |i: usize| factors[at].powf(i as f64 / at as f64);
                         factors[at] >= 4.0 && (0..at).all(|i| (factors[i] - raised(i)).abs() < 1e-9)
-                    };
-                    assert!((1..8).any(fits), "{factors:?}");
-                }
+                    })
+                };
+                assert!(seen[3..30].iter().all(fits), "{seen:?}");
+                assert!(2 * seen[30..].iter().filter(|factors| fits(factors)).count() > seen.len() - 30, "{seen:?}");
+            }
+            let (found, _) = run(&search, distance);
+            if let Some(at) = found.best.critical {
+                let highest = Rotary::new(10_000.0, 16, 256).critical_pair();
+                assert!(critical && (1..=highest).contains(&at) && found.best.factors[at] >= 4.0, "{found:?}");
             }
         }
     }
