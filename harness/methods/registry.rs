@@ -54,6 +54,7 @@ register! {
     "prune/net_trim.rs" net_trim;
     "prune/alps.rs" alps;
     "prune/budget.rs" budget;
+    "prune/one_block.rs" one_block;
     "prune/shuffled_mask.rs" shuffled_mask;
     "quant/none.rs" no_quantization;
     "quant/rtn.rs" rtn;

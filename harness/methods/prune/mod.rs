@@ -278,6 +278,14 @@ pub enum PruneError {
         /// Tensor.
         site: String,
     },
+    /// A block that the model does not have.
+    #[error("there is no block {block}; the model has {blocks}, from 0")]
+    Block {
+        /// What was asked for, from 0.
+        block: usize,
+        /// What there is.
+        blocks: usize,
+    },
     /// A budget in which matrices are emptied or filled beyond themselves.
     #[error("{layers} blocks at sparsity {sparsity} do not fit between 0 and 1 with {why}")]
     Budget {
