@@ -1,13 +1,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::convert::Infallible;
+use std::path::Path;
 
 use harness_core::Arm;
 use harness_core::Parameters;
+use harness_model::load::load;
 use proptest::prelude::*;
 
 use super::problems::{number, without_leading_zeros};
 use super::*;
+use crate::position::decoder_of;
 
 fn sums(name: &str) -> Sums {
     let path = format!("{}/../../datasets/corpora/{name}/sums.toml", env!("CARGO_MANIFEST_DIR"));
@@ -143,6 +146,24 @@ fn windows_hold_one_sum_each_and_only_its_answer_is_learned() {
     assert_ne!(source.window("train", 0, 19), source.window("valid", 0, 19));
     let wrong = source.window("train", 0, 17).unwrap_err();
     assert!(wrong.contains("set `data.context` of the recipe to 18"), "{wrong}");
+}
+
+#[test]
+fn the_embedded_models_add_what_they_state() {
+    for name in ["sums-pairs", "sums-whole"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/models").join(format!("tiny-{name}"));
+        let decoder = decoder_of(&load(&folder).unwrap()).unwrap();
+        let stated: toml::Table =
+            toml::from_str(&std::fs::read_to_string(folder.join("quality.toml")).unwrap()).unwrap();
+        let measured = sums(name).quality(&decoder).unwrap();
+        assert_eq!(measured.len(), stated["right"].as_table().unwrap().len());
+        for (digits, share) in measured {
+            let stated = &stated["right"][&digits.to_string()];
+            let stated = stated.as_float().unwrap_or_else(|| stated.as_integer().unwrap() as f64);
+            // Other instructions may tip a sum that hangs in the balance.
+            assert!((stated - share).abs() <= 0.02, "{name}, {digits} digits: {share}, stated {stated}");
+        }
+    }
 }
 
 #[test]
