@@ -14,6 +14,7 @@ use harness_run::calibrate::{CalibrationOrder, PruneArm, prune_all, prune_stream
 use harness_run::inputs::{Inputs, LoadedModel};
 use harness_run::lowrank::reduced;
 use harness_run::quantize::{Finished, quantize_streaming};
+use harness_run::shrink::shortened;
 use harness_run::text::{Select, TextSelection, windows};
 
 use crate::exit::{BAD_INPUT, CELLS_FAILED, DONE, INPUT_MISSING, OrExit, Outcome, Refusal, refuse};
@@ -36,6 +37,7 @@ takes the methods whose codes kernels multiply, and `score`, `generate` and `run
 
 Examples:
   harness apply --model smollm2-135m-instruct --prune 'wanda(sparsity=0.5)' --calib enwik8/train --out pruned
+  harness apply --model smollm2-135m-instruct --shrink 'shortened-llama(blocks=8)' --calib enwik8/train --out shorter
   harness apply --model smollm2-135m-instruct --lowrank 'svd-llm(ratio=0.2)' --calib enwik8/train --out reduced
   harness apply --model smollm2-135m-instruct --quant 'gptq(group=64)' --calib enwik8/train --out quantized
   harness apply --model my-checkpoint --quant q4_0 --head q8_0 --format gguf --out model-q4_0.gguf
@@ -44,6 +46,9 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+    /// The method that removes blocks, as in suites. What is written has fewer.
+    #[arg(long, default_value = "none")]
+    shrink: String,
     /// The low-rank method, as in suites. What is written holds the product of the factors.
     #[arg(long, default_value = "none")]
     lowrank: String,
@@ -122,6 +127,8 @@ impl From<Element> for DType {
 }
 
 pub fn main(arguments: &Arguments) -> Outcome {
+    let shrink: Arm = arguments.shrink.parse().or_exit(BAD_INPUT)?;
+    let shrinker = registry::shrink(&shrink).or_exit(BAD_INPUT)?;
     let lowrank: Arm = arguments.lowrank.parse().or_exit(BAD_INPUT)?;
     let method = registry::lowrank(&lowrank).or_exit(BAD_INPUT)?;
     let arm: Arm = arguments.prune.parse().or_exit(BAD_INPUT)?;
@@ -132,13 +139,24 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let corpora: Vec<&str> = arguments.calib.as_deref().into_iter().collect();
     arguments.model.ensure(&inputs, &corpora)?;
     let path = inputs.model_path(&arguments.model.model).map_err(crate::fetch::from_fetch)?;
-    let checkpoint = load::load(&path).or_exit(INPUT_MISSING)?;
+    let mut checkpoint = load::load(&path).or_exit(INPUT_MISSING)?;
     let mut model = LoadedModel::of(&arguments.model.model, checkpoint.clone()).or_exit(INPUT_MISSING)?;
     let calibration = calibration(arguments, &inputs, &model)?;
-    let asks = [(&lowrank, method.needs_text()), (&arm, pruner.needs().any()), (&quant, quantizer.needs().any())];
+    let asks = [
+        (&shrink, shrinker.needs_text()),
+        (&lowrank, method.needs_text()),
+        (&arm, pruner.needs().any()),
+        (&quant, quantizer.needs().any()),
+    ];
     let needy = asks.into_iter().find(|(_, asks)| *asks);
     if let (Some((arm, _)), None) = (needy, &calibration) {
         return refuse(BAD_INPUT, format!("`{arm}` needs calibration text; give --calib CORPUS or --token-ids FILE"));
+    }
+    if !shrinker.is_identity() {
+        let made = shortened(&model.decoder, &*shrinker, calibration.as_deref(), arguments.seed);
+        let made = made.or_exit(CELLS_FAILED)?;
+        checkpoint = checkpoint.shortened(&made.layers(), &made.decoder);
+        model.decoder = made.decoder;
     }
     let name = Path::new(&arguments.model.model).file_name().map(|name| name.to_string_lossy().into_owned());
     let plan = Plan {

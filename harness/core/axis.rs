@@ -15,6 +15,8 @@ pub enum Axis {
     Train,
     /// The position scheme.
     Position,
+    /// Fewer blocks.
+    Shrink,
     /// A low-rank factorisation.
     Lowrank,
     /// A pruning method.
@@ -33,10 +35,11 @@ pub enum Axis {
 
 impl Axis {
     /// All axes in staging order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Model,
         Self::Train,
         Self::Position,
+        Self::Shrink,
         Self::Lowrank,
         Self::Prune,
         Self::Quant,
@@ -52,6 +55,7 @@ impl Axis {
             Self::Model => "model",
             Self::Train => "train",
             Self::Position => "position",
+            Self::Shrink => "shrink",
             Self::Lowrank => "lowrank",
             Self::Prune => "prune",
             Self::Quant => "quant",

@@ -16,6 +16,7 @@ pub mod receptive_field;
 pub mod registry;
 pub mod sample;
 pub mod select_context;
+pub mod shrink;
 pub mod statistics;
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::position::Position;
 use crate::prune::Pruner;
 use crate::quant::Quantizer;
 use crate::sample::Sampler;
+use crate::shrink::Shrink;
 
 register! {
     "position/none.rs" checkpoint_positions;
@@ -36,6 +37,13 @@ register! {
     "position/self_extend.rs" self_extend;
     "position/rerope.rs" rerope;
     "position/dual_chunk.rs" dual_chunk;
+    "shrink/none.rs" all_blocks;
+    "shrink/drop_last.rs" drop_last;
+    "shrink/random_blocks.rs" random_blocks;
+    "shrink/block_influence.rs" block_influence;
+    "shrink/shortened_llama.rs" shortened_llama;
+    "shrink/laco.rs" laco;
+    "shrink/l3prune.rs" l3prune;
     "lowrank/none.rs" whole_matrices;
     "lowrank/svd.rs" svd;
     "lowrank/fwsvd.rs" fwsvd;
@@ -138,6 +146,8 @@ pub struct Entry {
 pub enum Method {
     /// Rewrites rotary frequencies.
     Position(Box<dyn Position>),
+    /// Makes a model of fewer blocks.
+    Shrink(Box<dyn Shrink>),
     /// Holds linear maps as factors.
     LowRank(Box<dyn LowRank>),
     /// Prunes linear maps.
@@ -218,6 +228,17 @@ pub fn position(arm: &Arm) -> Result<Box<dyn Position>, BuildError> {
     }
 }
 
+/// The method an arm names that makes a model of fewer blocks.
+///
+/// # Errors
+/// As [`build`].
+pub fn shrink(arm: &Arm) -> Result<Box<dyn Shrink>, BuildError> {
+    match build(Axis::Shrink, arm)? {
+        Method::Shrink(method) => Ok(method),
+        _ => Err(BuildError::Unknown { axis: Axis::Shrink, id: arm.id.clone(), nearest: None }),
+    }
+}
+
 /// The low-rank method an arm names.
 ///
 /// # Errors
@@ -271,9 +292,12 @@ pub fn sampler(arm: &Arm) -> Result<Box<dyn Sampler>, BuildError> {
         Method::Sampler(sampler) => Ok(sampler),
         Method::Matched(_) => Err(BuildError::NoStage { arm: arm.to_string() }),
         Method::Decoder(_) => Err(BuildError::Decoder { arm: arm.to_string() }),
-        Method::Position(_) | Method::LowRank(_) | Method::Pruner(_) | Method::Quantizer(_) | Method::Cache(_) => {
-            Err(BuildError::Unknown { axis: Axis::Sampler, id: arm.id.clone(), nearest: None })
-        }
+        Method::Position(_)
+        | Method::Shrink(_)
+        | Method::LowRank(_)
+        | Method::Pruner(_)
+        | Method::Quantizer(_)
+        | Method::Cache(_) => Err(BuildError::Unknown { axis: Axis::Sampler, id: arm.id.clone(), nearest: None }),
     }
 }
 
@@ -340,6 +364,7 @@ mod tests {
     fn what_a_method_needs_is_what_its_specification_says() {
         for spec in methods() {
             let needs = match build(spec.axis, &Arm::new(spec.id)).unwrap() {
+                Method::Shrink(method) => method.needs_text(),
                 Method::LowRank(method) => method.needs_text(),
                 Method::Pruner(pruner) => {
                     pruner.needs().any() || pruner.needs_gradients() || pruner.outliers().is_some()

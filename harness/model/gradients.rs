@@ -43,7 +43,7 @@ impl Decoder {
     }
 
     /// Shows the gradients of each window's mean negative log-likelihood: the window, the tensor's name, its columns, and the gradient
-    /// (outputs × inputs, row-major) of every linear map, window by window, maps in the order of the blocks.
+    /// (outputs × inputs, row-major) of every linear map, window by window.
     ///
     /// Held in memory are the weights and the gradients of one window in f32.
     ///
@@ -53,6 +53,23 @@ impl Decoder {
         &self,
         windows: &[Vec<u32>],
         visit: &mut dyn FnMut(usize, &str, usize, &[f32]),
+    ) -> Result<(), ModelError> {
+        let columns: BTreeMap<String, usize> = (0..self.blocks.len())
+            .flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)))
+            .filter_map(|(layer, projection)| Some((projection.tensor(layer), self.linear(layer, projection)?.cols())))
+            .collect();
+        self.each_block_gradient(windows, &mut |window, name, gradient| {
+            if let Some(&cols) = columns.get(name) {
+                visit(window, name, cols, gradient);
+            }
+        })
+    }
+
+    /// The same of every parameter of the blocks: the window, the name and the gradient.
+    pub(crate) fn each_block_gradient(
+        &self,
+        windows: &[Vec<u32>],
+        shown: &mut dyn FnMut(usize, &str, &[f32]),
     ) -> Result<(), ModelError> {
         if windows.is_empty() || windows.iter().any(|window| window.len() < 2) {
             return Err(ModelError::Windows(windows.iter().map(Vec::len).collect()));
@@ -70,16 +87,11 @@ impl Decoder {
             let hidden = trainable.hidden(&[inputs])?.flatten_to(1).doing(doing)?;
             let loss = cross_entropy(&trainable.logits(&hidden)?, targets).doing(doing)?;
             let store = loss.backward().doing(|| "running the backward pass".to_owned())?;
-            for (layer, projection) in
-                (0..self.blocks.len()).flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)))
-            {
-                let name = projection.tensor(layer);
-                let Some(variable) = variables.get(&name) else { continue };
+            for (name, variable) in variables.iter().filter(|(name, _)| name.starts_with("model.layers.")) {
                 let Some(gradient) = store.get(variable.as_tensor()) else { continue };
                 let reading = || format!("reading the gradient of {name}");
-                let (_, cols) = variable.dims2().doing(reading)?;
                 let gradient = gradient.contiguous().doing(reading)?;
-                with_values(&gradient, |values| visit(at, &name, cols, values)).doing(reading)?;
+                with_values(&gradient, |values| shown(at, name, values)).doing(reading)?;
             }
         }
         Ok(())

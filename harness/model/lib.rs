@@ -6,6 +6,7 @@ mod biases;
 pub mod cache;
 pub mod config;
 pub mod decoder;
+pub mod depth;
 pub mod error;
 pub mod factored;
 mod gradients;

@@ -142,7 +142,11 @@ pub(crate) fn block_errors(
     arms: &[&Decoder],
     windows: &[Vec<u32>],
 ) -> Vec<Result<Vec<BlockError>, String>> {
-    let mut found: Vec<Result<Vec<BlockError>, String>> = arms.iter().map(|_| Ok(Vec::new())).collect();
+    let as_deep = |arm: &&Decoder| match arm.config().layers == dense.config().layers {
+        true => Ok(Vec::new()),
+        false => Err("the model has other blocks than the dense one".to_owned()),
+    };
+    let mut found: Vec<Result<Vec<BlockError>, String>> = arms.iter().map(as_deep).collect();
     let mut pass = || -> Result<(), String> {
         let mut hidden = embed(dense, windows).map_err(|error| error.to_string())?;
         for layer in 0..dense.config().layers {

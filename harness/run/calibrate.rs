@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use harness_core::seed;
 use harness_methods::prune::{Needs, PruneError, Pruner, Site};
+use harness_methods::shrink::ShrinkError;
 use harness_methods::statistics::{LinearStatistics, StatisticsError};
 use harness_model::config::Projection;
 use harness_model::decoder::{Decoder, Tap};
@@ -111,6 +112,9 @@ pub enum PrepareError {
     /// A low-rank method refused a matrix, which its reason names, or the model.
     #[error("{0}")]
     LowRank(String),
+    /// No shorter model could be made.
+    #[error(transparent)]
+    Shrink(ShrinkError),
     /// A finished matrix could not be handed over.
     #[error("{0}")]
     Sink(String),

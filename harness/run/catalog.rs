@@ -78,6 +78,7 @@ pub fn catalog() -> Catalog {
         axes: vec![
             Axis::Model,
             Axis::Position,
+            Axis::Shrink,
             Axis::Lowrank,
             Axis::Prune,
             Axis::Quant,

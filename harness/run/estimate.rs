@@ -140,13 +140,13 @@ pub fn estimates(
                 return sampling::estimate::estimate(bench, model, &cells, catalog, size, machine);
             }
             let settings = Settings::resolve(&set(&bench.settings)).ok()?;
-            let mut arms: Vec<[&str; 5]> = cells
+            let mut arms: Vec<[&str; 6]> = cells
                 .iter()
                 .map(|cell| {
                     let label = |axis, otherwise| cell.label(axis).unwrap_or(otherwise);
-                    let [position, lowrank, prune, quant] =
-                        [Axis::Position, Axis::Lowrank, Axis::Prune, Axis::Quant].map(|axis| label(axis, "none"));
-                    [position, lowrank, prune, quant, label(Axis::Seed, "")]
+                    let methods = [Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant];
+                    let [position, shrink, lowrank, prune, quant] = methods.map(|axis| label(axis, "none"));
+                    [position, shrink, lowrank, prune, quant, label(Axis::Seed, "")]
                 })
                 .collect();
             arms.sort_unstable();
@@ -154,7 +154,7 @@ pub fn estimates(
             let calibrated = cells
                 .iter()
                 .flat_map(|cell| {
-                    [Axis::Lowrank, Axis::Prune, Axis::Quant].map(|axis| (axis, cell.coordinates.get(&axis)))
+                    [Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant].map(|axis| (axis, cell.coordinates.get(&axis)))
                 })
                 .filter_map(|(axis, at)| Some((axis, at?)))
                 .filter(|(axis, at)| catalog.method(*axis, &at.id).is_some_and(|method| method.calibrated))

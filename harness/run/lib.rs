@@ -37,6 +37,7 @@ pub mod score;
 pub mod search;
 pub mod selfwritten;
 pub mod setup;
+pub mod shrink;
 pub mod stamp;
 pub mod tasks;
 pub mod text;

@@ -336,4 +336,4 @@ fn angle(a: &[f32], b: &[f32]) -> f64 {
 
 #[cfg(test)]
 #[path = "lowrank_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ use crate::parts::Part;
 use crate::quantize::{Form, HeadFormat, Holding, quantize_all, quantize_streaming};
 use harness_model::packed::Activations;
 
-fn decoder(layers: usize, dtype: DType) -> Decoder {
+pub(crate) fn decoder(layers: usize, dtype: DType) -> Decoder {
     let config = Config {
         architecture: "llama".to_owned(),
         vocab_size: 23,
@@ -51,7 +51,7 @@ fn decoder(layers: usize, dtype: DType) -> Decoder {
     Decoder::from_weights(&config, &tensors).unwrap()
 }
 
-fn windows() -> Vec<Vec<u32>> {
+pub(crate) fn windows() -> Vec<Vec<u32>> {
     (0..6).map(|at| (0..48).map(|i| (i * (at + 3) + i * i / 5 + at) % 23).collect()).collect()
 }
 

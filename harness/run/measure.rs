@@ -21,6 +21,7 @@ use crate::panics::caught;
 use crate::quantize::Taken;
 use crate::score::{Reading, ScoreError, WindowScore, score_group};
 use crate::setup::{Asked, Data, Setup};
+use crate::shrink::Shortened;
 use crate::tasks::Tasks;
 use crate::writing::Read;
 
@@ -33,6 +34,8 @@ pub struct Prepared {
     pub apply_seconds: f64,
     /// The arm changes nothing: its scores are the dense pass itself.
     pub identity: bool,
+    /// The shorter model as it was before anything else was done to it; `None` where no block is removed.
+    pub shortened: Option<Shortened>,
     /// What became of the maps where they are held as factors.
     pub factoring: Option<Factoring>,
     /// What the quantized matrices take; `None` where nothing is quantized.
@@ -59,6 +62,7 @@ pub(crate) fn measure_group(
         .map(|arm| {
             Ok(Seen {
                 apply_seconds: arm.apply_seconds,
+                shortened: arm.shortened.clone(),
                 factoring: arm.factoring.clone(),
                 taken: arm.taken.clone(),
                 checkpoint_bits,
@@ -92,10 +96,12 @@ pub(crate) fn measure_group(
     if probes.contains(&Probe::Static) {
         let beside = |metric: &&Metric| metric.spec.probe == Probe::Static && metric.spec.needs_dense;
         let compared = metrics.iter().filter(beside).any(|metric| wanted.iter().any(|id| id == metric.spec.id));
-        let counting =
-            Counting { dense: compared.then_some(dense), moments: asks("kurtosis") || asks("outlier_share") };
+        let moments = asks("kurtosis") || asks("outlier_share");
         for (arm, seen) in arms.iter().zip(&mut seen) {
             if let Ok(seen) = seen {
+                // Weights of a shorter model are compared with its own before anything else was done to them.
+                let before = arm.shortened.as_ref().map_or(dense, |shortened| &shortened.decoder);
+                let counting = Counting { dense: compared.then_some(before), moments };
                 seen.footprint = Some(Footprint::of(&arm.decoder, counting));
             }
         }

@@ -11,6 +11,7 @@ use crate::lowrank::{self, Factoring};
 use crate::quantize::{self, Taken};
 use crate::sampling::{self, Sampled};
 use crate::score::{StretchScore, WindowScore};
+use crate::shrink::{self, Shortened};
 use crate::tasks::long::{self, Retrieved};
 use crate::tasks::{self, Answered, Chosen};
 
@@ -42,6 +43,8 @@ pub struct Seen {
     pub cache: Option<CacheFootprint>,
     /// Seconds that applying the method took.
     pub apply_seconds: f64,
+    /// The shorter model as it was before anything else was done to it.
+    pub shortened: Option<Shortened>,
     /// What became of the maps where they are held as factors.
     pub factoring: Option<Factoring>,
     /// What quantized matrices take.
@@ -211,6 +214,7 @@ fn of_language_models() -> Vec<Metric> {
             observe: |spec, seen| stored(spec, seen, Footprint::bytes_stored),
         },
     ];
+    all.extend(shrink::metrics::registry());
     all.extend(lowrank::metrics::registry());
     all.extend(quantize::metrics::registry());
     all.extend(of_speed());

@@ -1,9 +1,9 @@
-//! Preparing the arms of a bench: the model is given its positions, its maps become factors and are pruned, and each pruned model is
+//! Preparing the arms of a bench: the model is given its positions, loses blocks, its maps become factors and are pruned, and each pruned model is
 //! quantized.
 
 use std::time::Instant;
 
-use harness_core::Arm;
+use harness_core::{Arm, Axis};
 use harness_methods::lowrank::LowRank;
 use harness_methods::prune::Pruner;
 use harness_methods::quant::Quantizer;
@@ -22,6 +22,7 @@ use crate::quantize::quantize_all;
 use crate::runner::{ArmWork, Event, RunError, Session};
 use crate::search::settled;
 use crate::setup::Setup;
+use crate::shrink::shortened;
 
 /// An arm whose methods are built.
 struct Built<'a> {
@@ -64,7 +65,7 @@ impl<'a> Session<'_> {
             let seconds = began.elapsed().as_secs_f64();
             match placed {
                 Ok((decoder, unchanged)) => {
-                    let mut prepared = self.prepare_reduced(bench, (&model.name, &decoder), setup, here)?;
+                    let mut prepared = self.prepare_shortened(bench, (&model.name, &decoder), setup, here)?;
                     for (_, prepared) in &mut prepared {
                         prepared.identity &= unchanged;
                         prepared.apply_seconds += seconds;
@@ -83,7 +84,56 @@ impl<'a> Session<'_> {
         Ok(ready)
     }
 
-    /// Prepares arms on a model that has its positions: each of its low-rank methods first, then what is applied to that.
+    /// Prepares arms on a model that has its positions: each shorter model first, then what is applied to that.
+    fn prepare_shortened(
+        &mut self,
+        bench: &Bench,
+        (name, decoder): (&str, &Decoder),
+        setup: &Setup,
+        mut works: Vec<ArmWork<'a>>,
+    ) -> Result<Vec<(ArmWork<'a>, Prepared)>, RunError> {
+        let calibration = setup.calibration.as_ref().map(|windows| windows.tokens.as_slice());
+        let mut ready = Vec::new();
+        while let Some(first) = works.first() {
+            let (arm, seed) = (first.shrink.clone(), first.seed);
+            let method = registry::shrink(&arm);
+            let random = self.catalog.method(Axis::Shrink, &arm.id).is_some_and(|method| method.random);
+            let same = |work: &ArmWork| work.shrink == arm && (!random || work.seed == seed);
+            let (here, others) = works.into_iter().partition(same);
+            works = others;
+            let made = match &method {
+                Ok(method) if method.is_identity() => {
+                    ready.append(&mut self.prepare_reduced(bench, (name, decoder), setup, here)?);
+                    continue;
+                }
+                Ok(method) => {
+                    let step = format!("{}: shorten {name} by {arm}", bench.name);
+                    (self.events)(Event::Progress { step: &step, done: 0, total: 1 });
+                    shortened(decoder, &**method, calibration, seed).map_err(|error| ("apply", error.to_string()))
+                }
+                Err(error) => Err(("build", error.to_string())),
+            };
+            match made {
+                Ok(made) => {
+                    let mut prepared = self.prepare_reduced(bench, (name, &made.decoder), setup, here)?;
+                    for (_, prepared) in &mut prepared {
+                        prepared.identity = false;
+                        prepared.apply_seconds += made.seconds;
+                        prepared.shortened = Some(made.clone());
+                    }
+                    ready.append(&mut prepared);
+                }
+                Err((stage, reason)) => {
+                    for work in here {
+                        self.failed(&work, stage, &reason, 0.0)?;
+                    }
+                }
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Prepares arms on a model that has its positions and its blocks: each of its low-rank methods first, then what is applied to that.
     fn prepare_reduced(
         &mut self,
         bench: &Bench,
@@ -234,7 +284,7 @@ fn quantized<'a>(
         .into_iter()
         .map(|built| {
             let (decoder, apply_seconds) = (pruned.decoder.clone(), pruned.seconds);
-            (built.work, Ok(Prepared { decoder, apply_seconds, identity, factoring: None, taken: None }))
+            (built.work, Ok(Prepared { decoder, apply_seconds, identity, shortened: None, factoring: None, taken: None }))
         })
         .collect();
     if quantizing.is_empty() {
@@ -249,6 +299,7 @@ fn quantized<'a>(
             decoder: model.decoder,
             apply_seconds: pruned.seconds + model.seconds,
             identity: false,
+            shortened: None,
             factoring: None,
             taken: Some(taken),
         });

@@ -137,6 +137,7 @@ pub(crate) struct Session<'a> {
 /// Cells of a bench that share one prepared arm.
 pub(crate) struct ArmWork<'a> {
     pub position: Arm,
+    pub shrink: Arm,
     pub lowrank: Arm,
     pub prune: Arm,
     pub quant: Arm,
@@ -209,8 +210,8 @@ impl Session<'_> {
         let mut ids = Vec::new();
         let mut works: Vec<ArmWork> = Vec::new();
         for &cell in cells {
-            let [position, lowrank, prune, quant] =
-                [Axis::Position, Axis::Lowrank, Axis::Prune, Axis::Quant].map(|axis| arm_of(cell, axis));
+            let methods = [Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant];
+            let [position, shrink, lowrank, prune, quant] = methods.map(|axis| arm_of(cell, axis));
             let seed = suite_seed.wrapping_add(seed_of(cell));
             let id = identity::cell_id(&identity::Facts {
                 cell,
@@ -231,14 +232,14 @@ impl Session<'_> {
                 continue;
             }
             let same = |work: &&mut ArmWork| {
-                (&work.position, &work.lowrank, &work.prune, &work.quant) == (&position, &lowrank, &prune, &quant)
-                    && work.seed == seed
+                (&work.position, &work.shrink, &work.lowrank) == (&position, &shrink, &lowrank)
+                    && (&work.prune, &work.quant, work.seed) == (&prune, &quant, seed)
             };
             if let Some(work) = works.iter_mut().find(same) {
                 work.cells.push((id, cell));
             } else {
                 let (place, cells) = (works.len(), vec![(id, cell)]);
-                works.push(ArmWork { position, lowrank, prune, quant, seed, place, cells });
+                works.push(ArmWork { position, shrink, lowrank, prune, quant, seed, place, cells });
             }
         }
         self.announce();

@@ -9,8 +9,8 @@ use rayon::prelude::*;
 use crate::run::{MetricInfo, Record, Run};
 
 /// The axes whose arms are methods.
-const METHODS: [Axis; 7] =
-    [Axis::Train, Axis::Position, Axis::Lowrank, Axis::Prune, Axis::Quant, Axis::Cache, Axis::Sampler];
+const METHODS: [Axis; 8] =
+    [Axis::Train, Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant, Axis::Cache, Axis::Sampler];
 
 /// The difference of every two methods of a bench that stand at equal settings, in its first sampled metric with a
 /// good side: one paired interval a row. `None` where no two methods can be paired.

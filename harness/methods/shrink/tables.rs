@@ -1,0 +1,63 @@
+//! A model of numbers, for tests of methods that look at it.
+
+use super::{Layer, Samples, ShrinkError, Stack, WithGradient};
+
+/// Weights and gradients of every parameter of every block, and hidden states of every window and depth.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Table {
+    pub width: usize,
+    /// Of each block.
+    pub weights: Vec<Vec<f32>>,
+    /// Of each batch and block; what is shown is their mean.
+    pub gradients: Vec<Vec<Vec<f64>>>,
+    /// Of each window and depth.
+    pub states: Vec<Vec<Vec<f32>>>,
+    /// Without each block.
+    pub losses: Vec<f64>,
+}
+
+impl Stack for Table {
+    fn blocks(&self) -> usize {
+        self.weights.len()
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn weights(&mut self, block: usize, seen: &mut dyn FnMut(&[f32])) -> Result<(), ShrinkError> {
+        seen(&self.weights[block]);
+        Ok(())
+    }
+
+    fn gradients(&mut self, _: Samples, seen: &mut dyn FnMut(WithGradient<'_>)) -> Result<(), ShrinkError> {
+        for (block, weights) in self.weights.iter().enumerate() {
+            let mean = |at: usize| {
+                self.gradients.iter().map(|batch| batch[block][at]).sum::<f64>() / self.gradients.len() as f64
+            };
+            let gradient: Vec<f64> = (0..weights.len()).map(mean).collect();
+            seen((block, weights, &gradient));
+        }
+        Ok(())
+    }
+
+    fn states(&mut self, _: Samples, _: bool, seen: &mut dyn FnMut(&[Vec<f32>])) -> Result<(), ShrinkError> {
+        self.states.iter().for_each(|states| seen(states));
+        Ok(())
+    }
+
+    fn losses_without(&mut self, _: Samples) -> Result<Vec<f64>, ShrinkError> {
+        Ok(self.losses.clone())
+    }
+
+    fn final_states(&mut self, layers: &[Layer], _: Samples) -> Result<Vec<Vec<f32>>, ShrinkError> {
+        // As if every block added its own numbers.
+        let mut state = vec![0.0_f64; self.width];
+        for (block, factor) in layers.iter().flat_map(|layer| &layer.mix) {
+            for (sum, value) in state.iter_mut().zip(&self.weights[*block]) {
+                *sum += factor * f64::from(*value);
+            }
+        }
+        Ok(vec![state.into_iter().map(|value| value as f32).collect()])
+    }
+}

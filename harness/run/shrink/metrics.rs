@@ -1,0 +1,91 @@
+//! Metrics of shorter models.
+
+use harness_core::{Direction, MetricSpec, Observation, Profile, Reduction};
+
+use super::Shortened;
+use crate::metrics::{BASE, LAYER, Metric, Seen, absent};
+
+const NONE: &str = "no block is removed";
+
+/// What is read off shorter models.
+pub(crate) fn registry() -> Vec<Metric> {
+    vec![
+        Metric {
+            spec: MetricSpec { id: "blocks", about: "blocks of the model", direction: Direction::Lower, ..BASE },
+            observe: |spec, seen| match &seen.footprint {
+                Some(footprint) => made_of(seen, Observation::single(spec.id, footprint.layers.len() as f64)),
+                None => absent(spec, "not counted"),
+            },
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "removed_params",
+                about: "share of the whole model's parameters, embeddings included, that the shorter model has less",
+                ..BASE
+            },
+            observe: |spec, seen| match &seen.shortened {
+                Some(shortened) => {
+                    let left = shortened.decoder.parameters() as f64 / shortened.whole.1.max(1) as f64;
+                    Observation::single(spec.id, 1.0 - left)
+                }
+                None => Observation::single(spec.id, 0.0),
+            },
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "block_score",
+                about: "what the method scores each block of the whole model by, on average, and block by block",
+                along: LAYER,
+                ..BASE
+            },
+            observe: scores,
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "state_similarity",
+                about: "cosine of the shorter model's final hidden states with the whole model's, at the last merge",
+                direction: Direction::Higher,
+                ..BASE
+            },
+            observe: |spec, seen| match &seen.shortened {
+                None => absent(spec, NONE),
+                Some(Shortened { shorter, .. }) => match shorter.similarity {
+                    Some(similarity) => {
+                        let steps = (!shorter.steps.is_empty()).then(|| shorter.steps.join(", "));
+                        Observation { protocol: steps, ..Observation::single(spec.id, similarity) }
+                    }
+                    None => absent(spec, "the method does not look at final hidden states"),
+                },
+            },
+        },
+    ]
+}
+
+/// With what the blocks are made of, in the place of a protocol.
+fn made_of(seen: &Seen, found: Observation) -> Observation {
+    let protocol = seen.shortened.as_ref().map(|shortened| {
+        let layers = shortened.shorter.layers.iter().map(|layer| {
+            if layer.is_kept() {
+                return layer.base.to_string();
+            }
+            let parts = layer.mix.iter().map(|(block, factor)| format!("{factor:+}*{block}"));
+            format!("{}:({})", layer.base, parts.collect::<String>())
+        });
+        format!("of {}: {}", shortened.whole.0, layers.collect::<Vec<String>>().join(" "))
+    });
+    Observation { protocol, ..found }
+}
+
+fn scores(spec: &MetricSpec, seen: &Seen) -> Observation {
+    let Some(Shortened { shorter, .. }) = &seen.shortened else { return absent(spec, NONE) };
+    let Some((samples, what)) = &shorter.scores else { return absent(spec, "the method scores no blocks") };
+    let mean = samples.iter().sum::<f64>() / samples.len().max(1) as f64;
+    let profile = Profile {
+        reduction: Reduction::Ratio,
+        places: (0..samples.len()).map(|block| block as f64).collect(),
+        samples: samples.clone(),
+        weights: vec![1.0; samples.len()],
+        clusters: Vec::new(),
+    };
+    Observation { profile: Some(profile), protocol: Some((*what).to_owned()), ..Observation::single(spec.id, mean) }
+}
