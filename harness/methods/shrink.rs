@@ -234,7 +234,7 @@ pub(crate) fn without_lowest(
 }
 
 /// The cosine between two vectors, in f64; NaN where one of them is nothing.
-pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f64 {
+pub fn cosine(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).clamp(-1.0, 1.0)
 }

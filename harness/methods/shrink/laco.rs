@@ -79,7 +79,7 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
 }
 
 /// Blocks `at .. at + followers` folded into `at`.
-pub(crate) fn merged(layers: &[Layer], at: usize, followers: usize, merge: Merge) -> Vec<Layer> {
+pub fn merged(layers: &[Layer], at: usize, followers: usize, merge: Merge) -> Vec<Layer> {
     let parts: Vec<(&Layer, f64)> = match merge {
         Merge::Rdsc => std::iter::once((&layers[at], 1.0 - followers as f64))
             .chain(layers[at + 1..=at + followers].iter().map(|layer| (layer, 1.0)))

@@ -166,3 +166,53 @@ fn what_cannot_be_removed_is_refused_with_what_to_do() {
         assert!(registry::build(Axis::Shrink, &arm.parse().unwrap()).is_err(), "{arm}");
     }
 }
+
+#[test]
+fn scores_and_models_are_those_of_torch() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/depth.json");
+    let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let numbers = |key: &serde_json::Value| -> Vec<f64> {
+        key.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+    };
+    let close = |found: &[f64], expected: &[f64], tolerance: f64, what: &str| {
+        assert_eq!(found.len(), expected.len(), "{what}");
+        let most = expected.iter().fold(0.0f64, |most, value| most.max(value.abs()));
+        for (at, (a, b)) in found.iter().zip(expected).enumerate() {
+            assert!((a - b).abs() <= tolerance * most, "{what}, number {at}: {a} for {b}");
+        }
+    };
+    let dense = decoder(8, DType::F32);
+    for (key, arm) in [
+        ("influence", "block-influence(blocks=2)"),
+        ("contiguous", "block-influence(blocks=2, span=contiguous)"),
+        ("taylor", "shortened-llama(blocks=1, samples=4, tokens=20)"),
+        ("magnitude", "shortened-llama(blocks=1, criterion=magnitude)"),
+        ("ppl", "shortened-llama(blocks=1, criterion=ppl, samples=4, tokens=20)"),
+        ("contrast", "l3prune(tokens=20)"),
+    ] {
+        close(&made(arm, &dense).shorter.scores.unwrap().0, &numbers(&golden[key]), 1e-4, key);
+    }
+    let laco = &golden["laco"];
+    let text = windows();
+    let samples = Samples { windows: 5, start: 0, tokens: 10 };
+    let mut walked = Walked { decoder: &dense, windows: &text };
+    let whole: Vec<Layer> = (0..8).map(Layer::kept).collect();
+    let folded = registry::laco::merged(&whole, 3, 2, registry::laco::Merge::Rdsc);
+    let (before, behind) =
+        (walked.final_states(&whole, samples).unwrap(), walked.final_states(&folded, samples).unwrap());
+    let cosines = before.iter().zip(&behind).map(|(a, b)| harness_methods::shrink::cosine(a, b));
+    let similarity = cosines.sum::<f64>() / before.len() as f64;
+    close(&[similarity], &[laco["similarity"].as_f64().unwrap()], 1e-4, "similarity");
+    let layers: Vec<depth::Layer> = folded.iter().map(layer).collect();
+    let short = dense.of_layers(&layers).unwrap();
+    let sums = Projection::ALL.map(|projection| {
+        let map = short.linear(3, projection).unwrap();
+        map.weight().to_f32().iter().map(|value| f64::from(*value)).sum::<f64>()
+    });
+    close(&sums, &numbers(&laco["sums"]), 1e-4, "sums");
+    let left: Vec<depth::Layer> = [0, 1, 3, 4, 6, 7].map(depth::Layer::kept).to_vec();
+    let short = dense.of_layers(&left).unwrap();
+    let found = logits(&short);
+    let last: Vec<f64> = found[found.len() - 23..].iter().map(|value| f64::from(*value)).collect();
+    close(&last, &numbers(&golden["logits"]), 1e-4, "logits");
+}
