@@ -69,7 +69,7 @@ fn pass(error: ModelError) -> ShrinkError {
     ShrinkError::Pass(error.to_string())
 }
 
-fn failed(error: candle_core::Error) -> ShrinkError {
+fn failed(error: harness_model::tensor::TensorError) -> ShrinkError {
     ShrinkError::Pass(error.to_string())
 }
 
@@ -99,7 +99,7 @@ impl Walked<'_> {
     }
 
     /// The mean negative log-likelihood of a window's tokens behind blocks `from ..` of hidden states that enter them.
-    fn loss(&self, hidden: candle_core::Tensor, from: usize, window: &[u32]) -> Result<(f64, usize), ShrinkError> {
+    fn loss(&self, hidden: harness_model::tensor::Tensor, from: usize, window: &[u32]) -> Result<(f64, usize), ShrinkError> {
         let mut hidden = hidden;
         for layer in from..self.decoder.config().layers {
             hidden = self.decoder.block(layer, &hidden, None).map_err(pass)?;
