@@ -34,7 +34,8 @@ impl CacheFootprint {
     pub fn of(decoder: &Decoder, tokens: &[u32], prompt: usize) -> Result<Self, ModelError> {
         let mut cache = decoder.new_cache();
         // Which keys are let go depends on where the prompt ends; codes do not.
-        let prompt = if prompt > 0 && decoder.cache_format().evicts() { prompt.min(tokens.len()) } else { tokens.len() };
+        let prompt =
+            if prompt > 0 && decoder.cache_format().evicts() { prompt.min(tokens.len()) } else { tokens.len() };
         decoder.logits_last(&tokens[..prompt], &mut cache)?;
         for token in &tokens[prompt..] {
             decoder.step(&[&[*token]], &mut cache, 1)?;

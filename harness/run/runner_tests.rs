@@ -409,6 +409,42 @@ fn quantized_keys_and_values_are_scored_where_tokens_are_decoded_and_weighed_as_
 }
 
 #[test]
+fn keys_that_are_let_go_are_counted_weighed_and_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = fixture(folder.path(), 0.6);
+    let arms = [
+        "none",
+        "h2o(heavy_keys=4, recent_keys=4)",
+        "h2o(heavy_keys=0, recent_keys=8)",
+        "h2o(heavy_keys=16, recent_keys=16)",
+        "snapkv(window=2, capacity=8)",
+        "snapkv(window=2, capacity=12)",
+    ];
+    let list = arms.map(|arm| format!("\"{arm}\"")).join(", ");
+    let mut suite = suite_with(&paths, &format!("decode_from = 12\ncache = [{list}]"));
+    suite.benches[0].metrics = ["kl", "cache_bytes", "cache_bits", "cache_keys"].map(str::to_owned).into();
+    let (outcome, records) = execute(&suite, &folder.path().join("journal.jsonl"));
+    assert_eq!((outcome.measured, outcome.failed), (6, 0), "{records:?}");
+    let value = |cache: &str, metric: &str| {
+        let cell = records.iter().find(|record| record.cell.label(Axis::Cache) == Some(cache)).unwrap();
+        cell.observation(metric).unwrap().value().unwrap()
+    };
+    // Windows of 32 tokens, of which 12 are the prompt; a snapshot keeps what is decoded.
+    let keys = arms.map(|arm| value(arm, "cache_keys"));
+    assert_eq!(keys, [32.0, 8.0, 8.0, 32.0, 28.0, 32.0]);
+    // Keys and values of 16 numbers in 2 layers, and of heavy hitters what each key of a head of 16 received.
+    let bytes = arms.map(|arm| value(arm, "cache_bytes"));
+    let plain = keys.map(|keys| keys * 2.0 * 2.0 * 16.0 * 4.0);
+    let beside = keys[1] * 2.0 * 4.0;
+    assert_eq!((bytes[0], bytes[4], bytes[5]), (plain[0], plain[4], plain[5]));
+    assert!(bytes[1] > plain[1] && bytes[1] <= plain[1] + 4.0 * beside && bytes[1] == bytes[2], "{bytes:?}");
+    assert_eq!(value(arms[1], "cache_bits"), 32.0 * bytes[1] / bytes[0]);
+    let kl = arms.map(|arm| value(arm, "kl"));
+    assert_eq!((kl[0], kl[3], kl[5]), (0.0, 0.0, 0.0));
+    assert!(kl[1] > 0.0 && kl[2] > 0.0 && kl[4] > 0.0, "{kl:?}");
+}
+
+#[test]
 fn benches_that_cannot_see_what_a_cache_loses_say_so() {
     let folder = tempfile::tempdir().unwrap();
     let paths = fixture(folder.path(), 0.2);
@@ -418,6 +454,12 @@ fn benches_that_cannot_see_what_a_cache_loses_say_so() {
     };
     let unseen = reason("cache = \"kivi(group=16, window=16)\"");
     assert!(unseen.contains("could not show; set `decode_from`"), "{unseen}");
+    let evicting = reason("cache = \"h2o\"");
+    assert!(evicting.contains("`cache = h2o` could not show; set `decode_from`"), "{evicting}");
+    let none = reason("cache = [\"none\", \"h2o(heavy=0.01, recent=0.01)\"]\ndecode_from = 12");
+    assert!(none.contains("no key of a prompt of 12 positions"), "{none}");
+    let moving = reason("cache = [\"none\", \"snapkv\"]\nposition = \"sliding-window(window=4)\"\ndecode_from = 12");
+    assert!(moving.contains("cannot be of a model that looks at some keys only"), "{moving}");
     let empty = reason("cache = \"kivi(group=16, window=16)\"\ndecode_from = 31");
     assert!(empty.contains("`decode_from = 31` leaves nothing to score of windows of 32 tokens"), "{empty}");
     let group = reason("cache = [\"none\", \"kivi\"]\ndecode_from = 8");

@@ -37,9 +37,14 @@ fn oracle(q: &[f32], k: &[f32], shape: &Shape<'_>) -> Vec<f64> {
 #[test]
 fn keys_receive_the_column_sums_of_the_matrix_on_every_instruction_set() {
     let slopes = [0.5, 0.25, 0.125, 0.0625];
-    for (queries, keys, head_dim, biased, gap) in
-        [(1, 1, 8, false, 0), (1, 150, 20, false, 3), (5, 140, 24, true, 1), (8, 8, 16, false, 0), (75, 150, 24, true, 7), (130, 130, 64, false, 0)]
-    {
+    for (queries, keys, head_dim, biased, gap) in [
+        (1, 1, 8, false, 0),
+        (1, 150, 20, false, 3),
+        (5, 140, 24, true, 1),
+        (8, 8, 16, false, 0),
+        (75, 150, 24, true, 7),
+        (130, 130, 64, false, 0),
+    ] {
         let shape = Shape {
             batch: 2,
             queries,
@@ -61,7 +66,10 @@ fn keys_receive_the_column_sums_of_the_matrix_on_every_instruction_set() {
         // Every query gives one in all.
         for sums in found.chunks_exact(keys) {
             let all: f32 = sums.iter().sum();
-            assert!((all - 2.0 * queries as f32).abs() < 1e-4 * queries as f32, "{all} of {queries} queries of two heads");
+            assert!(
+                (all - 2.0 * queries as f32).abs() < 1e-4 * queries as f32,
+                "{all} of {queries} queries of two heads"
+            );
         }
         for set in available() {
             assert_eq!(found, received_on(set, &q, &k, &log_sums, &shape), "{set:?}");

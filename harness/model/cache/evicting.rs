@@ -59,14 +59,19 @@ impl EvictingCache {
     /// Whose first step is the prompt, or whose prompt is open until it is closed.
     pub fn new(shape: CacheShape, rule: Eviction, open: bool) -> Result<Self, ModelError> {
         let why = match rule {
-            Eviction::Snapshot { window, capacity, pool: Pool { kernel, .. } } if window == 0 || capacity <= window || kernel % 2 == 0 => {
-                Some(format!("a window of {window} in a capacity of {capacity}, pooled by {kernel}; the window is at least 1, the capacity larger, and pooling odd"))
+            Eviction::Snapshot { window, capacity, pool: Pool { kernel, .. } }
+                if window == 0 || capacity <= window || kernel % 2 == 0 =>
+            {
+                Some(format!(
+                    "a window of {window} in a capacity of {capacity}, pooled by {kernel}; the window is at least 1, the capacity larger, and pooling odd"
+                ))
             }
             Eviction::HeavyHitters { heavy, recent } => {
                 let bad = |budget| matches!(budget, Budget::Share(share) if !(0.0..=1.0).contains(&share));
                 let none = |budget| matches!(budget, Budget::Share(0.0) | Budget::Keys(0));
-                (bad(heavy) || bad(recent) || none(heavy) && none(recent))
-                    .then(|| format!("{heavy:?} and {recent:?}; shares lie in [0, 1], and one of both is more than nothing"))
+                (bad(heavy) || bad(recent) || none(heavy) && none(recent)).then(|| {
+                    format!("{heavy:?} and {recent:?}; shares lie in [0, 1], and one of both is more than nothing")
+                })
             }
             Eviction::Snapshot { .. } => None,
         };
@@ -87,14 +92,10 @@ impl EvictingCache {
         self.rows
     }
 
-    /// Whether all positions that were read are there.
-    pub fn is_whole(&self) -> bool {
-        self.rows == self.length
-    }
-
     pub fn bytes(&self) -> usize {
         let of = |layer: &Layer| {
-            [&layer.keys, &layer.values, &layer.received, &layer.queries, &layer.pending].map(|part| part.capacity() * size_of::<f32>())
+            [&layer.keys, &layer.values, &layer.received, &layer.queries, &layer.pending]
+                .map(|part| part.capacity() * size_of::<f32>())
         };
         self.layers.iter().flat_map(of).sum()
     }
@@ -161,7 +162,8 @@ impl EvictingCache {
         first.check_reaches(length)?;
         let rows = first.rows - (first.length - length);
         let (batch, capacity, width) = (sources.len(), first.capacity, first.shape.width());
-        let mut gathered = Self { batch, length, rows, layers: vec![Layer::default(); first.layers.len()], ..first.clone_empty() };
+        let mut gathered =
+            Self { batch, length, rows, layers: vec![Layer::default(); first.layers.len()], ..first.clone_empty() };
         for (index, target) in gathered.layers.iter_mut().enumerate() {
             for (cache, row) in sources {
                 let layer = &cache.layers[index];
@@ -182,7 +184,17 @@ impl EvictingCache {
     /// All but what is held.
     fn clone_empty(&self) -> Self {
         let Self { shape, rule, stage, batch, length, rows, capacity, .. } = *self;
-        Self { layers: Vec::new(), shape, rule, stage, batch, length, rows, capacity, attention: self.attention.clone() }
+        Self {
+            layers: Vec::new(),
+            shape,
+            rule,
+            stage,
+            batch,
+            length,
+            rows,
+            capacity,
+            attention: self.attention.clone(),
+        }
     }
 
     /// # Errors
@@ -263,7 +275,9 @@ impl EvictingCache {
             let mut pending = std::mem::take(&mut layer.pending);
             match self.rule {
                 Eviction::HeavyHitters { .. } => {
-                    for (new, old) in pending.chunks_exact_mut(old + positions).zip(layer.received.chunks_exact(old.max(1))) {
+                    for (new, old) in
+                        pending.chunks_exact_mut(old + positions).zip(layer.received.chunks_exact(old.max(1)))
+                    {
                         new.iter_mut().zip(old).for_each(|(new, old)| *new += old);
                     }
                     layer.received = pending;
@@ -344,7 +358,8 @@ impl EvictingCache {
             let mut received = Vec::with_capacity(layer.received.len() / rows * stay);
             for (unit, sums) in layer.received.chunks_exact(rows).enumerate() {
                 let earlier = &sums[..rows - recent];
-                let mut places = pool.map_or_else(|| highest(earlier, heavy), |pool| highest(&pool.apply(earlier), heavy));
+                let mut places =
+                    pool.map_or_else(|| highest(earlier, heavy), |pool| highest(&pool.apply(earlier), heavy));
                 places.extend(rows - recent..rows);
                 let start = unit / kv_heads * stride + unit % kv_heads * head_dim;
                 // Places rise, so no key is overwritten before it is moved.

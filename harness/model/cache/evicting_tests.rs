@@ -1,6 +1,7 @@
 //! Caches that let keys go against `tests/reference/eviction.py`, and decoders that use them against decoders that do not.
 #![allow(clippy::unwrap_used)]
 
+use std::ops::Range;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -8,6 +9,7 @@ use serde_json::Value as Json;
 use super::*;
 use crate::decoder::Decoder;
 use crate::packed::small_decoder;
+use crate::reach::{Look, Reach};
 use crate::tensor::{Tensor, with_values};
 
 fn golden() -> Json {
@@ -143,13 +145,17 @@ fn a_budget_that_holds_the_text_changes_nothing_by_a_bit() {
     for (format, prompt) in [(heavy(50, 10), 41), (heavy(0, 60), 3), (snapshot(8, 40), 40), (snapshot(8, 200), 9)] {
         let kept = decoder.with_cache(format).unwrap();
         let (mut full, mut cache) = (decoder.new_cache(), kept.new_cache());
-        assert_eq!(decode(&decoder, &tokens, prompt, &mut full), decode(&kept, &tokens, prompt, &mut cache), "{format:?}");
+        assert_eq!(
+            decode(&decoder, &tokens, prompt, &mut full),
+            decode(&kept, &tokens, prompt, &mut cache),
+            "{format:?}"
+        );
         assert_eq!((cache.len(), cache.held()), (60, 60));
     }
     // Shares are of the prompt: the first step behind it lets a key go, and the one after it sees that.
     let kept = decoder.with_cache(share(0.6, 0.4)).unwrap();
     let (mut full, mut cache) = (decoder.new_cache(), kept.new_cache());
-    let (full, found) = (decode(&decoder, &tokens, 41, &mut full), decode(&kept, &tokens, 41, &mut cache));
+    let (full, found) = (decode(&decoder, &tokens, 40, &mut full), decode(&kept, &tokens, 40, &mut cache));
     assert_eq!((full[..2] == found[..2], full[2] == found[2], cache.held()), (true, false, 24 + 16));
 }
 
@@ -188,7 +194,9 @@ fn prompts_in_chunks_batches_and_single_sequences_give_the_same() {
         assert_eq!(shared.held(), 11);
         let mut each = [0, 1].map(|row| KvCache::gather(&[(&shared, row)], 29).unwrap());
         // One step that fails leaves both as they were.
-        assert!(decoder.step_each(&[1, 999], &mut each).is_err() && decoder.step(&[&[1], &[999]], &mut shared, 1).is_err());
+        assert!(
+            decoder.step_each(&[1, 999], &mut each).is_err() && decoder.step(&[&[1], &[999]], &mut shared, 1).is_err()
+        );
         for at in 29..40 {
             let rows = read(&decoder.step(&[&a[at..=at], &b[at..=at]], &mut shared, 1).unwrap());
             assert_eq!(rows, read(&decoder.step_each(&[a[at], b[at]], &mut each).unwrap()), "{at}");
@@ -216,21 +224,32 @@ fn prompts_in_chunks_batches_and_single_sequences_give_the_same() {
     }
 }
 
+/// Behind 29 positions that are read in full, the newest thirteen keys at their own distances.
+#[derive(Debug)]
+struct Newest;
+
+impl Reach for Newest {
+    fn is_whole(&self, length: usize) -> bool {
+        length <= 29
+    }
+
+    fn looks(&self, queries: Range<usize>) -> Vec<Look> {
+        vec![Look::new(queries, |i| i - 12..i + 1, |i| i as f32, |j| j as f32)]
+    }
+}
+
 #[test]
 fn what_follows_stands_behind_the_whole_prompt() {
-    // Newest keys alone are a window: what the decoder computes in full with the others masked away.
-    let decoder = small_decoder();
+    let (decoder, tokens) = (small_decoder(), tokens(30));
+    let window = decoder.with_reach(Box::new(Newest)).unwrap();
     let kept = decoder.with_cache(heavy(0, 12)).unwrap();
-    let tokens = tokens(30);
-    let (mut cache, mut full) = (kept.new_cache(), decoder.new_cache());
-    let rows = decode(&kept, &tokens, 29, &mut cache);
-    decoder.logits_last(&tokens[..29], &mut full).unwrap();
-    let window = full.rest(17).unwrap();
-    // Keys of the window keep the angles of their own places; a query at the compressed place would see others.
-    let mut moved = window.clone();
-    let wrong = decoder.logits_last(&tokens[29..], &mut moved).unwrap();
-    assert!(rows[1].iter().zip(&wrong).any(|(a, b)| (a - b).abs() > 1e-4));
-    assert_eq!((cache.len(), cache.held()), (30, 12));
+    let expected = decode(&window, &tokens, 29, &mut window.new_cache());
+    let found = decode(&kept, &tokens, 29, &mut kept.new_cache());
+    for (a, b) in found.iter().flatten().zip(expected.iter().flatten()) {
+        assert!((a - b).abs() < 1e-4, "{a} for {b}");
+    }
+    assert!(matches!(window.with_cache(heavy(4, 4)), Err(ModelError::CacheEvicts { .. })));
+    assert!(matches!(kept.with_reach(Box::new(Newest)), Err(ModelError::CacheEvicts { .. })));
 }
 
 #[test]

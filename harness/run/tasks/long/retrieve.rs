@@ -3,7 +3,7 @@
 
 use harness_judge::retrieval::Rule;
 use harness_kernels::logits;
-use harness_model::cache::KvCache;
+use harness_model::cache::{CacheFormat, KvCache};
 use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
 use harness_model::tokenizer::Tokenizer;
@@ -121,9 +121,16 @@ impl LongItems {
     fn tracks<'a>(&self, decoder: &Decoder, items: &'a [Item]) -> Result<Vec<Track<'a>>, ModelError> {
         let mut open: Vec<Track> = Vec::new();
         let read = |tokens: &[u32]| {
+            let format = decoder.cache_format();
+            // An answer of one token is what the last of the prompt says: it is decoded, so that it sees what is kept.
+            let whole = if format == CacheFormat::Full { tokens.len() } else { tokens.len().saturating_sub(1).max(1) };
             let mut cache = decoder.full_cache();
-            let row = decoder.logits_last(tokens, &mut cache)?;
-            Ok::<_, ModelError>((cache.kept_as(decoder.cache_format())?, row))
+            let mut row = decoder.logits_last(&tokens[..whole.min(tokens.len())], &mut cache)?;
+            let mut cache = cache.kept_as(format)?;
+            if whole < tokens.len() {
+                row = decoder.logits_last(&tokens[whole..], &mut cache)?;
+            }
+            Ok::<_, ModelError>((cache, row))
         };
         let track = |item, kind, (cache, row): (KvCache, Vec<f32>)| Track {
             item,
