@@ -9,6 +9,7 @@
 pub mod block;
 pub mod decode;
 pub mod lowrank;
+pub mod merge;
 pub mod position;
 pub mod prune;
 pub mod quant;
