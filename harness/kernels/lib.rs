@@ -36,6 +36,7 @@ pub mod reach;
 pub mod rotary;
 pub mod select;
 pub mod sort;
+pub mod sparse;
 pub mod stored;
 mod tile;
 #[cfg(target_arch = "x86_64")]

@@ -82,6 +82,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn compress(self, kept: u32, to: *mut f32);
     /// Stores `start` plus the number of each lane whose bit is set, as [`Vector::compress`] does.
     unsafe fn compress_places(start: u32, kept: u32, to: *mut u32);
+    /// Consecutive elements on the lanes whose bit is set, zero on the others; sixteen elements at `from` may be read.
+    unsafe fn expand(from: *const f32, kept: u32) -> Self;
     unsafe fn to_array(self) -> [f32; WIDTH];
 
     /// Sum of the lanes in a fixed tree order.
@@ -229,6 +231,12 @@ impl Vector for Scalar {
     #[inline(always)]
     unsafe fn compress_places(start: u32, kept: u32, to: *mut u32) {
         unsafe { compress_lanes(kept, |at, lane| *to.add(at) = start + lane as u32) }
+    }
+    #[inline(always)]
+    unsafe fn expand(from: *const f32, kept: u32) -> Self {
+        let mut lanes = [0.0; WIDTH];
+        unsafe { compress_lanes(kept, |at, lane| lanes[lane] = *from.add(at)) }
+        Self(lanes)
     }
     #[inline(always)]
     unsafe fn to_array(self) -> [f32; WIDTH] {

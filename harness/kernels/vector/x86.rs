@@ -2,13 +2,14 @@
 
 use std::arch::x86_64::{
     __m256, __m512, __mmask16, _CMP_GE_OQ, _CMP_LT_OQ, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_blendv_ps, _mm256_castsi256_ps, _mm256_cmp_ps, _mm256_cvtepu16_epi32,
-    _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_compress_epi32, _mm512_maskz_compress_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_blendv_ps, _mm256_castsi256_ps,
+    _mm256_cmp_ps, _mm256_cmpeq_epi32, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_ps, _mm256_min_ps, _mm256_movemask_ps,
+    _mm256_mul_ps, _mm256_permutevar8x32_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
+    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps, _mm512_add_epi32, _mm512_add_ps, _mm512_castsi512_ps,
+    _mm512_cmp_ps_mask, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_fmadd_ps,
+    _mm512_loadu_ps, _mm512_mask_blend_ps, _mm512_mask_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_compress_epi32,
+    _mm512_maskz_compress_ps, _mm512_maskz_expand_ps, _mm512_max_ps, _mm512_min_ps, _mm512_mul_ps,
     _mm512_roundscale_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32, _mm512_slli_epi32, _mm512_storeu_ps,
     _mm512_storeu_si512, _mm512_sub_ps,
 };
@@ -16,6 +17,22 @@ use std::arch::x86_64::{
 use half::{bf16, f16};
 
 use super::{Vector, WIDTH, compress_lanes};
+
+/// For every mask of eight lanes, which of the loaded elements goes on each: the number of set bits before it.
+static PLACES: [[i32; 8]; 256] = {
+    let mut places = [[0; 8]; 256];
+    let mut mask = 0;
+    while mask < 256 {
+        let (mut lane, mut at) = (0, 0);
+        while lane < 8 {
+            places[mask][lane] = at;
+            at += (mask >> lane & 1) as i32;
+            lane += 1;
+        }
+        mask += 1;
+    }
+    places
+};
 
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
@@ -117,6 +134,10 @@ impl Vector for Avx512 {
             let places = _mm512_add_epi32(_mm512_set1_epi32(start.cast_signed()), lanes);
             _mm512_storeu_si512(to.cast(), _mm512_maskz_compress_epi32(kept as __mmask16, places));
         }
+    }
+    #[inline(always)]
+    unsafe fn expand(from: *const f32, kept: u32) -> Self {
+        unsafe { Self(_mm512_maskz_expand_ps(kept as __mmask16, _mm512_loadu_ps(from))) }
     }
     #[inline(always)]
     unsafe fn to_array(self) -> [f32; WIDTH] {
@@ -250,6 +271,20 @@ impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn compress_places(start: u32, kept: u32, to: *mut u32) {
         unsafe { compress_lanes(kept, |at, lane| *to.add(at) = start + lane as u32) }
+    }
+    #[inline(always)]
+    unsafe fn expand(from: *const f32, kept: u32) -> Self {
+        // SAFETY: as the trait says; both halves of `kept` are places of the table.
+        unsafe {
+            let half = |from: *const f32, kept: u32| {
+                let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+                let set = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(kept.cast_signed()), bits), bits);
+                let places = _mm256_loadu_si256(PLACES.get_unchecked(kept as usize).as_ptr().cast());
+                _mm256_and_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(from), places), _mm256_castsi256_ps(set))
+            };
+            let (low, high) = (kept & 255, kept >> 8 & 255);
+            Self([half(from, low), half(from.add(low.count_ones() as usize), high)])
+        }
     }
     #[inline(always)]
     unsafe fn to_array(self) -> [f32; WIDTH] {
