@@ -60,6 +60,8 @@ pub struct Footprint {
     pub prunable_bits: u64,
     /// Weights of the prunable matrices that are held as packed codes, and the bits of those.
     pub packed: (u64, u64),
+    /// Numbers that describe the prunable matrices by their zeros, or all their weights where those are fewer.
+    pub described: f64,
     /// Counts of each layer. Their changes are counted only where a dense model was given.
     pub layers: Vec<LayerFootprint>,
 }
@@ -104,6 +106,7 @@ impl Footprint {
             sum.prunable_stored += part.prunable_stored;
             sum.prunable_bits += part.prunable_bits;
             sum.bytes += part.bytes;
+            sum.described += part.described;
             sum.packed = (sum.packed.0 + part.packed.0, sum.packed.1 + part.packed.1);
         }
         for weight in decoder.other_weights() {
@@ -134,6 +137,7 @@ impl Footprint {
         self.bytes += held;
         self.prunable_stored += if packed { held } else { dense.min(sparse) };
         self.prunable_bits += 8 * dense;
+        self.described += described(&weight);
         if packed {
             self.packed = (self.packed.0 + count, self.packed.1 + 8 * held);
         }
@@ -185,6 +189,11 @@ impl Footprint {
         if norm > 0.0 { change / norm } else { 0.0 }
     }
 
+    /// A generalisation bound that counts parameters, over that of the same matrices without zeros: the root of the ratio of the counts.
+    pub fn bound_ratio(&self) -> f64 {
+        (self.described / self.prunable.max(1) as f64).sqrt()
+    }
+
     /// The kurtosis of the matrices, averaged over their weights.
     pub fn kurtosis(&self) -> f64 {
         self.layers.iter().map(|layer| layer.kurtosis).sum::<f64>() / self.prunable.max(1) as f64
@@ -210,6 +219,26 @@ fn change(weight: &Weight, original: &Weight) -> (f64, f64) {
     let same = (weight.rows(), weight.cols()) == (original.rows(), original.cols());
     let change = if same { new.iter().zip(&old).map(|(a, b)| square(a - b)).sum() } else { norm };
     (change, norm)
+}
+
+/// The least of three counts that describe a matrix of `d` rows or columns, whichever are more: its weights, `z ln d` for `z` weights that are not zero and their
+/// places, and `r c d ln² d`, the size of a sketch from both sides that a matrix with at most `r` such weights a row and `c` a column is recovered from.
+fn described(weight: &Weight) -> f64 {
+    let (rows, cols) = (weight.rows(), weight.cols());
+    let (mut widest, mut columns, mut all) = (0usize, vec![0usize; cols], 0usize);
+    for row in weight.to_f32().chunks_exact(cols.max(1)) {
+        let mut own = 0;
+        for (column, _) in columns.iter_mut().zip(row).filter(|(_, value)| **value != 0.0) {
+            *column += 1;
+            own += 1;
+        }
+        widest = widest.max(own);
+        all += own;
+    }
+    let highest = columns.into_iter().max().unwrap_or(0);
+    let side = rows.max(cols).max(2) as f64;
+    let sketch = (widest * highest) as f64 * side * side.ln().powi(2);
+    ((rows * cols) as f64).min(all as f64 * side.ln()).min(sketch)
 }
 
 /// Kurtosis of a matrix' weights, and how many lie further than three standard deviations from their mean, summed in f64;
@@ -247,6 +276,19 @@ mod tests {
         lone[7] = 1.0;
         let (kurtosis, outliers) = of(lone);
         assert!((kurtosis - 99.01).abs() < 1e-9 && outliers == 1, "{kurtosis} {outliers}");
+    }
+
+    #[test]
+    fn zeros_describe_a_matrix_in_fewer_numbers() {
+        let of = |keep: &dyn Fn(usize, usize) -> bool| {
+            let values = (0..64 * 64).map(|at| f32::from(u8::from(keep(at / 64, at % 64)))).collect();
+            described(&Weight::from_f32(64, 64, values))
+        };
+        assert_eq!(of(&|_, _| true), 4096.0);
+        assert_eq!(of(&|row, column| (row + column) % 2 == 0), 4096.0);
+        assert!((of(&|row, column| (row + column) % 8 == 0) - 512.0 * 64f64.ln()).abs() < 1e-9);
+        assert!((of(&|row, column| row == column) - 64.0 * 64f64.ln()).abs() < 1e-9);
+        assert_eq!(of(&|_, _| false), 0.0);
     }
 
     #[test]

@@ -177,6 +177,15 @@ fn of_language_models() -> Vec<Metric> {
         },
         Metric {
             spec: MetricSpec {
+                id: "bound_ratio",
+                about: "a generalisation bound that counts the numbers describing the weights, over that without zeros",
+                direction: Lower,
+                ..BASE
+            },
+            observe: |spec, seen| counted(spec, seen, Footprint::bound_ratio),
+        },
+        Metric {
+            spec: MetricSpec {
                 id: "sparsity_total",
                 about: "share of zeros among all parameters, counted on the result",
                 ..BASE
