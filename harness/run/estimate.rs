@@ -154,7 +154,8 @@ pub fn estimates(
             let calibrated = cells
                 .iter()
                 .flat_map(|cell| {
-                    [Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant].map(|axis| (axis, cell.coordinates.get(&axis)))
+                    [Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant]
+                        .map(|axis| (axis, cell.coordinates.get(&axis)))
                 })
                 .filter_map(|(axis, at)| Some((axis, at?)))
                 .filter(|(axis, at)| catalog.method(*axis, &at.id).is_some_and(|method| method.calibrated))

@@ -284,7 +284,10 @@ fn quantized<'a>(
         .into_iter()
         .map(|built| {
             let (decoder, apply_seconds) = (pruned.decoder.clone(), pruned.seconds);
-            (built.work, Ok(Prepared { decoder, apply_seconds, identity, shortened: None, factoring: None, taken: None }))
+            (
+                built.work,
+                Ok(Prepared { decoder, apply_seconds, identity, shortened: None, factoring: None, taken: None }),
+            )
         })
         .collect();
     if quantizing.is_empty() {

@@ -32,7 +32,7 @@ fn perplexity_of_answers_is_of_their_tokens_alone() {
     // One token each: the mean over both is that of the two.
     let (first, second) = (mean(&items[..1]), mean(&items[1..]));
     assert_eq!(items.iter().map(|item| item.answer.len()).collect::<Vec<_>>(), [1, 1]);
-    assert!((mean(&items) - (first + second) / 2.0).abs() < 1e-9);
+    assert!((mean(&items) - f64::midpoint(first, second)).abs() < 1e-9);
     // What is predicted is the answer alone: its other tokens are read, and none of them is a label.
     let whole = [&items[0].prompt[..], &items[0].answer].concat();
     let labels = score_targets(&model.decoder, &[whole], 0, &mut |_, _| {}).unwrap().concat();

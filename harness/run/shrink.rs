@@ -92,14 +92,21 @@ impl Walked<'_> {
             Some(shortest) if shortest < least => {
                 let needed = samples.start + least;
                 let length = self.windows.iter().map(Vec::len).min().unwrap_or(0);
-                Err(ShrinkError::Text(format!("windows of {length} tokens are too short, {needed} are needed at least")))
+                Err(ShrinkError::Text(format!(
+                    "windows of {length} tokens are too short, {needed} are needed at least"
+                )))
             }
             Some(_) => Ok(cut),
         }
     }
 
     /// The mean negative log-likelihood of a window's tokens behind blocks `from ..` of hidden states that enter them.
-    fn loss(&self, hidden: harness_model::tensor::Tensor, from: usize, window: &[u32]) -> Result<(f64, usize), ShrinkError> {
+    fn loss(
+        &self,
+        hidden: harness_model::tensor::Tensor,
+        from: usize,
+        window: &[u32],
+    ) -> Result<(f64, usize), ShrinkError> {
         let mut hidden = hidden;
         for layer in from..self.decoder.config().layers {
             hidden = self.decoder.block(layer, &hidden, None).map_err(pass)?;

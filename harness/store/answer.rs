@@ -94,7 +94,8 @@ pub fn findings(run: &Run, request: &TableRequest, most: usize) -> Vec<Finding> 
 fn against(run: &Run, reference: &Reference, record: &Record, metric: &MetricInfo) -> Option<Against> {
     let free = |axis: Axis| match reference {
         Reference::Dense => {
-            [Axis::Train, Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant, Axis::Cache].contains(&axis)
+            [Axis::Train, Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant, Axis::Cache]
+                .contains(&axis)
         }
         Reference::Arm(own, _) => axis == *own,
     };

@@ -29,13 +29,12 @@ fn numbers(length: usize) -> Vec<f32> {
 fn pruned(sparsity: Option<f32>) -> Vec<f32> {
     let mut weight = numbers(ROWS * COLS);
     for four in weight.chunks_exact_mut(4) {
-        match sparsity {
-            Some(share) => four.iter_mut().filter(|value| value.abs() < share).for_each(|value| *value = 0.0),
-            None => {
-                let mut order = [0usize, 1, 2, 3];
-                order.sort_by(|&a, &b| four[a].abs().total_cmp(&four[b].abs()));
-                order[..2].iter().for_each(|&at| four[at] = 0.0);
-            }
+        if let Some(share) = sparsity {
+            four.iter_mut().filter(|value| value.abs() < share).for_each(|value| *value = 0.0);
+        } else {
+            let mut order = [0usize, 1, 2, 3];
+            order.sort_by(|&a, &b| four[a].abs().total_cmp(&four[b].abs()));
+            order[..2].iter().for_each(|&at| four[at] = 0.0);
         }
     }
     weight

@@ -94,7 +94,7 @@ mod tests {
     fn a_key_that_receives_much_draws_its_neighbours_with_it() {
         let sums = [0.1, 0.0, 0.6, 0.0, 0.0, 0.3, 0.0, 0.0];
         let pooled = Pool { pooling: Pooling::Average, kernel: 3 }.apply(&sums);
-        let expected = [0.033333, 0.233333, 0.2, 0.2, 0.1, 0.1, 0.1, 0.0];
+        let expected = [0.033_333, 0.233_333, 0.2, 0.2, 0.1, 0.1, 0.1, 0.0];
         assert!(pooled.iter().zip(expected).all(|(a, e)| (a - e).abs() < 1e-6), "{pooled:?}");
         assert_eq!((highest(&pooled, 3), highest(&sums, 3)), (vec![1, 2, 3], vec![0, 2, 5]));
         let largest = Pool { pooling: Pooling::Maximum, kernel: 3 }.apply(&[-1.0, -3.0, -2.0, -5.0]);

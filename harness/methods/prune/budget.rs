@@ -79,8 +79,7 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
         return Err(refuse(format!("`{}` cannot be given numbers; one of {} can", inner.id, known.join(", "))));
     }
     let set = |key: &str| inner.get(key).filter(|value| **value != Value::Unset);
-    let elsewhere = |scope: &&Value| scope.to_string() == "global";
-    if set("pattern").is_some() || set("variant").is_some() || set("scope").filter(elsewhere).is_some() {
+    if set("pattern").is_some() || set("variant").is_some() || set("scope").is_some_and(|scope| scope.to_string() == "global") {
         return Err(refuse(format!("`{inner}` decides numbers by itself; leave pattern, variant and global scope out")));
     }
     let sparsity = match set("sparsity") {

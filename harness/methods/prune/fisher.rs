@@ -131,7 +131,9 @@ mod tests {
             damp in 0.01..1.0f64,
         ) {
             let mut fisher = BlockFisher::new(10, 4, damp, gradients.len());
-            gradients.iter().for_each(|gradient| fisher.add(gradient));
+            for gradient in &gradients {
+                fisher.add(gradient);
+            }
             for (start, width) in [(0, 4), (4, 4), (8, 2)] {
                 let direct = Mat::from_fn(width, width, |i, j| {
                     let sum: f64 = gradients.iter().map(|g| g[start + i] * g[start + j]).sum();

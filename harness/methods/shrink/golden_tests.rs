@@ -4,7 +4,7 @@
 use harness_core::{Arm, Parameters, seed};
 
 use super::tables::Table;
-use super::{Layer, ShrinkError, Shorter};
+use super::{Layer, Shorter, ShrinkError};
 use crate::registry::l3prune::{self, Mode};
 use crate::registry::laco::{self, Merge, collapse, merged};
 use crate::registry::shrink;

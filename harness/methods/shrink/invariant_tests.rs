@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::Layer;
 use super::golden_tests::{applied, stay};
 use super::tables::Table;
-use crate::registry::laco::{self, Merge, collapse, merged};
 use crate::registry::l3prune;
+use crate::registry::laco::{self, Merge, collapse, merged};
 use harness_core::Parameters;
 
 fn table() -> impl Strategy<Value = Table> {

@@ -70,7 +70,9 @@ pub(crate) fn pooled(state: &[f32], width: usize) -> Vec<f64> {
         sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += (at + 1) as f64 * f64::from(*value));
     }
     let length = sum.iter().map(|value| value * value).sum::<f64>().sqrt();
-    sum.iter_mut().for_each(|value| *value /= length);
+    for value in &mut sum {
+        *value /= length;
+    }
     sum
 }
 

@@ -60,9 +60,10 @@ impl Shrink for RandomBlocks {
     fn shrink(&self, model: &mut dyn Stack, random: &mut ChaCha8Rng) -> Result<Shorter, ShrinkError> {
         let blocks = model.blocks();
         let spared = usize::from(!self.ends);
-        let (most, why) = match self.ends {
-            true => (blocks.saturating_sub(1), "a model has at least one block"),
-            false => (blocks.saturating_sub(2), "the first and the last block stay; set `ends = true`"),
+        let (most, why) = if self.ends {
+            (blocks.saturating_sub(1), "a model has at least one block")
+        } else {
+            (blocks.saturating_sub(2), "the first and the last block stay; set `ends = true`")
         };
         let count = self.removal.count_of(blocks, most, why)?;
         let drawn = scores(blocks, random);

@@ -123,11 +123,10 @@ impl Shrink for Shortened {
     fn shrink(&self, model: &mut dyn Stack, _: &mut ChaCha8Rng) -> Result<Shorter, ShrinkError> {
         let blocks = model.blocks();
         let (front, back) = if self.settings.plus { PLUS } else { (0, 0) };
-        let (most, why) = match self.settings.plus {
-            true => {
-                (blocks.saturating_sub(front + back), "the first four and the last two stay; set `plus = false`")
-            }
-            false => (blocks.saturating_sub(1), "a model has at least one block"),
+        let (most, why) = if self.settings.plus {
+            (blocks.saturating_sub(front + back), "the first four and the last two stay; set `plus = false`")
+        } else {
+            (blocks.saturating_sub(1), "a model has at least one block")
         };
         let count = self.removal.count_of(blocks, most, why)?;
         let (scores, what) = self.scores(model)?;

@@ -70,18 +70,18 @@ mod tests {
             for (of_up, variable) in [(true, &up), (false, &down)] {
                 let slope = gradients.get(variable.as_tensor()).unwrap().contiguous().unwrap();
                 let slope = with_values(&slope, <[f32]>::to_vec).unwrap();
-                for at in 0..12 {
+                for (at, slope) in slope.iter().enumerate() {
                     let moved = |by: f32| {
                         let mut net = net.clone();
                         if of_up {
-                            net.up[at] += by
+                            net.up[at] += by;
                         } else {
-                            net.down[at] += by
+                            net.down[at] += by;
                         }
                         sum(&net)
                     };
                     let expected = (moved(1e-3) - moved(-1e-3)) / 2e-3;
-                    assert!((f64::from(slope[at]) - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{bend:?} {at}");
+                    assert!((f64::from(*slope) - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{bend:?} {at}");
                 }
             }
             assert_eq!(with_values(&frequencies(&flow, &trained, &up, &down, 1.0).unwrap(), |v| v[0]).unwrap(), 1.0);

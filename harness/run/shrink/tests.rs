@@ -151,10 +151,7 @@ fn what_cannot_be_removed_is_refused_with_what_to_do() {
         refusal("drop-last(blocks=4)"),
         "4 of the model's 4 blocks cannot be removed, 3 at most can: a model has at least one block"
     );
-    assert_eq!(
-        refusal("laco(layers_per_merge=5)"),
-        "`layers_per_merge = 5` must be 2 to 4 for a model of 4 blocks"
-    );
+    assert_eq!(refusal("laco(layers_per_merge=5)"), "`layers_per_merge = 5` must be 2 to 4 for a model of 4 blocks");
     assert_eq!(refusal("laco(high=9)"), "`high = 9` must be at most 3 for a model of 4 blocks");
     assert_eq!(
         refusal("l3prune(tokens=48)"),
