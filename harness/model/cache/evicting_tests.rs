@@ -92,7 +92,7 @@ fn what_stays_and_what_is_attended_to_are_what_the_reference_says() {
                 }
             }
             for (at, (a, b)) in found.iter().zip(&expected).enumerate() {
-                assert!((f64::from(*a) - b).abs() <= 2e-6, "{}, output {at}: {a} for {b}", case["method"]);
+                assert!((f64::from(*a) - b).abs() <= 5e-6, "{}, output {at}: {a} for {b}", case["method"]);
             }
             assert_eq!((found.len(), cache.length * width), (expected.len(), k.len()));
         }
