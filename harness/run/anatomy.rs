@@ -142,10 +142,12 @@ pub(crate) fn block_errors(
     arms: &[&Decoder],
     windows: &[Vec<u32>],
 ) -> Vec<Result<Vec<BlockError>, String>> {
-    let as_deep = |arm: &&Decoder| if arm.config().layers == dense.config().layers {
-        Ok(Vec::new())
-    } else {
-        Err("the model has other blocks than the dense one".to_owned())
+    let as_deep = |arm: &&Decoder| {
+        if arm.config().layers == dense.config().layers {
+            Ok(Vec::new())
+        } else {
+            Err("the model has other blocks than the dense one".to_owned())
+        }
     };
     let mut found: Vec<Result<Vec<BlockError>, String>> = arms.iter().map(as_deep).collect();
     let mut pass = || -> Result<(), String> {
