@@ -39,7 +39,8 @@ for name, scaling in kinds.items():
     config = json.loads(path.read_text())
     config["max_position_embeddings"] = 1024
     if scaling:
-        config["rope_scaling"] = scaling
+        config.pop("rope_scaling", None)
+        config["rope_parameters"] = {**config.get("rope_parameters", {}), **scaling}
     path.write_text(json.dumps(config))
 PY
 for kind in none linear yarn llama3 longrope; do
