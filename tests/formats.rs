@@ -166,3 +166,29 @@ fn packed_folders_are_the_packed_models_of_a_bench() {
     let text = run(&["generate", "--model", &place.path("head"), "--prompt", "the", "--max-tokens", "4"]);
     assert_eq!(text.code, 0, "{}", text.err);
 }
+
+#[test]
+fn shorter_checkpoints_score_as_another_program_scores_such_models() {
+    let place = Place::new();
+    let reference = crate::support::reference("shorter.json");
+    std::fs::write(place.path("ids.json"), reference["texts"].to_string()).unwrap();
+    for (at, (shrink, blocks)) in
+        [("drop-last(blocks=1)", "[0,1]"), ("drop-last(blocks=2)", "[0]"), ("block-influence(blocks=1)", "[0,2]")]
+            .into_iter()
+            .enumerate()
+    {
+        let models = reference["models"].as_array().unwrap();
+        let model = models.iter().find(|model| model["blocks"].to_string() == blocks).unwrap();
+        for (format, out) in [("huggingface", "folder"), ("gguf", "file.gguf")] {
+            let (out, ids) = (place.path(&format!("{at}-{out}")), place.path("ids.json"));
+            let source = ["apply", "--model", "tiny-1m", "--token-ids", &ids, "--format", format, "--dtype", "f32"];
+            let ran = run(&[&source[..], &["--shrink", shrink, "--out", &out]].concat());
+            assert_eq!(ran.code, 0, "{shrink}: {}", ran.err);
+            let written = load(Path::new(&out)).unwrap();
+            assert!(written.config.layers < 3 && written.tensors.keys().all(|name| !name.contains("layers.2.")));
+            let found = perplexity(&place.score(&out, &[])).ln();
+            let expected = model["nll"].as_f64().unwrap();
+            assert!((found - expected).abs() < 1e-4, "{shrink} as {format}: {found} for {expected}");
+        }
+    }
+}
