@@ -57,7 +57,7 @@ fn what_cannot_be_searched_ends_with_a_reason() {
     for (more, code, said) in [
         (&["--factor=1"][..], 2, "--factor 1 must be above 1 and at most 1024"),
         (&["--attention-factor=0"], 2, "--attention-factor 0 must be a positive number"),
-        (&["--length=200"], 2, "texts of 200 tokens do not go beyond the 256 positions that the model was trained at"),
+        (&["--length=200"], 2, "tokens do not go beyond the 256 positions that the model was trained at"),
         (&["--corpus=fabels/valid"], 5, "fabels"),
     ] {
         // A switch is given once.

@@ -71,15 +71,6 @@ fn see(
     Ok(())
 }
 
-/// How tokens at places of their own are turned.
-#[derive(Debug, Clone)]
-pub(crate) enum Turns {
-    /// By rows of tables.
-    Tables(Arc<RopeTables>),
-    /// By frequencies `(pairs)` that have gradients.
-    Learned(Tensor, Arc<ops::Places>),
-}
-
 /// A decoder. Cloning shares all weights; [`Decoder::with_linear`] changes one map of a clone.
 #[derive(Debug, Clone)]
 pub struct Decoder {
@@ -97,7 +88,7 @@ pub struct Decoder {
     /// The maps of the net that moves the rotary frequencies, where the checkpoint carries one.
     pub(crate) net: Option<[Parameter; 2]>,
     /// Turns of tokens at places of their own, `(batch · sequence)` of them, in training.
-    pub(crate) places: Option<Turns>,
+    pub(crate) places: Option<ops::Turns>,
     /// What queries look at where that is not all keys before them.
     pub(crate) reach: Option<Arc<Reached>>,
     pub(crate) attention: AttentionShape,
@@ -307,7 +298,10 @@ impl Decoder {
         // Keys whose angle changes with the length are kept as they are, and turned with the others before them.
         let later = tables.as_ref().map(|[_, keys]| &**keys).filter(|_| cache.is_some() && self.keys_move());
         let (q, k) = match (&self.places, &tables) {
-            (Some(places), _) => (self.turned_to(places, &q).doing(doing)?, self.turned_to(places, &k).doing(doing)?),
+            (Some(turns), _) => {
+                let head_dim = self.config.head_dim;
+                (turns.turn(&q, head_dim).doing(doing)?, turns.turn(&k, head_dim).doing(doing)?)
+            }
             (None, Some([queries, keys])) => {
                 let turn = |x: &Tensor, tables| ops::rotate(x, tables, start, self.config.head_dim).doing(doing);
                 (turn(&q, queries)?, if later.is_some() { k } else { turn(&k, keys)? })
@@ -336,17 +330,6 @@ impl Decoder {
         let queries = self.rope.as_ref()?.tables(length, length);
         let keys = self.key_rope.as_ref().map_or_else(|| Arc::clone(&queries), |rope| rope.tables(length, length));
         Some([queries, keys])
-    }
-
-    /// Queries or keys `(batch, sequence, width)` turned to places of their own.
-    fn turned_to(&self, turns: &Turns, x: &Tensor) -> candle_core::Result<Tensor> {
-        let (batch, sequence, width) = x.dims3()?;
-        let all = x.reshape((1, batch * sequence, width))?;
-        let turned = match turns {
-            Turns::Tables(tables) => ops::rotate(&all, tables, 0, self.config.head_dim)?,
-            Turns::Learned(frequencies, places) => ops::rotate_by(&all, frequencies, places, self.config.head_dim)?,
-        };
-        turned.reshape((batch, sequence, width))
     }
 
     /// What queries at some positions look at; none where that is all keys before them at their own positions.

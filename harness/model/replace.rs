@@ -6,10 +6,10 @@ use harness_kernels::rotary::Pairing;
 
 use crate::cache::{CacheFormat, KvCache, LOOKS, MOVING};
 use crate::config::{PositionScheme, Projection, RopeStyle};
-use crate::decoder::{Decoder, Turns};
+use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
 use crate::linear::{Dense, LinearOp};
-use crate::ops::Places;
+use crate::ops::{Places, Turns};
 use crate::packed::{Activations, PackError};
 use crate::parameter::Parameter;
 use crate::reach::{Reach, Reached};

@@ -62,7 +62,7 @@ fn a_search_is_the_same_again_and_leaves_texts_within_the_training_alone() {
 }
 
 fn language(inputs: &Inputs, model: &LoadedModel) -> crate::generated::Generated {
-    inputs.language("fables", model).unwrap().unwrap()
+    inputs.language("fables/valid", model).unwrap().unwrap()
 }
 
 #[test]
@@ -104,9 +104,11 @@ fn what_cannot_be_searched_is_said() {
         search(decoder, &small(), 1.0, measure, &mut |_, _| {}).unwrap_err().to_string()
     };
     let short = Measure::Answers(questions(&inputs, &model, 200));
-    assert_eq!(
-        refused(&short, &model.decoder),
-        "texts of 200 tokens do not go beyond the 256 positions that the model was trained at; take longer ones"
+    let said = refused(&short, &model.decoder);
+    // Texts end with a sentence, so they may be a little shorter than was asked for.
+    assert!(said.starts_with("texts of 19") || said.starts_with("texts of 200"), "{said}");
+    assert!(
+        said.ends_with(" tokens do not go beyond the 256 positions that the model was trained at; take longer ones")
     );
     assert_eq!(refused(&Measure::Text(Vec::new()), &model.decoder), "there is no text to search on");
     let other = inputs.model("tiny-300k-alibi").unwrap();

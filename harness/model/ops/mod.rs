@@ -17,6 +17,7 @@ pub use embedding::embedding;
 pub use linear::linear;
 pub use loss::cross_entropy;
 pub use norm::{layer_norm, rms_norm};
+pub(crate) use rotary::Turns;
 pub use rotary::{Places, rotate, rotate_by};
 
 use candle_core::{CpuStorage, Result, Shape, Tensor};

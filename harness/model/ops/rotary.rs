@@ -61,6 +61,28 @@ impl CustomOp1 for Rotate {
     }
 }
 
+/// How tokens at places of their own are turned.
+#[derive(Debug, Clone)]
+pub(crate) enum Turns {
+    /// By a row of tables each.
+    Tables(Arc<RopeTables>),
+    /// By frequencies `(pairs)` that have gradients.
+    Learned(Tensor, Arc<Places>),
+}
+
+impl Turns {
+    /// Queries or keys `(batch, sequence, width)` turned to the places.
+    pub(crate) fn turn(&self, x: &Tensor, head_dim: usize) -> Result<Tensor> {
+        let (batch, sequence, width) = x.dims3()?;
+        let all = x.reshape((1, batch * sequence, width))?;
+        let turned = match self {
+            Self::Tables(tables) => rotate(&all, tables, 0, head_dim)?,
+            Self::Learned(frequencies, places) => rotate_by(&all, frequencies, places, head_dim)?,
+        };
+        turned.reshape((batch, sequence, width))
+    }
+}
+
 /// Where tokens stand, and which dimensions turn together.
 #[derive(Debug, Clone)]
 pub struct Places {
