@@ -19,6 +19,7 @@ pub mod sample;
 pub mod select_context;
 pub mod shrink;
 pub mod statistics;
+pub mod width;
 
 #[cfg(test)]
 mod golden_tests;

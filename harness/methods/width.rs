@@ -1,0 +1,5 @@
+//! What methods that remove heads, channels and other groups of columns compute, on plain row-major slices.
+
+pub mod columns;
+pub mod evolution;
+pub mod flap;

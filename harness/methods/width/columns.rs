@@ -1,0 +1,306 @@
+//! Removing groups of columns of a matrix one after the other, each time the one that costs least, and fitting the others to what it did.
+//!
+//! With `H = (2/n) XᵀX + λ mean(diag) I (K, K)` of inputs `X (n, K)` and `W (N, K)`, the group g of least `tr(W_g ([H⁻¹]_gg)⁻¹ W_gᵀ)` goes:
+//! `W −= W_g ([H⁻¹]_gg)⁻¹ H⁻¹_g,:`, its columns become zero, and `H⁻¹ −= H⁻¹_:,g ([H⁻¹]_gg)⁻¹ H⁻¹_g,:` leaves it out of what follows.
+//! What is left after each removal is a level; what is removed at one is removed at every later one.
+//!
+//! Source: Kurtic, Frantar, Alistarh, ZipLM: Inference-Aware Structured Pruning of Language Models, 2023, as DarwinLM (Tang et al., 2025) uses it.
+//!
+//! # Difference from the reference
+//! All in f64. A matrix that cannot be inverted is an error; the damping is never raised unasked.
+
+/// Why groups could not be removed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ColumnsError {
+    /// Numbers that do not fit together.
+    #[error("{what}: {found} numbers where {expected} are needed")]
+    Shape {
+        /// Of what.
+        what: &'static str,
+        /// Numbers given.
+        found: usize,
+        /// Numbers needed.
+        expected: usize,
+    },
+    /// Groups of a size that does not divide the columns.
+    #[error("groups of {unit} do not divide {cols} columns; choose a divisor")]
+    Unit {
+        /// Columns of a group.
+        unit: usize,
+        /// Columns.
+        cols: usize,
+    },
+    /// More groups are to go than there are.
+    #[error("{asked} of {groups} groups cannot be removed")]
+    Groups {
+        /// Groups to remove.
+        asked: usize,
+        /// Groups there are.
+        groups: usize,
+    },
+    /// A second moment that cannot be inverted.
+    #[error(
+        "the second moment of the inputs is singular at column {column}; give more calibration text or more damping"
+    )]
+    Singular {
+        /// Where a pivot was nothing or less.
+        column: usize,
+    },
+}
+
+/// `(2/n) XᵀX` of a sum `XᵀX (cols, cols)` over `rows` inputs, with `damp` times its mean diagonal added to that.
+pub fn hessian(moment: &[f64], rows: usize, cols: usize, damp: f64) -> Vec<f64> {
+    let mut found: Vec<f64> = moment.iter().map(|value| 2.0 * value / rows.max(1) as f64).collect();
+    let mean = (0..cols).map(|at| found[at * cols + at]).sum::<f64>() / cols.max(1) as f64;
+    (0..cols).for_each(|at| found[at * cols + at] += damp * mean);
+    found
+}
+
+/// The inverse of a symmetric positive definite matrix `(n, n)`, by elimination without pivoting.
+///
+/// # Errors
+/// [`ColumnsError::Singular`].
+pub fn inverse(matrix: &[f64], n: usize) -> Result<Vec<f64>, ColumnsError> {
+    let mut left = matrix.to_vec();
+    let mut right: Vec<f64> = (0..n * n).map(|at| f64::from(u8::from(at / n == at % n))).collect();
+    for column in 0..n {
+        let pivot = left[column * n + column];
+        if !(pivot.is_finite() && pivot > f64::MIN_POSITIVE) {
+            return Err(ColumnsError::Singular { column });
+        }
+        for at in 0..n {
+            left[column * n + at] /= pivot;
+            right[column * n + at] /= pivot;
+        }
+        for row in (0..n).filter(|row| *row != column) {
+            let factor = left[row * n + column];
+            if factor != 0.0 {
+                for at in 0..n {
+                    left[row * n + at] -= factor * left[column * n + at];
+                    right[row * n + at] -= factor * right[column * n + at];
+                }
+            }
+        }
+    }
+    Ok(right)
+}
+
+/// A matrix that loses groups of columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Columns {
+    rows: usize,
+    cols: usize,
+    unit: usize,
+    /// The matrix as it is now, row-major.
+    pub weight: Vec<f64>,
+    inverse: Vec<f64>,
+    /// Groups in the order they were removed.
+    pub removed: Vec<usize>,
+}
+
+impl Columns {
+    /// A matrix `weight (rows, cols)` whose inputs have this Hessian, in groups of `unit` neighbouring columns.
+    ///
+    /// # Errors
+    /// [`ColumnsError`].
+    pub fn new(weight: &[f64], hessian: &[f64], rows: usize, cols: usize, unit: usize) -> Result<Self, ColumnsError> {
+        for (what, found, expected) in
+            [("weights", weight.len(), rows * cols), ("second moment", hessian.len(), cols * cols)]
+        {
+            if found != expected {
+                return Err(ColumnsError::Shape { what, found, expected });
+            }
+        }
+        if unit == 0 || !cols.is_multiple_of(unit) {
+            return Err(ColumnsError::Unit { unit, cols });
+        }
+        let inverse = inverse(hessian, cols)?;
+        Ok(Self { rows, cols, unit, weight: weight.to_vec(), inverse, removed: Vec::new() })
+    }
+
+    /// What removing each group would cost now; infinite for those that are gone.
+    ///
+    /// # Errors
+    /// [`ColumnsError::Singular`].
+    pub fn scores(&self) -> Result<Vec<f64>, ColumnsError> {
+        (0..self.cols / self.unit).map(|group| self.score(group)).collect()
+    }
+
+    fn score(&self, group: usize) -> Result<f64, ColumnsError> {
+        if self.removed.contains(&group) {
+            return Ok(f64::INFINITY);
+        }
+        let (unit, start) = (self.unit, group * self.unit);
+        let inner = self.block(group)?;
+        let mut sum = 0.0;
+        for row in self.weight.chunks_exact(self.cols) {
+            let own = &row[start..start + unit];
+            for (a, inner) in own.iter().zip(inner.chunks_exact(unit)) {
+                sum += a * inner.iter().zip(own).map(|(c, b)| c * b).sum::<f64>();
+            }
+        }
+        Ok(sum)
+    }
+
+    /// `([H⁻¹]_gg)⁻¹`.
+    fn block(&self, group: usize) -> Result<Vec<f64>, ColumnsError> {
+        let (unit, start) = (self.unit, group * self.unit);
+        let part: Vec<f64> = (start..start + unit)
+            .flat_map(|row| self.inverse[row * self.cols + start..row * self.cols + start + unit].iter().copied())
+            .collect();
+        inverse(&part, unit).map_err(|error| match error {
+            ColumnsError::Singular { column } => ColumnsError::Singular { column: start + column },
+            other => other,
+        })
+    }
+
+    /// Removes the group that costs least, of equal costs the first, and says which and what it cost.
+    ///
+    /// # Errors
+    /// [`ColumnsError::Groups`] when none is left, [`ColumnsError::Singular`].
+    pub fn remove(&mut self) -> Result<(usize, f64), ColumnsError> {
+        let groups = self.cols / self.unit;
+        if self.removed.len() == groups {
+            return Err(ColumnsError::Groups { asked: groups + 1, groups });
+        }
+        let scores = self.scores()?;
+        let (mut group, mut least) = (0, f64::INFINITY);
+        for (at, score) in scores.into_iter().enumerate() {
+            if score < least {
+                (group, least) = (at, score);
+            }
+        }
+        let (unit, cols, start) = (self.unit, self.cols, group * self.unit);
+        let inner = self.block(group)?;
+        // ([H⁻¹]_gg)⁻¹ H⁻¹_g,: , (unit, cols).
+        let mut step = vec![0.0; unit * cols];
+        for (out, inner) in step.chunks_exact_mut(cols).zip(inner.chunks_exact(unit)) {
+            for (at, factor) in inner.iter().enumerate() {
+                let from = &self.inverse[(start + at) * cols..(start + at + 1) * cols];
+                out.iter_mut().zip(from).for_each(|(out, value)| *out += factor * value);
+            }
+        }
+        let subtract = |row: &mut [f64]| {
+            let own = row[start..start + unit].to_vec();
+            for (factor, step) in own.iter().zip(step.chunks_exact(cols)) {
+                row.iter_mut().zip(step).for_each(|(value, step)| *value -= factor * step);
+            }
+        };
+        self.weight.chunks_exact_mut(cols).for_each(subtract);
+        self.inverse.chunks_exact_mut(cols).for_each(subtract);
+        self.removed.push(group);
+        // What is gone is nothing to the bit, and stays so.
+        for gone in &self.removed {
+            let columns = gone * unit..(gone + 1) * unit;
+            self.weight.chunks_exact_mut(cols).for_each(|row| row[columns.clone()].fill(0.0));
+        }
+        Ok((group, least))
+    }
+
+    /// The matrix at each of the given numbers of removed groups, which must not fall; the first level, of none, is the matrix to the bit.
+    ///
+    /// # Errors
+    /// [`ColumnsError::Groups`], [`ColumnsError::Singular`].
+    pub fn levels(mut self, counts: &[usize]) -> Result<Vec<Vec<f64>>, ColumnsError> {
+        let groups = self.cols / self.unit;
+        let mut levels = Vec::with_capacity(counts.len());
+        for &asked in counts {
+            if asked > groups || asked < self.removed.len() {
+                return Err(ColumnsError::Groups { asked, groups });
+            }
+            while self.removed.len() < asked {
+                self.remove()?;
+            }
+            levels.push(self.weight.clone());
+        }
+        Ok(levels)
+    }
+
+    /// Rows of the matrix.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const WEIGHT: [f64; 12] = [4.0, -1.0, 0.5, -2.0, 1.0, 3.0, -0.2, 0.8, -0.6, 0.4, 2.0, -5.0];
+    const INPUTS: [[f64; 4]; 4] =
+        [[1.0, 0.0, 2.0, 0.0], [0.0, 2.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.5], [0.0, 1.0, 3.0, 0.5]];
+
+    fn moment() -> Vec<f64> {
+        (0..16).map(|at| INPUTS.iter().map(|x| x[at / 4] * x[at % 4]).sum()).collect()
+    }
+
+    fn columns(unit: usize) -> Columns {
+        Columns::new(&WEIGHT, &hessian(&moment(), 4, 4, 0.01), 3, 4, unit).unwrap()
+    }
+
+    /// `‖(W − Ŵ) Xᵀ‖²`.
+    fn error(weight: &[f64]) -> f64 {
+        let difference: Vec<f64> = WEIGHT.iter().zip(weight).map(|(a, b)| a - b).collect();
+        let of = |row: &[f64], x: &[f64; 4]| row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>().powi(2);
+        difference.chunks_exact(4).flat_map(|row| INPUTS.iter().map(move |x| of(row, x))).sum()
+    }
+
+    #[test]
+    fn the_worked_example_of_four_columns() {
+        // The example leaves the sum over inputs undivided, which multiplies all scores and changes no choice.
+        let undivided = hessian(&moment(), 1, 4, 0.01);
+        let mut found = Columns::new(&WEIGHT, &undivided, 3, 4, 1).unwrap();
+        for (score, expected) in found.scores().unwrap().iter().zip([49.173_85, 60.340_402, 55.399_13, 20.452_523]) {
+            assert!((score - expected).abs() < 1e-6 * expected, "{score} for {expected}");
+        }
+        assert_eq!(found.remove().unwrap().0, 3);
+        let mut divided = columns(1);
+        divided.remove().unwrap();
+        assert!(divided.weight.iter().zip(&found.weight).all(|(a, b)| (a - b).abs() < 1e-12));
+        let expected = [
+            3.654_116, -1.054_593, 0.355_18, 0.0, 1.138_354, 3.021_837, -0.142_072, 0.0, -1.464_71, 0.263_518,
+            1.637_949, 0.0,
+        ];
+        for (a, b) in found.weight.iter().zip(expected) {
+            assert!((a - b).abs() < 1e-6, "{:?}", found.weight);
+        }
+        assert!((error(&found.weight) - 8.575_922).abs() < 1e-5);
+        let mut zeroed = WEIGHT;
+        zeroed.chunks_exact_mut(4).for_each(|row| row[3] = 0.0);
+        assert!((error(&zeroed) - 14.82).abs() < 1e-9);
+    }
+
+    #[test]
+    fn levels_are_nested_and_end_with_nothing() {
+        for unit in [1, 2] {
+            let groups = 4 / unit;
+            let counts: Vec<usize> = (0..=groups).collect();
+            let levels = columns(unit).levels(&counts).unwrap();
+            assert_eq!(levels[0], WEIGHT);
+            let gone =
+                |level: &[f64]| (0..4).filter(|c| level.chunks_exact(4).all(|row| row[*c] == 0.0)).collect::<Vec<_>>();
+            for pair in levels.windows(2) {
+                assert!(gone(&pair[0]).iter().all(|column| gone(&pair[1]).contains(column)));
+                assert_eq!(gone(&pair[1]).len(), gone(&pair[0]).len() + unit);
+                assert!(error(&pair[1]) >= error(&pair[0]) - 1e-9);
+            }
+            assert!(levels[groups].iter().all(|value| *value == 0.0));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let h = hessian(&moment(), 4, 4, 0.01);
+        assert!(matches!(Columns::new(&WEIGHT, &h, 3, 4, 3), Err(ColumnsError::Unit { unit: 3, cols: 4 })));
+        assert!(matches!(Columns::new(&WEIGHT[1..], &h, 3, 4, 1), Err(ColumnsError::Shape { found: 11, .. })));
+        assert!(matches!(Columns::new(&WEIGHT, &[0.0; 16], 3, 4, 1), Err(ColumnsError::Singular { column: 0 })));
+        assert!(matches!(columns(1).levels(&[5]), Err(ColumnsError::Groups { asked: 5, groups: 4 })));
+        assert!(matches!(columns(1).levels(&[2, 1]), Err(ColumnsError::Groups { asked: 1, .. })));
+        let mut all = columns(2);
+        all.remove().unwrap();
+        all.remove().unwrap();
+        assert!(all.remove().is_err());
+        assert_eq!(all.rows(), 3);
+    }
+}
