@@ -37,6 +37,7 @@ pub mod rotary;
 pub mod select;
 pub mod sort;
 pub mod sparse;
+pub mod state_space;
 pub mod stored;
 mod tile;
 #[cfg(target_arch = "x86_64")]
