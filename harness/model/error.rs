@@ -74,6 +74,14 @@ pub enum ModelError {
         /// Sequences given.
         given: usize,
     },
+    /// Carried states of other sequences than were given.
+    #[error("the carried states are those of {carried} sequences, but {given} were given; begin with new states")]
+    CarriedStates {
+        /// Sequences that left the states.
+        carried: usize,
+        /// Sequences given.
+        given: usize,
+    },
     /// Factors that cannot be moved from one layer to another.
     #[error("{found} factors were given for {expected} channels; one positive number each is needed")]
     Factors {

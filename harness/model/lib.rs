@@ -21,6 +21,7 @@ pub mod reach;
 pub mod replace;
 pub mod rope;
 mod scaling;
+pub mod state_space;
 pub mod tensor;
 mod together;
 pub mod tokenizer;

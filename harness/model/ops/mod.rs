@@ -10,6 +10,7 @@ mod linear;
 mod loss;
 mod norm;
 mod rotary;
+mod state_space;
 
 pub use attention::{AttentionShape, attention, attention_with_biases};
 pub use elementwise::{activate, add};
@@ -19,6 +20,8 @@ pub use loss::cross_entropy;
 pub use norm::{layer_norm, rms_norm};
 pub(crate) use rotary::Turns;
 pub use rotary::{Places, rotate, rotate_by};
+pub use rotary::rotate;
+pub use state_space::{ScanInputs, causal_convolution, selective_scan};
 
 use candle_core::{CpuStorage, Result, Shape, Tensor};
 
