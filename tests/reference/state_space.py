@@ -112,7 +112,8 @@ def main():
     if "--torch" in sys.argv:
         difference = np.abs(found - of_transformers(weights, windows)).max()
         print(f"largest difference of a logit: {difference:.2e}")
-        sys.exit(bool(difference > 1e-5))
+        # transformers computes in f32, of logits up to 5.
+        sys.exit(bool(difference > 5e-5))
     text = json.dumps({
         "config": CONFIG, "weights": {name: value.ravel().round(4).tolist() for name, value in weights.items()},
         "windows": windows.tolist(), "logits": found.ravel().round(9).tolist(),
