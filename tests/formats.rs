@@ -173,12 +173,22 @@ fn shorter_checkpoints_score_as_another_program_scores_such_models() {
     let reference = crate::support::reference("shorter.json");
     std::fs::write(place.path("ids.json"), reference["texts"].to_string()).unwrap();
     for (at, (shrink, blocks)) in
-        [("drop-last(blocks=1)", "[0,1]"), ("drop-last(blocks=2)", "[0]"), ("block-influence(blocks=1)", "[0,2]")]
+        [("drop-last(blocks=1)", &[0, 1][..]), ("drop-last(blocks=2)", &[0]), ("block-influence(blocks=1)", &[0, 2])]
             .into_iter()
             .enumerate()
     {
         let models = reference["models"].as_array().unwrap();
-        let model = models.iter().find(|model| model["blocks"].to_string() == blocks).unwrap();
+        let model = models
+            .iter()
+            .find(|model| {
+                model["blocks"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|block| block.as_u64().unwrap())
+                    .eq(blocks.iter().copied())
+            })
+            .unwrap();
         for (format, out) in [("huggingface", "folder"), ("gguf", "file.gguf")] {
             let (out, ids) = (place.path(&format!("{at}-{out}")), place.path("ids.json"));
             let source = ["apply", "--model", "tiny-1m", "--token-ids", &ids, "--format", format, "--dtype", "f32"];

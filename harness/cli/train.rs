@@ -48,7 +48,7 @@ pub fn main(arguments: &Arguments) -> Outcome {
     });
     let mut progress = Progress::new(false);
     let trained = train_with(&recipe, text.source(), start.as_ref(), &out, &mut [], &mut |event| {
-        show(&mut progress, steps, &event)
+        show(&mut progress, steps, &event);
     })
     .or_else(|error| refuse(code_of(&error), error.to_string()))?;
     progress.finish();

@@ -20,7 +20,6 @@ pub use loss::cross_entropy;
 pub use norm::{layer_norm, rms_norm};
 pub(crate) use rotary::Turns;
 pub use rotary::{Places, rotate, rotate_by};
-pub use rotary::rotate;
 pub use state_space::{ScanInputs, causal_convolution, selective_scan};
 
 use candle_core::{CpuStorage, Result, Shape, Tensor};
