@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::prune::admm::{Basis, SupportSettings, on_support};
 use crate::prune::factor::FactorError;
 use crate::prune::select::{CountRule, Group, mask};
-use crate::prune::{Amount, Needs, PruneError, Pruner, Site, check_statistics, check_weight};
+use crate::prune::{Amount, Needs, PruneError, Pruner, Site, check_statistics, amount_of};
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
 
@@ -82,9 +82,7 @@ impl Pruner for Alps {
         allotted: Option<usize>,
         _: &mut ChaCha8Rng,
     ) -> Result<(), PruneError> {
-        let amount = allotted.map_or(self.amount, Amount::Count);
-        amount.check(site)?;
-        check_weight(site, weight)?;
+        let amount = amount_of(self.amount, allotted, site, weight)?;
         let (name, cols) = (|| site.name.to_owned(), site.cols);
         let statistics = check_statistics(site, statistics)?;
         if amount.is_nothing() {

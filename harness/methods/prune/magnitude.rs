@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::prune::select::{CountRule, mask};
 use crate::prune::spectrum::Spectrum;
-use crate::prune::{Amount, Needs, PruneError, Pruner, Site, check_weight, zero};
+use crate::prune::{Amount, Needs, PruneError, Pruner, Site, amount_of, check_weight, zero};
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
 
@@ -116,9 +116,7 @@ impl Pruner for Magnitude {
         allotted: Option<usize>,
         _: &mut ChaCha8Rng,
     ) -> Result<(), PruneError> {
-        let amount = allotted.map_or(self.amount, Amount::Count);
-        amount.check(site)?;
-        check_weight(site, weight)?;
+        let amount = amount_of(self.amount, allotted, site, weight)?;
         let scores: Vec<f64> = weight.iter().map(|value| f64::from(value.abs())).collect();
         zero(weight, &mask(site, &scores, amount, self.scope.group(), self.count_rule));
         Ok(())

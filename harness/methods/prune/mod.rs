@@ -400,6 +400,23 @@ pub trait Pruner: Send + Sync {
     }
 }
 
+/// How much of a matrix goes: what a budget allots it, else what the method is set to. Nothing is pruned of a matrix that cannot lose
+/// so much or is not that of its site.
+///
+/// # Errors
+/// Those of [`Amount::check`] and [`check_weight`].
+pub(crate) fn amount_of(
+    set: Amount,
+    allotted: Option<usize>,
+    site: &Site,
+    weight: &[f32],
+) -> Result<Amount, PruneError> {
+    let amount = allotted.map_or(set, Amount::Count);
+    amount.check(site)?;
+    check_weight(site, weight)?;
+    Ok(amount)
+}
+
 /// Checks that a slice is the matrix of its site and finite throughout.
 ///
 /// # Errors

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use crate::lowrank::linalg::{product, transposed};
 use crate::prune::factor::Factor;
 use crate::prune::select::{count, row_count};
-use crate::prune::{Amount, Needs, PruneError, Pruner, Site, check_statistics, check_weight};
+use crate::prune::{Amount, Needs, PruneError, Pruner, Site, check_statistics, amount_of};
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
 
@@ -109,9 +109,7 @@ impl Pruner for Obs {
         allotted: Option<usize>,
         _: &mut ChaCha8Rng,
     ) -> Result<(), PruneError> {
-        let amount = allotted.map_or(self.amount, Amount::Count);
-        amount.check(site)?;
-        check_weight(site, weight)?;
+        let amount = amount_of(self.amount, allotted, site, weight)?;
         let statistics = check_statistics(site, statistics)?;
         if amount.is_nothing() {
             return Ok(());

@@ -13,7 +13,7 @@ use rand_chacha::rand_core::Rng;
 
 use super::magnitude::{Scope, check_scope};
 use crate::prune::select::{CountRule, Group, count, mask};
-use crate::prune::{Amount, Needs, PruneError, Pruner, Site, check_weight, zero};
+use crate::prune::{Amount, Needs, PruneError, Pruner, Site, amount_of, zero};
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
 
@@ -101,9 +101,7 @@ impl Pruner for Random {
         allotted: Option<usize>,
         random: &mut ChaCha8Rng,
     ) -> Result<(), PruneError> {
-        let amount = allotted.map_or(self.amount, Amount::Count);
-        amount.check(site)?;
-        check_weight(site, weight)?;
+        let amount = amount_of(self.amount, allotted, site, weight)?;
         let scores = scores(weight.len(), random);
         zero(weight, &mask(site, &scores, amount, self.scope.group(), CountRule::Exact));
         Ok(())

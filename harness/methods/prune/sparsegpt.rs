@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::prune::factor::Factor;
 use crate::prune::select::CountRule;
 use crate::prune::sweep::{MaskRule, Sweep, obs_sweep};
-use crate::prune::{Amount, Needs, PruneError, Pruner, Site, check_statistics, check_weight};
+use crate::prune::{Amount, Needs, PruneError, Pruner, Site, check_statistics, amount_of};
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
 
@@ -107,9 +107,7 @@ impl Pruner for SparseGpt {
         allotted: Option<usize>,
         _: &mut ChaCha8Rng,
     ) -> Result<(), PruneError> {
-        let amount = allotted.map_or(self.amount, Amount::Count);
-        amount.check(site)?;
-        check_weight(site, weight)?;
+        let amount = amount_of(self.amount, allotted, site, weight)?;
         let statistics = check_statistics(site, statistics)?;
         if amount.is_nothing() {
             return Ok(());

@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::prune::select::{CountRule, Group, mask};
-use crate::prune::{Amount, Needs, PruneError, Pruner, Site, check_statistics, check_weight, zero};
+use crate::prune::{Amount, Needs, PruneError, Pruner, Site, check_statistics, amount_of, zero};
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
 
@@ -85,9 +85,7 @@ impl Pruner for Wanda {
         allotted: Option<usize>,
         _: &mut ChaCha8Rng,
     ) -> Result<(), PruneError> {
-        let amount = allotted.map_or(self.amount, Amount::Count);
-        amount.check(site)?;
-        check_weight(site, weight)?;
+        let amount = amount_of(self.amount, allotted, site, weight)?;
         let statistics = check_statistics(site, statistics)?;
         let scores = scores(weight, statistics);
         let pruned = match amount {
