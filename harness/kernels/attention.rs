@@ -2,6 +2,7 @@
 
 mod few;
 mod parts;
+mod progressive;
 mod received;
 
 use std::ops::Range;
@@ -13,6 +14,7 @@ use crate::tile::{Strided, multiply};
 use crate::vector::{Vector, WIDTH, exp, vectorised};
 use crate::{InstructionSet, instruction_set};
 pub use parts::{Part, attention_of_parts};
+pub use progressive::{EPSILON, Progressive};
 pub use received::received;
 
 /// Queries in a block.
@@ -43,10 +45,19 @@ pub struct Shape<'a> {
     pub scale: f32,
     /// One slope a head: `slope · (key − query)` is added to the scores.
     pub slopes: Option<&'a [f32]>,
-    /// `(heads, distances)`, added to the scores of keys at each distance before the query, at least as many distances as keys.
-    pub biases: Option<&'a [f32]>,
+    /// Added to the scores of keys by their distance before the query, of at least as many distances as there are keys.
+    pub biases: Option<Biases<'a>>,
     /// Elements between the keys (and values) of one sequence and the next.
     pub key_batch_stride: usize,
+}
+
+/// Biases by the distance of a key before its query.
+#[derive(Debug, Clone, Copy)]
+pub enum Biases<'a> {
+    /// `(heads, distances)`, for all queries the same.
+    Table(&'a [f32]),
+    /// Functions that also know where the query stands.
+    Progressive(&'a Progressive),
 }
 
 impl Shape<'_> {
@@ -66,11 +77,23 @@ impl Shape<'_> {
         let needed = self.batch.saturating_sub(1) * self.key_batch_stride + self.keys * self.key_width();
         assert!(k.len() >= needed && v.len() >= needed, "keys and values of {self:?}");
         assert!(self.slopes.is_none_or(|slopes| slopes.len() == self.heads), "one slope a head");
-        assert!(self.biases.is_none_or(|biases| biases.len() >= self.heads * self.keys), "a bias for every distance");
+        let known = match self.biases {
+            None => usize::MAX,
+            Some(Biases::Table(biases)) => biases.len() / self.heads,
+            Some(Biases::Progressive(net)) => {
+                if net.heads() == self.heads {
+                    net.distances()
+                } else {
+                    0
+                }
+            }
+        };
+        assert!(known >= self.keys, "a bias for every distance and head");
     }
-    /// Biases of a head by distance.
+    /// A head's line of a table of biases.
     fn biases_of(&self, head: usize) -> Option<&[f32]> {
-        self.biases.map(|biases| &biases[biases.len() / self.heads * head..][..biases.len() / self.heads])
+        let Some(Biases::Table(biases)) = self.biases else { return None };
+        Some(&biases[biases.len() / self.heads * head..][..biases.len() / self.heads])
     }
     /// Adds to the scores of keys from `first` on, before they are scaled, what the head adds for their distance to a query.
     fn add_biases(&self, head: usize, query: usize, first: usize, scores: &mut [f32]) {
@@ -83,6 +106,9 @@ impl Shape<'_> {
             for (score, bias) in scores.iter_mut().zip(distances) {
                 *score += bias / self.scale;
             }
+        }
+        if let Some(Biases::Progressive(net)) = self.biases {
+            net.add(head, query as f64, (0..=query - first).rev(), self.scale, scores);
         }
     }
     fn slope(&self, head: usize) -> f32 {
@@ -319,7 +345,7 @@ pub fn attention_gradient(
     let mut dk = vec![0.0; k.len()];
     let mut dv = vec![0.0; v.len()];
     // One row a sequence and head, added up behind.
-    let distances = shape.biases.map_or(0, |biases| biases.len() / shape.heads);
+    let distances = shape.biases_of(0).map_or(0, <[f32]>::len);
     let mut rows = vec![0.0; shape.batch * shape.heads * distances];
     let targets = [&mut dq, &mut dk, &mut dv, &mut rows].map(|target| Shared::new(target));
     let sources =

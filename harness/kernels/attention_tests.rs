@@ -68,7 +68,7 @@ fn attention_matches_double_precision_on_every_instruction_set() {
         let mut shape = shape(2, queries, keys, 4, 2, head_dim);
         shape.key_batch_stride += gap * 2 * head_dim;
         shape.slopes = biased.then_some(&slopes[..]);
-        shape.biases = biased.then_some(&biases[..]);
+        shape.biases = biased.then_some(Biases::Table(&biases));
         let q = sample(2 * queries * 4 * head_dim, 0.1);
         let k = sample(2 * shape.key_batch_stride, 0.2);
         let v = sample(2 * shape.key_batch_stride, 0.3);
@@ -95,11 +95,11 @@ fn gradients_match_finite_differences() {
             sample(4 * (keys + 3), 0.5),
         ];
         let gradient = sample(2 * queries * 48, 0.4);
-        let shape = Shape { biases: biased.then_some(&inputs[3][..]), ..plain };
+        let shape = Shape { biases: biased.then_some(Biases::Table(&inputs[3])), ..plain };
         let (output, sums) = attention(&inputs[0], &inputs[1], &inputs[2], &shape);
         let found = attention_gradient(&inputs[0], &inputs[1], &inputs[2], &output, &sums, &gradient, &shape);
         let objective = |inputs: &[Vec<f32>; 4]| -> f64 {
-            let shape = Shape { biases: biased.then_some(&inputs[3][..]), ..plain };
+            let shape = Shape { biases: biased.then_some(Biases::Table(&inputs[3])), ..plain };
             let out = oracle(&inputs[0], &inputs[1], &inputs[2], &shape);
             out.iter().zip(&gradient).map(|(o, g)| o * f64::from(*g)).sum()
         };

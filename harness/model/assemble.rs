@@ -153,8 +153,8 @@ impl Decoder {
         weights
     }
 
-    /// The numbers that the biases by distance of a block are learned as, `(rows, heads)`, where there are some: of T5 a row a bucket, of
-    /// KERPLE `p` and `a`.
+    /// The numbers that the biases by distance of a block are learned as, where there are some: of T5 a row of heads a bucket, of KERPLE `p`
+    /// and `a` of every head.
     pub fn learned_biases(&self, layer: usize) -> Option<Vec<f32>> {
         let biases = self.blocks.get(layer)?.by_distance.as_deref()?;
         biases.learned().map(|learned| learned.weight().to_f32())
@@ -256,6 +256,7 @@ fn assemble(config: &Config, source: &dyn Source, scaled: Option<Rope>) -> Resul
         key_rope,
         net,
         places: None,
+        groups: None,
         reach: None,
         attention: AttentionShape {
             heads: config.heads,
@@ -279,7 +280,7 @@ fn norm(config: &Config, source: &dyn Source, module: &str) -> Result<Norm, Mode
 /// Biases by distance of a block, or those that all share.
 fn biases(config: &Config, source: &dyn Source, layer: Option<usize>) -> Result<Option<Arc<Biases>>, ModelError> {
     let PositionScheme::Biases(kind) = config.position else { return Ok(None) };
-    let learned = match (kind.learned(), learned_biases(config, layer)) {
+    let learned = match (kind.learned(config.heads), learned_biases(config, layer)) {
         (Some(_), None) => return Ok(None),
         (_, Some(spec)) => Some(source.parameter(&spec.name, spec.rows, spec.cols)?),
         (None, None) => None,

@@ -1,13 +1,16 @@
 //! Biases of attention scores by the distance of key and query: their numbers, and how they are learned.
 
-use std::sync::{Arc, Mutex, PoisonError};
+pub(crate) mod fire;
+
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Result, Tensor};
 
 use crate::config::DistanceBias;
-use crate::ops;
+use crate::ops::{self, ScoreBiases};
 use crate::parameter::Parameter;
 use crate::tensor::from_values;
+pub(crate) use fire::Trained;
 
 /// Buckets of distances.
 pub(crate) const BUCKETS: usize = 32;
@@ -39,17 +42,28 @@ fn alike(distance: usize) -> f32 {
 }
 
 impl DistanceBias {
-    /// Rows of the matrix that is learned, a column a head, and whether each block has one of its own; `None` where nothing is.
-    pub fn learned(self) -> Option<(usize, bool)> {
+    /// Rows and columns of the matrix that is learned, and whether each block has one of its own; `None` where nothing is. A column is a
+    /// head's, but for FIRE's one row.
+    pub fn learned(self, heads: usize) -> Option<(usize, usize, bool)> {
         match self {
-            Self::T5 => Some((BUCKETS, false)),
-            Self::KerpleLog | Self::KerplePower => Some((2, true)),
+            Self::T5 => Some((BUCKETS, heads, false)),
+            Self::KerpleLog | Self::KerplePower => Some((2, heads, true)),
+            Self::Fire => Some((1, fire::numbers(heads), true)),
             Self::InverseSquare | Self::LogSquare | Self::Inverse | Self::Sandwich => None,
         }
     }
 
-    /// Biases `(heads, distances)` of learned numbers `(rows, heads)`; of KERPLE the rows are `p` and `a`.
-    pub fn values(self, learned: &[f32], heads: usize, distances: usize) -> Vec<f32> {
+    /// Biases of learned numbers, of so many distances.
+    pub fn biases(self, learned: &[f32], heads: usize, distances: usize) -> ScoreBiases {
+        match self {
+            Self::Fire => ScoreBiases::Progressive(fire::progressive(learned, distances).into()),
+            _ => ScoreBiases::Table(self.values(learned, heads, distances).into()),
+        }
+    }
+
+    /// Biases `(heads, distances)` of learned numbers `(rows, heads)`; of KERPLE the rows are `p` and `a`. None are FIRE's, which also
+    /// depend on where the query stands.
+    fn values(self, learned: &[f32], heads: usize, distances: usize) -> Vec<f32> {
         let number = |row: usize, head: usize| learned[row * heads + head];
         let alike: Vec<f32> = if self == Self::Sandwich { (0..distances).map(alike).collect() } else { Vec::new() };
         let of = |head: usize, distance: usize| {
@@ -68,9 +82,18 @@ impl DistanceBias {
                 Self::LogSquare => -n * n,
                 Self::Inverse => -n,
                 Self::Sandwich => alike[distance] * heads as f32 / (8.0 * (head + 1) as f32),
+                Self::Fire => 0.0,
             }
         };
         (0..heads).flat_map(|head| (0..distances).map(move |distance| of(head, distance))).collect()
+    }
+
+    /// As [`Self::biases`], of a variable, with gradients.
+    fn trained(self, learned: &Tensor, heads: usize, distances: usize) -> Result<Trained> {
+        match self {
+            Self::Fire => fire::trained(learned, heads, distances),
+            _ => self.tensor(learned, distances).map(Trained::Table),
+        }
     }
 
     /// As [`Self::values`], of a variable `(rows, heads)`, with gradients.
@@ -102,15 +125,15 @@ impl DistanceBias {
 pub(crate) struct Biases {
     kind: DistanceBias,
     heads: usize,
-    /// `(rows, heads)`, where something is learned.
+    /// Where something is.
     learned: Option<Parameter>,
-    /// Of numbers that do not change, for all distances asked for until now.
-    known: Mutex<Arc<[f32]>>,
+    /// Of numbers that do not change, for all distances asked for until now, and how many.
+    known: Mutex<Option<(usize, ScoreBiases)>>,
 }
 
 impl Biases {
     pub fn new(kind: DistanceBias, heads: usize, learned: Option<Parameter>) -> Self {
-        Self { kind, heads, learned, known: Mutex::new(Arc::new([])) }
+        Self { kind, heads, learned, known: Mutex::default() }
     }
 
     /// The numbers that are learned.
@@ -118,21 +141,26 @@ impl Biases {
         self.learned.as_ref()
     }
 
-    /// Biases `(heads, distances)` of at least so many distances.
-    pub fn of(&self, distances: usize) -> Arc<[f32]> {
+    /// Biases of at least so many distances.
+    pub fn of(&self, distances: usize) -> ScoreBiases {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let trained = matches!(self.learned, Some(Parameter::Trained(_)));
-        if trained || known.len() < self.heads * distances {
-            let learned = self.learned.as_ref().map_or_else(Vec::new, |learned| learned.weight().to_f32());
-            *known = self.kind.values(&learned, self.heads, distances.next_power_of_two()).into();
+        match &*known {
+            Some((count, biases)) if !trained && *count >= distances => biases.clone(),
+            _ => {
+                let learned = self.learned.as_ref().map_or_else(Vec::new, |learned| learned.weight().to_f32());
+                let count = distances.next_power_of_two();
+                let biases = self.kind.biases(&learned, self.heads, count);
+                *known = Some((count, biases.clone()));
+                biases
+            }
         }
-        Arc::clone(&known)
     }
 
-    /// Biases `(heads, distances)` with gradients, of numbers under training.
-    pub fn under_training(&self, distances: usize) -> Option<Result<Tensor>> {
+    /// Biases with gradients, of numbers under training, for texts of so many positions.
+    pub fn under_training(&self, length: usize) -> Option<Result<Trained>> {
         match &self.learned {
-            Some(Parameter::Trained(learned)) => Some(self.kind.tensor(learned, distances)),
+            Some(Parameter::Trained(learned)) => Some(self.kind.trained(learned, self.heads, length)),
             _ => None,
         }
     }
@@ -191,11 +219,11 @@ mod tests {
     #[test]
     fn learned_biases_are_the_same_under_training_and_have_gradients() {
         for kind in [DistanceBias::T5, DistanceBias::KerpleLog, DistanceBias::KerplePower] {
-            let (rows, _) = kind.learned().unwrap();
+            let (rows, ..) = kind.learned(3).unwrap();
             let numbers: Vec<f32> = (0..rows * 3).map(|i| 0.3 + 0.17 * (i % 7) as f32).collect();
             let var = Var::from_tensor(&from_values(numbers.clone(), (rows, 3)).unwrap()).unwrap();
-            let table =
-                Biases::new(kind, 3, Some(Parameter::Trained(var.clone()))).under_training(40).unwrap().unwrap();
+            let learned = Biases::new(kind, 3, Some(Parameter::Trained(var.clone())));
+            let Trained::Table(table) = learned.under_training(40).unwrap().unwrap() else { panic!("{kind:?}") };
             let plain = kind.values(&numbers, 3, 40);
             let found = with_values(&table, <[f32]>::to_vec).unwrap();
             assert!(found.iter().zip(&plain).all(|(a, b)| (a - b).abs() < 1e-4), "{kind:?}");

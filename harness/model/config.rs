@@ -66,6 +66,8 @@ pub enum DistanceBias {
     Sandwich,
     /// `−ln(Δ + 1)`: as the divergent series of `1/n`.
     Inverse,
+    /// A small learned net of `ln(cΔ + 1) / ln(c max(i, L) + 1)`, of a key `Δ` before the query at `i` (FIRE; Li et al., 2023).
+    Fire,
 }
 
 /// Which normalisation stands before attention, before the feed-forward part and at the end.

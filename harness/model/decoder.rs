@@ -11,7 +11,7 @@ use harness_kernels::awake::with_pool_awake;
 use harness_kernels::bfloat16::bf16_linear;
 use harness_kernels::packed::packed_linear;
 
-use crate::biases::Biases;
+use crate::biases::{Biases, Trained};
 use crate::cache::{CacheFormat, CacheShape, KvCache, Past};
 use crate::config::{Config, Projection};
 use crate::error::{Context, ModelError};
@@ -89,6 +89,8 @@ pub struct Decoder {
     pub(crate) net: Option<[Parameter; 2]>,
     /// Turns of tokens at places of their own, `(batch · sequence)` of them, in training.
     pub(crate) places: Option<ops::Turns>,
+    /// Groups of tokens that attend to each other alone, in training.
+    pub(crate) groups: Option<ops::Groups>,
     /// What queries look at where that is not all keys before them.
     pub(crate) reach: Option<Arc<Reached>>,
     pub(crate) attention: AttentionShape,
@@ -309,9 +311,13 @@ impl Decoder {
             (None, None) => (q, k),
         };
         let Some(cache) = cache else {
+            if let Some(groups) = self.groups {
+                return ops::attention_in_groups(&q, &k, v, &shape, groups).doing(doing);
+            }
             let trained = self.block_at(layer)?.by_distance.as_ref().and_then(|biases| biases.under_training(length));
-            return match trained {
-                Some(biases) => ops::attention_with_biases(&q, &k, v, &biases.doing(doing)?, &shape).doing(doing),
+            return match trained.transpose().doing(doing)? {
+                Some(Trained::Table(biases)) => ops::attention_with_biases(&q, &k, v, &biases, &shape).doing(doing),
+                Some(Trained::Matrix(biases)) => ops::attention_with_matrix(&q, &k, v, &biases, &shape).doing(doing),
                 None => ops::attention(&q, &k, v, &shape).doing(doing),
             };
         };

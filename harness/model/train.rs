@@ -25,7 +25,7 @@ use crate::tokenizer::Tokenizer;
 pub use adamw::{AdamW, Group, Moments};
 pub use error::TrainError;
 pub use hook::{Hook, StepInfo};
-pub use recipe::{ArchitectureRecipe, DataRecipe, Recipe, TrainingRecipe};
+pub use recipe::{ArchitectureRecipe, AttentionRecipe, DataRecipe, Recipe, TrainingRecipe};
 pub use schedule::Schedule;
 pub use start::{Flowing, Start, Turning};
 pub use trainer::Trainer;

@@ -287,6 +287,7 @@ fn windows_let_keys_go_and_still_give_what_reading_at_once_gives() {
         PositionScheme::Alibi,
         PositionScheme::Biases(DistanceBias::T5),
         PositionScheme::Biases(DistanceBias::KerpleLog),
+        PositionScheme::Biases(DistanceBias::Fire),
         PositionScheme::Xpos { theta: 10_000.0, scale: 512.0 },
         PositionScheme::None,
     ] {

@@ -65,7 +65,11 @@ pub fn heads_of(decoder: &Decoder) -> Result<Vec<Head>, String> {
             PositionScheme::Biases(DistanceBias::InverseSquare) => Weights::Power { power: 2.0, rate: 1.0 },
             PositionScheme::Biases(DistanceBias::Inverse) => Weights::Power { power: 1.0, rate: 1.0 },
             PositionScheme::Biases(DistanceBias::LogSquare) => Weights::LogSquare,
-            PositionScheme::Rope { .. } | PositionScheme::Xpos { .. } | PositionScheme::Learned => {
+            // FIRE's biases are not of the distance alone.
+            PositionScheme::Rope { .. }
+            | PositionScheme::Xpos { .. }
+            | PositionScheme::Learned
+            | PositionScheme::Biases(DistanceBias::Fire) => {
                 return Err(scheme_of(config).to_string());
             }
         })

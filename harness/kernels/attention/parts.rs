@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Segment, Shape, attention_on, blockwise, pack_keys};
+use super::{Biases, Segment, Shape, attention_on, blockwise, pack_keys};
 use crate::{InstructionSet, instruction_set};
 
 /// Keys turned in one way, and queries turned to meet them.
@@ -33,10 +33,13 @@ impl Part<'_> {
                 *score -= slope / shape.scale * distance;
             }
         }
+        let whole = distances.map(|distance| distance.round() as usize);
         if let Some(biases) = shape.biases_of(head) {
-            for (score, distance) in scores.iter_mut().zip(distances) {
-                *score += biases[distance.round() as usize] / shape.scale;
+            for (score, distance) in scores.iter_mut().zip(whole) {
+                *score += biases[distance] / shape.scale;
             }
+        } else if let Some(Biases::Progressive(net)) = shape.biases {
+            net.add(head, f64::from(queries[query]), whole, shape.scale, scores);
         }
     }
 

@@ -109,11 +109,13 @@ fn biases_go_by_the_distance_of_places() {
         let places = (0..queries).map(|i| (10 + i) as f32).collect();
         let mut inputs = Inputs::new(50, 0.2, (0..queries).map(|i| i..i + 11).collect());
         inputs.places = (places, (0..50).map(|j| j as f32).collect());
-        let found = attention_of_parts(&[inputs.part()], &Shape { biases: Some(&biases), ..shape(None) });
+        let found =
+            attention_of_parts(&[inputs.part()], &Shape { biases: Some(Biases::Table(&biases)), ..shape(None) });
         // Linear biases are such biases.
         let slopes = [0.1, 0.2, 0.3, 0.4];
         let linear: Vec<f32> = slopes.iter().flat_map(|slope| (0..60).map(move |d| -slope * d as f32)).collect();
-        let by_table = attention_of_parts(&[inputs.part()], &Shape { biases: Some(&linear), ..shape(None) });
+        let by_table =
+            attention_of_parts(&[inputs.part()], &Shape { biases: Some(Biases::Table(&linear)), ..shape(None) });
         let by_slopes = attention_of_parts(&[inputs.part()], &shape(Some(&slopes)));
         assert!(by_table.iter().zip(&by_slopes).all(|(a, b)| (a - b).abs() < 1e-5));
         assert_ne!(found, by_table);

@@ -95,12 +95,12 @@ pub(crate) fn frequency_net(config: &Config) -> Option<[TensorSpec; 2]> {
 /// Learned biases by distance, of a block or shared by all.
 pub(crate) fn learned_biases(config: &Config, layer: Option<usize>) -> Option<TensorSpec> {
     let PositionScheme::Biases(kind) = config.position else { return None };
-    let (rows, own) = kind.learned()?;
+    let (rows, columns, own) = kind.learned(config.heads)?;
     let name = match layer {
         Some(layer) => format!("model.layers.{layer}.self_attn.position.bias"),
         None => "model.position.bias".to_owned(),
     };
-    (own == layer.is_some()).then(|| TensorSpec::matrix(name, rows, config.heads))
+    (own == layer.is_some()).then(|| TensorSpec::matrix(name, rows, columns))
 }
 
 /// The tensors of one block: norms, then projections in the order they are applied.

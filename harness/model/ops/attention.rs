@@ -21,8 +21,26 @@ pub struct AttentionShape {
     pub scale: f32,
     /// One linear-bias slope a head.
     pub slopes: Option<Arc<[f32]>>,
-    /// Biases `(heads, distances)` by the distance of key and query.
-    pub biases: Option<Arc<[f32]>>,
+    /// Biases by the distance of key and query.
+    pub biases: Option<ScoreBiases>,
+}
+
+/// Biases of scores by the distance of a key before its query.
+#[derive(Debug, Clone)]
+pub enum ScoreBiases {
+    /// `(heads, distances)`.
+    Table(Arc<[f32]>),
+    /// Functions that also know where the query stands.
+    Progressive(Arc<kernel::Progressive>),
+}
+
+impl ScoreBiases {
+    fn kernel(&self) -> kernel::Biases<'_> {
+        match self {
+            Self::Table(biases) => kernel::Biases::Table(biases),
+            Self::Progressive(net) => kernel::Biases::Progressive(net),
+        }
+    }
 }
 
 impl AttentionShape {
@@ -37,7 +55,7 @@ impl AttentionShape {
             head_dim: self.head_dim,
             scale: self.scale,
             slopes: self.slopes.as_deref(),
-            biases: self.biases.as_deref(),
+            biases: self.biases.as_ref().map(ScoreBiases::kernel),
             key_batch_stride: stride,
         }
     }
@@ -72,6 +90,34 @@ pub fn attention_with_biases(
     let pair = Tensor::cat(&[k.flatten_all()?, v.flatten_all()?], 0)?;
     let shape = AttentionShape { biases: None, ..shape.clone() };
     q.apply_op3(&pair, biases, Biased(Attention { shape, dims, log_sums: OnceLock::new() }))
+}
+
+/// As [`attention`], of whole sequences, with biases `(heads, queries, keys)` that have gradients. Holds a query-by-key matrix: for what
+/// no table by distance can say, of the short texts of training.
+///
+/// # Errors
+/// Those of [`attention`], and when the biases are of other sizes.
+pub fn attention_with_matrix(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    biases: &Tensor,
+    shape: &AttentionShape,
+) -> Result<Tensor> {
+    let (batch, queries, keys, _) = dims(q, k, v, shape)?;
+    let (heads, group) = (shape.heads, shape.heads / shape.kv_heads);
+    let of_keys = |x: &Tensor| {
+        let x = x.reshape((batch, keys, shape.kv_heads, 1, shape.head_dim))?;
+        x.repeat((1, 1, 1, group, 1))?.reshape((batch, keys, heads, shape.head_dim))?.transpose(1, 2)?.contiguous()
+    };
+    let q = q.reshape((batch, queries, heads, shape.head_dim))?.transpose(1, 2)?.contiguous()?;
+    let future =
+        (0..queries * keys).map(|at| if at % keys + queries > keys + at / keys { f32::NEG_INFINITY } else { 0.0 });
+    let scores = (q.matmul(&of_keys(k)?.t()?)? * f64::from(shape.scale))?.broadcast_add(biases)?;
+    let scores = scores.broadcast_add(&from_values(future.collect(), (queries, keys))?)?;
+    let weights = scores.broadcast_sub(&scores.max_keepdim(3)?.detach())?.exp()?;
+    let weights = weights.broadcast_div(&weights.sum_keepdim(3)?)?;
+    weights.matmul(&of_keys(v)?)?.transpose(1, 2)?.contiguous()?.reshape((batch, queries, heads * shape.head_dim))
 }
 
 /// Batch, queries, keys, and the elements of the keys of a sequence.
@@ -162,7 +208,12 @@ impl CustomOp3 for Biased {
         let q = values(s1, l1, self.name())?;
         let (k, v) = values(s2, l2, self.name())?.split_at(l2.shape().elem_count() / 2);
         let biases = values(s3, l3, self.name())?;
-        let (out, log_sums) = kernel::attention(q, k, v, &kernel::Shape { biases: Some(biases), ..self.0.kernel() });
+        let (out, log_sums) = kernel::attention(
+            q,
+            k,
+            v,
+            &kernel::Shape { biases: Some(kernel::Biases::Table(biases)), ..self.0.kernel() },
+        );
         self.0.log_sums.get_or_init(|| log_sums);
         Ok(output(out, l1.shape()))
     }
@@ -180,7 +231,7 @@ impl CustomOp3 for Biased {
         };
         let [dq, mut dk, dv, db] = with_three(q, pair, biases, |q, pair, biases| {
             let (k, v) = pair.split_at(pair.len() / 2);
-            let shape = kernel::Shape { biases: Some(biases), ..self.0.kernel() };
+            let shape = kernel::Shape { biases: Some(kernel::Biases::Table(biases)), ..self.0.kernel() };
             with_two(result, &grad.contiguous()?, |result, grad| {
                 kernel::attention_gradient(q, k, v, result, log_sums, grad, &shape)
             })

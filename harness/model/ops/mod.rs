@@ -6,15 +6,17 @@
 mod attention;
 mod elementwise;
 mod embedding;
+mod groups;
 mod linear;
 mod loss;
 mod norm;
 mod rotary;
 mod state_space;
 
-pub use attention::{AttentionShape, attention, attention_with_biases};
+pub use attention::{AttentionShape, ScoreBiases, attention, attention_with_biases, attention_with_matrix};
 pub use elementwise::{activate, add};
 pub use embedding::embedding;
+pub use groups::{Groups, attention_in_groups};
 pub use linear::linear;
 pub use loss::cross_entropy;
 pub use norm::{layer_norm, rms_norm};

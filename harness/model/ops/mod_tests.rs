@@ -74,6 +74,11 @@ fn every_operation_has_its_true_gradient() {
     check("attention with biases", &[&x, &keys, &values, &biases], || {
         attention_with_biases(&x, &keys, &values, &biases, &shape).unwrap()
     });
+    let matrix = variable(&[2, 3, 3], 0.7);
+    let plain = AttentionShape { slopes: None, ..shape };
+    check("attention with a matrix", &[&x, &keys, &values, &matrix], || {
+        attention_with_matrix(&x, &keys, &values, &matrix, &plain).unwrap()
+    });
     check("embedding", &[&weight], || embedding(&weight, &[1, 4, 1, 0]).unwrap());
     let logits = variable(&[4, 9], 0.2);
     check("cross-entropy", &[&logits], || cross_entropy(&logits, &[3, 0, 8, 3]).unwrap());

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use harness_core::seed::stream;
 use rand_chacha::rand_core::Rng;
 
+use crate::biases::fire;
 use crate::config::{Config, DistanceBias, PositionScheme};
 use crate::load::expected_tensors;
 
@@ -21,7 +22,7 @@ pub(crate) fn initial(config: &Config, seed: u64) -> BTreeMap<String, Vec<f32>> 
             let values = if let PositionScheme::Biases(kind) = config.position
                 && spec.name.ends_with("position.bias")
             {
-                biases(kind, seed, &spec.name, spec.rows, spec.cols)
+                biases(kind, seed, &spec.name, (spec.rows, spec.cols), config.heads)
             } else if spec.name.ends_with(".bias") || spec.name == "model.rotary.down.weight" {
                 // A net of frequencies begins without effect.
                 vec![0.0; count]
@@ -37,14 +38,18 @@ pub(crate) fn initial(config: &Config, seed: u64) -> BTreeMap<String, Vec<f32>> 
         .collect()
 }
 
-/// Biases by distance: normal ones of T5; `p` uniform up to 2 and `a` up to 1 of KERPLE.
-fn biases(kind: DistanceBias, seed: u64, name: &str, rows: usize, heads: usize) -> Vec<f32> {
+/// Biases by distance: normal ones of T5; `p` uniform up to 2 and `a` up to 1 of KERPLE; of FIRE the net's numbers as uniform as maps
+/// of one and of 32 inputs usually begin.
+fn biases(kind: DistanceBias, seed: u64, name: &str, (rows, cols): (usize, usize), heads: usize) -> Vec<f32> {
     if kind == DistanceBias::T5 {
-        return normal(seed, name, rows * heads, 1.0 / (rows as f64).sqrt());
+        return normal(seed, name, rows * cols, 1.0 / (rows as f64).sqrt());
     }
     let mut rng = stream(seed, &["initial", name]);
     let mut unit = || (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-    (0..rows * heads).map(|at| (if at < heads { 2.0 } else { 1.0 } * unit()) as f32).collect()
+    if kind == DistanceBias::Fire {
+        return fire::initial(heads, unit);
+    }
+    (0..rows * cols).map(|at| (if at < cols { 2.0 } else { 1.0 } * unit()) as f32).collect()
 }
 
 pub(crate) fn is_norm(name: &str) -> bool {

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::recipe::{AttentionRecipe, PositionRecipe};
 use super::*;
+use crate::config::{DistanceBias, PositionScheme};
 use crate::load::load;
 
 /// A cycle of eight tokens with a jump now and then: learnable in a few steps.
@@ -185,4 +187,74 @@ fn hooks_hold_masks_and_set_groups() {
     assert!(query[..query.len() / 2].iter().all(|&value| value == 0.0));
     assert!(query[query.len() / 2..].iter().all(|&value| value != 0.0));
     assert!(trained.checkpoint.tensors["model.norm.weight"].to_f32().iter().all(|&value| value == 1.0));
+}
+
+#[test]
+fn groups_are_attended_to_in_training_alone() {
+    let mut grouped = recipe();
+    grouped.architecture.kv_heads = 2;
+    let mut losses = Vec::new();
+    for attention in [AttentionRecipe::Full, AttentionRecipe::Groups, AttentionRecipe::ShiftedGroups] {
+        grouped.training.attention = attention;
+        let out = tempfile::tempdir().unwrap();
+        let mut trainer = Trainer::open(&grouped, &Cycle, None, out.path()).unwrap();
+        let before = trainer.evaluate(&Cycle).unwrap();
+        let mut first = f64::NAN;
+        trainer
+            .advance(&Cycle, &mut [], &mut |event| {
+                if let Event::Step { loss, .. } = event {
+                    first = loss;
+                }
+            })
+            .unwrap();
+        losses.push((before, first));
+    }
+    let [full, groups, shifted] = losses[..] else { panic!("{losses:?}") };
+    assert!(full.0 == groups.0 && full.0 == shifted.0, "validation attends to everything: {losses:?}");
+    assert!(full.1 != groups.1 && full.1 != shifted.1 && groups.1 != shifted.1, "{losses:?}");
+    for (heads, position, context) in [
+        (2, PositionRecipe::Alibi, 24),
+        (2, PositionRecipe::Rope, 22),
+        (2, PositionRecipe::Rope, 12),
+        (1, PositionRecipe::Rope, 24),
+    ] {
+        let mut refused = grouped.clone();
+        refused.architecture.heads = heads;
+        refused.architecture.kv_heads = heads;
+        refused.architecture.position = position;
+        refused.data.context = context;
+        let said = refused.check().unwrap_err().to_string();
+        assert!(said.contains("training.attention") && said.contains("whole quarters"), "{said}");
+    }
+}
+
+#[test]
+fn a_net_of_distances_is_learned() {
+    let mut recipe = recipe();
+    recipe.architecture.position = PositionRecipe::Fire;
+    let out = tempfile::tempdir().unwrap();
+    let trainer = Trainer::open(&recipe, &Cycle, None, out.path()).unwrap();
+    let name = "model.layers.0.self_attn.position.bias";
+    let before = trainer.weights()[name].clone();
+    assert_eq!(before[..2], [0.1, 1.0]);
+    let trained = train(&recipe, &Cycle, out.path(), &mut |_| {}).unwrap();
+    let after = trained.checkpoint.tensors[name].to_f32();
+    let still = before.iter().zip(&after).filter(|(before, after)| before == after).count();
+    // A unit that is asleep at every distance does not learn; the numbers that all share do.
+    assert!(before[0] != after[0] && before[1] != after[1] && still < before.len() / 2, "{still} stood still");
+    assert!(trained.curve.last().unwrap().valid < 0.8);
+    let loaded = load(&out.path().join("model")).unwrap();
+    assert_eq!(loaded.config.position, PositionScheme::Biases(DistanceBias::Fire));
+}
+
+#[test]
+fn recipes_that_come_with_the_data_hold_together() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/recipes");
+    let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(files.len() >= 4);
+    for file in files {
+        let recipe = Recipe::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        assert_eq!(recipe.name, format!("tiny-300k-{name}"));
+    }
 }

@@ -9,6 +9,7 @@ use super::adamw::AdamW;
 use super::places::PlacesRecipe;
 use super::schedule::Schedule;
 use crate::config::{Activation, Config, DistanceBias, NormKind, PositionScheme, RopeStyle};
+use crate::ops::Groups;
 
 /// A training run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,6 +93,8 @@ pub enum PositionRecipe {
     Inverse,
     /// What sinusoidal embeddings have in common.
     Sandwich,
+    /// A learned net of relative distances.
+    Fire,
 }
 
 impl PositionRecipe {
@@ -109,6 +112,7 @@ impl PositionRecipe {
             Self::LogSquare => PositionScheme::Biases(DistanceBias::LogSquare),
             Self::Inverse => PositionScheme::Biases(DistanceBias::Inverse),
             Self::Sandwich => PositionScheme::Biases(DistanceBias::Sandwich),
+            Self::Fire => PositionScheme::Biases(DistanceBias::Fire),
         }
     }
 }
@@ -138,6 +142,23 @@ pub struct DataRecipe {
     #[serde(default, skip_serializing_if = "is_default")]
     pub short_share: f64,
 }
+
+/// What tokens of a training window attend to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttentionRecipe {
+    /// All before them.
+    #[default]
+    Full,
+    /// Those before them in the same quarter of the window.
+    Groups,
+    /// As `groups`, and for half of the heads in quarters that lie half a quarter further on (S²-Attn; Chen et al., 2024). The model that
+    /// comes of it attends to everything.
+    ShiftedGroups,
+}
+
+/// Groups in a window.
+const GROUPS: usize = 4;
 
 /// The optimisation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -169,6 +190,9 @@ pub struct TrainingRecipe {
     pub evaluate_every: usize,
     /// Steps between checkpoints.
     pub checkpoint_every: usize,
+    /// What tokens attend to.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub attention: AttentionRecipe,
 }
 
 impl Recipe {
@@ -256,7 +280,34 @@ impl Recipe {
                 "0 without `architecture.positions` or where `data.places` are drawn",
             );
         }
+        let shape = &self.architecture;
+        let halved = [data.context / GROUPS, shape.heads, shape.kv_heads].iter().all(|count| count.is_multiple_of(2));
+        let grouped = match self.training.attention {
+            AttentionRecipe::Full => true,
+            _ if data.short_share > 0.0 || !matches!(shape.position, PositionRecipe::Rope | PositionRecipe::None) => {
+                false
+            }
+            AttentionRecipe::Groups => data.context.is_multiple_of(GROUPS),
+            AttentionRecipe::ShiftedGroups => data.context.is_multiple_of(GROUPS) && halved,
+        };
+        if !grouped {
+            return refuse(
+                "training.attention",
+                &"groups",
+                "`full`, or a context of whole quarters (even ones, and even heads, where they are shifted) positions `rope` or `none`, and no short windows",
+            );
+        }
         self.scaling_arm().map(drop)
+    }
+
+    /// Groups of tokens that attend to each other alone, where not all do.
+    pub(crate) fn groups(&self) -> Option<Groups> {
+        let shifted = match self.training.attention {
+            AttentionRecipe::Full => return None,
+            AttentionRecipe::Groups => false,
+            AttentionRecipe::ShiftedGroups => true,
+        };
+        Some(Groups { size: self.data.context / GROUPS, shifted })
     }
 
     /// What is done to the rotary frequencies, where anything is.

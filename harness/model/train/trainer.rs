@@ -78,7 +78,8 @@ impl Trainer {
             Some(rope) => Decoder::trainable_with(&config, &variables, rope),
             None => Decoder::trainable(&config, &variables),
         };
-        let decoder = decoder.map_err(failed)?;
+        let mut decoder = decoder.map_err(failed)?;
+        decoder.groups = recipe.groups();
         Ok(Self {
             recipe: recipe.clone(),
             config,
