@@ -13,6 +13,7 @@ use harness_model::weight::{DType, Weight};
 use harness_run::calibrate::{CalibrationOrder, PruneArm, prune_all, prune_streaming};
 use harness_run::inputs::{Inputs, LoadedModel};
 use harness_run::lowrank::reduced;
+use harness_run::merge::merged;
 use harness_run::quantize::{Finished, quantize_streaming};
 use harness_run::shrink::shortened;
 use harness_run::text::{Select, TextSelection, windows};
@@ -37,6 +38,7 @@ takes the methods whose codes kernels multiply, and `score`, `generate` and `run
 
 Examples:
   harness apply --model smollm2-135m-instruct --prune 'wanda(sparsity=0.5)' --calib enwik8/train --out pruned
+  harness apply --model tiny-100k --merge della --experts tiny-100k-sea,tiny-100k-hill --out merged
   harness apply --model smollm2-135m-instruct --shrink 'shortened-llama(blocks=8)' --calib enwik8/train --out shorter
   harness apply --model smollm2-135m-instruct --lowrank 'svd-llm(ratio=0.2)' --calib enwik8/train --out reduced
   harness apply --model smollm2-135m-instruct --quant 'gptq(group=64)' --calib enwik8/train --out quantized
@@ -46,6 +48,12 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     model: ModelArguments,
+    /// The method that merges experts into the model, as in suites.
+    #[arg(long, default_value = "none")]
+    merge: String,
+    /// Models trained from this one: names or folders, with commas between.
+    #[arg(long, value_delimiter = ',', requires = "merge")]
+    experts: Vec<String>,
     /// The method that removes blocks, as in suites. What is written has fewer.
     #[arg(long, default_value = "none")]
     shrink: String,
@@ -127,6 +135,8 @@ impl From<Element> for DType {
 }
 
 pub fn main(arguments: &Arguments) -> Outcome {
+    let merge: Arm = arguments.merge.parse().or_exit(BAD_INPUT)?;
+    let merger = registry::merge(&merge).or_exit(BAD_INPUT)?;
     let shrink: Arm = arguments.shrink.parse().or_exit(BAD_INPUT)?;
     let shrinker = registry::shrink(&shrink).or_exit(BAD_INPUT)?;
     let lowrank: Arm = arguments.lowrank.parse().or_exit(BAD_INPUT)?;
@@ -141,6 +151,15 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let path = inputs.model_path(&arguments.model.model).map_err(crate::fetch::from_fetch)?;
     let mut checkpoint = load::load(&path).or_exit(INPUT_MISSING)?;
     let mut model = LoadedModel::of(&arguments.model.model, checkpoint.clone()).or_exit(INPUT_MISSING)?;
+    if !merger.is_identity() {
+        let names: Vec<&str> = arguments.experts.iter().map(String::as_str).collect();
+        crate::fetch::ensure(&inputs, (&names, &[], &[]), arguments.model.yes, arguments.model.offline)?;
+        let experts =
+            names.iter().map(|name| inputs.model(name)).collect::<Result<Vec<_>, _>>().or_exit(INPUT_MISSING)?;
+        model.decoder = merged(&model, &experts, &*merger, arguments.seed).or_exit(CELLS_FAILED)?.decoder;
+        checkpoint.packed.clear();
+        checkpoint.tensors.extend(model.decoder.tensors());
+    }
     let calibration = calibration(arguments, &inputs, &model)?;
     let asks = [
         (&shrink, shrinker.needs_text()),

@@ -73,6 +73,7 @@ fn method(spec: &MethodSpec) -> Row {
                 Kind::Pattern => "N:M".to_owned(),
                 Kind::Float | Kind::Int => parameter.domain.to_string(),
                 Kind::Numbers => format!("[{}, …]", parameter.domain),
+                Kind::Texts => "[text, …]".to_owned(),
                 Kind::Bool => "true|false".to_owned(),
                 Kind::Text => "text".to_owned(),
             };

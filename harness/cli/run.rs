@@ -158,8 +158,15 @@ fn ensure(opened: &Opened, plan: &Plan, inputs: &Inputs, arguments: &Arguments) 
         add("model", planned.cell.label(Axis::Model).unwrap_or_default());
         let bench = &opened.suite.benches[planned.bench];
         for (name, value) in &bench.settings {
-            if let (Value::Text(model), "second" | "judge") = (value, name.as_str()) {
-                add("model", model);
+            match (name.as_str(), value) {
+                ("second" | "judge", Value::Text(model)) => add("model", model),
+                ("experts", Value::List(experts)) => {
+                    let names = experts
+                        .iter()
+                        .filter_map(|expert| if let Value::Text(name) = expert { Some(name) } else { None });
+                    names.for_each(|name| add("model", name));
+                }
+                _ => {}
             }
         }
         let data = planned.cell.coordinates.get(&Axis::Data);

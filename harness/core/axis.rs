@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum Axis {
     /// The checkpoint.
     Model,
+    /// What other checkpoints learned, added to it.
+    Merge,
     /// A method that needs gradient steps.
     Train,
     /// The position scheme.
@@ -35,8 +37,9 @@ pub enum Axis {
 
 impl Axis {
     /// All axes in staging order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Model,
+        Self::Merge,
         Self::Train,
         Self::Position,
         Self::Shrink,
@@ -53,6 +56,7 @@ impl Axis {
     pub fn key(self) -> &'static str {
         match self {
             Self::Model => "model",
+            Self::Merge => "merge",
             Self::Train => "train",
             Self::Position => "position",
             Self::Shrink => "shrink",
@@ -68,6 +72,12 @@ impl Axis {
 }
 
 impl Axis {
+    /// Whether arms of the axis change a model, or what it keeps of what it read; where none of them does, a cell is the dense model's.
+    pub fn changes_model(self) -> bool {
+        use Axis::{Cache, Lowrank, Merge, Position, Prune, Quant, Shrink, Train};
+        matches!(self, Merge | Train | Position | Shrink | Lowrank | Prune | Quant | Cache)
+    }
+
     /// Whether an arm of the axis may be a chain: methods one after the other, in an order that belongs to the arm.
     pub fn chains(self) -> bool {
         self == Self::Sampler

@@ -40,6 +40,8 @@ pub enum Kind {
     Pattern,
     /// A list of numbers.
     Numbers,
+    /// A list of texts.
+    Texts,
 }
 
 /// The numbers a parameter may take.
@@ -158,6 +160,10 @@ impl ParameterSpec {
                 numbers.iter().map(one).collect::<Result<_, _>>().map(Value::List)
             }
             (Kind::Numbers, _) => Err(wrong("a list of numbers")),
+            (Kind::Texts, Value::List(texts)) if texts.iter().all(|text| matches!(text, Value::Text(_))) => {
+                Ok(value.clone())
+            }
+            (Kind::Texts, _) => Err(wrong("a list of texts")),
         }
     }
 }
@@ -259,6 +265,14 @@ parameter_value!(
     List,
     |v: &Vec<f64>| v.iter().map(|number| Value::Float(*number)).collect(),
     |v: &Vec<Value>| v.iter().map(f64::from_value).collect()
+);
+
+parameter_value!(
+    Vec<String>,
+    Kind::Texts,
+    List,
+    |v: &Vec<String>| v.iter().map(|text| Value::Text(text.clone())).collect(),
+    |v: &Vec<Value>| v.iter().map(String::from_value).collect()
 );
 
 impl<T: ParameterValue> ParameterValue for Option<T> {

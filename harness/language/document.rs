@@ -1,6 +1,5 @@
 //! Generating documents: every one from a stream of its own, so any index costs the same.
 
-use harness_core::seed::stream;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
@@ -43,7 +42,7 @@ fn pick(rng: &mut ChaCha8Rng, weights: impl Iterator<Item = f64>) -> usize {
 impl Language {
     /// Document `index` of the stream `split`, from its begin mark to its end mark.
     pub fn document(&self, split: &str, index: u64) -> Vec<u32> {
-        let mut rng = stream(self.parameters.seed, &["document", split, &index.to_string()]);
+        let mut rng = self.parameters.stream(&["document", split, &index.to_string()]);
         let frames = self.parameters.frames;
         let mut tokens = Vec::new();
         let mut memory = Memory::new(&self.emissions, self.parameters.cast);

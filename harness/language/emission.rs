@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use harness_core::seed::stream;
 use rand_chacha::ChaCha8Rng;
 
 use crate::Parameters;
@@ -126,7 +125,7 @@ impl Emissions {
                 speakers[word as usize].push((slot, column));
             }
         }
-        let mut rng = stream(parameters.seed, &["frames"]);
+        let mut rng = parameters.stream(&["frames"]);
         let frames = (0..parameters.topics)
             .flat_map(|_| {
                 normalised((0..parameters.frames).map(|_| (parameters.frame_spread * normal(&mut rng)).exp()).collect())
@@ -215,7 +214,7 @@ impl Builder<'_> {
     }
 
     fn rng(&self, slot: Slot, what: &str) -> ChaCha8Rng {
-        stream(self.parameters.seed, &["table", &format!("{slot:?}"), what])
+        self.parameters.stream(&["table", &format!("{slot:?}"), what])
     }
 
     fn pairs(&self) -> usize {

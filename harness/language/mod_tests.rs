@@ -11,6 +11,7 @@ use crate::{BEGIN, Language, Parameters, Protocol, Start, TruthState};
 fn tiny() -> Language {
     let (dataset, _) = fables();
     let parameters = Parameters {
+        dialect: None,
         topics: 2,
         frames: 2,
         nouns: 4,

@@ -1,5 +1,7 @@
 //! The parameters of a generated language and of the data set made from it (`dataset.toml`).
 
+use harness_core::seed::stream;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::LanguageError;
@@ -10,6 +12,10 @@ use crate::LanguageError;
 pub struct Parameters {
     /// Seed of the words, the tables and every document.
     pub seed: u64,
+    /// A dialect has the words and the grammar of the language and uses them in its own way: which words go with which topic and frame is
+    /// drawn anew, and so are the documents. None is the language itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<String>,
     /// Hidden topics; one rules a few paragraphs.
     pub topics: usize,
     /// Hidden frames; one rules a clause.
@@ -51,6 +57,12 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// Random numbers of the language, of a dialect its own ones.
+    pub(crate) fn stream(&self, names: &[&str]) -> ChaCha8Rng {
+        let names: Vec<&str> = names.iter().copied().chain(self.dialect.as_deref()).collect();
+        stream(self.seed, &names)
+    }
+
     pub(crate) fn check(&self) -> Result<(), LanguageError> {
         fn within<T: PartialOrd + Copy + std::fmt::Display>(
             key: &'static str,

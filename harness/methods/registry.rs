@@ -9,6 +9,7 @@ use harness_kernels::cache::CacheFormat;
 
 use crate::decode::Decode;
 use crate::lowrank::LowRank;
+use crate::merge::Merge;
 use crate::position::Position;
 use crate::prune::Pruner;
 use crate::quant::Quantizer;
@@ -16,6 +17,11 @@ use crate::sample::Sampler;
 use crate::shrink::Shrink;
 
 register! {
+    "merge/none.rs" base;
+    "merge/task_arithmetic.rs" task_arithmetic;
+    "merge/ties.rs" ties;
+    "merge/dare.rs" dare;
+    "merge/della.rs" della;
     "position/none.rs" checkpoint_positions;
     "position/rope.rs" rope;
     "position/linear.rs" linear;
@@ -144,6 +150,8 @@ pub struct Entry {
 
 /// A method ready to be applied, by what it does.
 pub enum Method {
+    /// Adds what other models learned.
+    Merge(Box<dyn Merge>),
     /// Rewrites rotary frequencies.
     Position(Box<dyn Position>),
     /// Makes a model of fewer blocks.
@@ -215,6 +223,17 @@ pub fn build(axis: Axis, arm: &Arm) -> Result<Method, BuildError> {
         return Err(BuildError::Unknown { axis, id: arm.id.clone(), nearest });
     };
     (entry.build)(arm).map_err(|source| BuildError::Parameters { arm: arm.to_string(), source })
+}
+
+/// The method an arm names that merges experts.
+///
+/// # Errors
+/// As [`build`].
+pub fn merge(arm: &Arm) -> Result<Box<dyn Merge>, BuildError> {
+    match build(Axis::Merge, arm)? {
+        Method::Merge(method) => Ok(method),
+        _ => Err(BuildError::Unknown { axis: Axis::Merge, id: arm.id.clone(), nearest: None }),
+    }
 }
 
 /// The position method an arm names.
@@ -292,7 +311,8 @@ pub fn sampler(arm: &Arm) -> Result<Box<dyn Sampler>, BuildError> {
         Method::Sampler(sampler) => Ok(sampler),
         Method::Matched(_) => Err(BuildError::NoStage { arm: arm.to_string() }),
         Method::Decoder(_) => Err(BuildError::Decoder { arm: arm.to_string() }),
-        Method::Position(_)
+        Method::Merge(_)
+        | Method::Position(_)
         | Method::Shrink(_)
         | Method::LowRank(_)
         | Method::Pruner(_)
@@ -371,7 +391,7 @@ mod tests {
                 }
                 Method::Quantizer(quantizer) => quantizer.needs().any(),
                 Method::Position(method) => method.search().is_some(),
-                Method::Sampler(_) | Method::Decoder(_) | Method::Cache(_) => false,
+                Method::Merge(_) | Method::Sampler(_) | Method::Decoder(_) | Method::Cache(_) => false,
                 Method::Matched(_) => true,
             };
             assert_eq!(needs, spec.calibrated, "{}", spec.id);

@@ -12,6 +12,7 @@ pub mod factored;
 mod gradients;
 pub mod linear;
 pub mod load;
+mod named;
 pub mod operated;
 pub mod ops;
 pub mod packed;

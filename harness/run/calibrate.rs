@@ -116,6 +116,9 @@ pub enum PrepareError {
     /// A low-rank method refused a matrix, which its reason names, or the model.
     #[error("{0}")]
     LowRank(String),
+    /// Experts could not be merged.
+    #[error("{0}")]
+    Merge(String),
     /// No shorter model could be made.
     #[error(transparent)]
     Shrink(ShrinkError),

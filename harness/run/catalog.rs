@@ -37,6 +37,8 @@ harness_core::parameters! {
         /// First place of a scored window whose token is decoded, one at a time through the cache of keys and values; those
         /// before are read at once and not scored. 0 reads whole windows at once, without a cache.
         decode_from: usize = 0, Domain::closed(0.0, 1_048_576.0);
+        /// Models trained from the bench's own, whose changes the arms of `merge` put together.
+        experts: Vec<String> = Vec::new();
         /// Memory for the weights of arms scored together, in MiB.
         group_mib: usize = 4096, Domain::closed(1.0, 1e9);
     }
@@ -77,6 +79,7 @@ pub fn catalog() -> Catalog {
         about: "quality on text, speed, memory and bytes of decoder language models",
         axes: vec![
             Axis::Model,
+            Axis::Merge,
             Axis::Position,
             Axis::Shrink,
             Axis::Lowrank,

@@ -140,13 +140,13 @@ pub fn estimates(
                 return sampling::estimate::estimate(bench, model, &cells, catalog, size, machine);
             }
             let settings = Settings::resolve(&set(&bench.settings)).ok()?;
-            let mut arms: Vec<[&str; 6]> = cells
+            let mut arms: Vec<[&str; 7]> = cells
                 .iter()
                 .map(|cell| {
                     let label = |axis, otherwise| cell.label(axis).unwrap_or(otherwise);
-                    let methods = [Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant];
-                    let [position, shrink, lowrank, prune, quant] = methods.map(|axis| label(axis, "none"));
-                    [position, shrink, lowrank, prune, quant, label(Axis::Seed, "")]
+                    let methods = [Axis::Merge, Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant];
+                    let [merge, position, shrink, lowrank, prune, quant] = methods.map(|axis| label(axis, "none"));
+                    [merge, position, shrink, lowrank, prune, quant, label(Axis::Seed, "")]
                 })
                 .collect();
             arms.sort_unstable();
@@ -234,9 +234,8 @@ pub fn estimates(
 
 /// Whether nothing is done to the model of a cell, which is then scored as the dense model is.
 fn is_dense(cell: &Cell) -> bool {
-    [Axis::Position, Axis::Lowrank, Axis::Prune, Axis::Quant, Axis::Cache]
-        .iter()
-        .all(|&axis| cell.label(axis).is_none_or(|label| label == "none"))
+    (Axis::ALL.into_iter().filter(|axis| axis.changes_model()))
+        .all(|axis| cell.label(axis).is_none_or(|label| label == "none"))
 }
 
 /// Tokens of a question with all its answers, each behind the question, about.

@@ -21,6 +21,7 @@ mod language;
 pub mod lowrank;
 pub mod measure;
 pub mod memory;
+pub mod merge;
 pub mod metrics;
 mod mixture;
 mod panics;

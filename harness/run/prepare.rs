@@ -1,4 +1,4 @@
-//! Preparing the arms of a bench: the model is given its positions, loses blocks, its maps become factors and are pruned, and each pruned model is
+//! Preparing the arms of a bench: experts are merged into the model, it is given its positions, loses blocks, its maps become factors and are pruned, and each pruned model is
 //! quantized.
 
 use std::time::Instant;
@@ -16,6 +16,7 @@ use crate::compute::{Brain, Compute};
 use crate::inputs::LoadedModel;
 use crate::lowrank::{Reduced, lowrank_all};
 use crate::measure::Prepared;
+use crate::merge::merged;
 use crate::position::placed;
 use crate::provoke::provoked;
 use crate::quantize::quantize_all;
@@ -49,23 +50,73 @@ impl<'a> Session<'_> {
     ) -> Result<Vec<(ArmWork<'a>, Prepared)>, RunError> {
         let mut ready = Vec::new();
         while let Some(first) = works.first() {
+            let (arm, seed) = (first.merge.clone(), first.seed);
+            let method = registry::merge(&arm);
+            let random = self.catalog.method(Axis::Merge, &arm.id).is_some_and(|method| method.random);
+            let same = |work: &ArmWork| work.merge == arm && (!random || work.seed == seed);
+            let (here, others) = works.into_iter().partition(same);
+            works = others;
+            let made = match &method {
+                Ok(method) if method.is_identity() => {
+                    ready.append(&mut self.prepare_merged(bench, (&model.name, &model.decoder), setup, here)?);
+                    continue;
+                }
+                Ok(method) => {
+                    let step =
+                        format!("{}: merge {} experts into {} by {arm}", bench.name, setup.experts.len(), model.name);
+                    (self.events)(Event::Progress { step: &step, done: 0, total: 1 });
+                    merged(model, &setup.experts, &**method, seed).map_err(|error| ("apply", error.to_string()))
+                }
+                Err(error) => Err(("build", error.to_string())),
+            };
+            match made {
+                Ok(made) => {
+                    let mut prepared = self.prepare_merged(bench, (&model.name, &made.decoder), setup, here)?;
+                    for (_, prepared) in &mut prepared {
+                        prepared.identity = false;
+                        prepared.apply_seconds += made.seconds;
+                    }
+                    ready.append(&mut prepared);
+                }
+                Err((stage, reason)) => {
+                    for work in here {
+                        self.failed(&work, stage, &reason, 0.0)?;
+                    }
+                }
+            }
+        }
+        // In the order of the plan, which partitioning by what is done to the model has lost.
+        ready.sort_by_key(|(work, _): &(ArmWork, Prepared)| work.place);
+        Ok(ready)
+    }
+
+    /// Prepares arms on a model that has learned what it will: each of its positions first, then what is applied to that.
+    fn prepare_merged(
+        &mut self,
+        bench: &Bench,
+        (name, decoder): (&str, &Decoder),
+        setup: &Setup,
+        mut works: Vec<ArmWork<'a>>,
+    ) -> Result<Vec<(ArmWork<'a>, Prepared)>, RunError> {
+        let mut ready = Vec::new();
+        while let Some(first) = works.first() {
             let position = first.position.clone();
             let (here, others) = works.into_iter().partition(|work| work.position == position);
             works = others;
             let began = Instant::now();
             let calibration = setup.calibration.as_ref().map(|windows| windows.tokens.as_slice());
-            let step = format!("{}: search {position} for {}", bench.name, model.name);
+            let step = format!("{}: search {position} for {name}", bench.name);
             let events = &mut *self.events;
-            let settled = settled(&model.decoder, &position, calibration, &mut |measured, _| {
+            let settled = settled(decoder, &position, calibration, &mut |measured, _| {
                 events(Event::Progress { step: &step, done: measured, total: measured });
             });
             let placed = settled
                 .map_err(|error| error.to_string())
-                .and_then(|arm| placed(&model.decoder, &arm).map_err(|error| error.to_string()));
+                .and_then(|arm| placed(decoder, &arm).map_err(|error| error.to_string()));
             let seconds = began.elapsed().as_secs_f64();
             match placed {
                 Ok((decoder, unchanged)) => {
-                    let mut prepared = self.prepare_shortened(bench, (&model.name, &decoder), setup, here)?;
+                    let mut prepared = self.prepare_shortened(bench, (name, &decoder), setup, here)?;
                     for (_, prepared) in &mut prepared {
                         prepared.identity &= unchanged;
                         prepared.apply_seconds += seconds;
@@ -79,8 +130,6 @@ impl<'a> Session<'_> {
                 }
             }
         }
-        // In the order of the plan, which partitioning by positions and pruning methods has lost.
-        ready.sort_by_key(|(work, _): &(ArmWork, Prepared)| work.place);
         Ok(ready)
     }
 

@@ -136,6 +136,7 @@ pub(crate) struct Session<'a> {
 
 /// Cells of a bench that share one prepared arm.
 pub(crate) struct ArmWork<'a> {
+    pub merge: Arm,
     pub position: Arm,
     pub shrink: Arm,
     pub lowrank: Arm,
@@ -210,8 +211,8 @@ impl Session<'_> {
         let mut ids = Vec::new();
         let mut works: Vec<ArmWork> = Vec::new();
         for &cell in cells {
-            let methods = [Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant];
-            let [position, shrink, lowrank, prune, quant] = methods.map(|axis| arm_of(cell, axis));
+            let methods = [Axis::Merge, Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant];
+            let [merge, position, shrink, lowrank, prune, quant] = methods.map(|axis| arm_of(cell, axis));
             let seed = suite_seed.wrapping_add(seed_of(cell));
             let id = identity::cell_id(&identity::Facts {
                 cell,
@@ -220,7 +221,7 @@ impl Session<'_> {
                 calibration: setup.calibration.as_ref(),
                 calibration_order: setup.settings.calibration_order.to_value().to_string(),
                 clock: setup.settings.clock(),
-                settings: [setup.tasks.facts(), setup.settings.facts()].concat(),
+                settings: [setup.tasks.facts(), setup.settings.facts(), setup.expert_facts()].concat(),
                 metrics: &bench.metrics,
                 catalog: self.catalog,
                 seed,
@@ -232,14 +233,14 @@ impl Session<'_> {
                 continue;
             }
             let same = |work: &&mut ArmWork| {
-                (&work.position, &work.shrink, &work.lowrank) == (&position, &shrink, &lowrank)
+                (&work.merge, &work.position, &work.shrink, &work.lowrank) == (&merge, &position, &shrink, &lowrank)
                     && (&work.prune, &work.quant, work.seed) == (&prune, &quant, seed)
             };
             if let Some(work) = works.iter_mut().find(same) {
                 work.cells.push((id, cell));
             } else {
                 let (place, cells) = (works.len(), vec![(id, cell)]);
-                works.push(ArmWork { position, shrink, lowrank, prune, quant, seed, place, cells });
+                works.push(ArmWork { merge, position, shrink, lowrank, prune, quant, seed, place, cells });
             }
         }
         self.announce();

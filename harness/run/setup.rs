@@ -99,6 +99,8 @@ pub(crate) struct Setup {
     /// Windows by data label.
     pub data: BTreeMap<String, Data>,
     pub calibration: Option<Windows>,
+    /// What the arms of `merge` put together.
+    pub experts: Vec<LoadedModel>,
     pub tasks: Tasks,
     pub probes: BTreeSet<Probe>,
     pub warnings: Vec<String>,
@@ -196,15 +198,24 @@ impl Setup {
             }))
             .collect();
         let tasks = Tasks::of(bench, model, inputs, &probes)?;
-        Ok(Self { settings, data, calibration, tasks, probes, warnings })
+        let merges = cells.iter().any(|cell| arm_of(cell, Axis::Merge).id != "none");
+        let experts = settings.experts.iter().filter(|_| merges).map(|name| inputs.model(name));
+        let experts = experts.collect::<Result<_, _>>().map_err(|error| SetupError::at("load")(&error))?;
+        Ok(Self { settings, data, calibration, experts, tasks, probes, warnings })
     }
 
     pub fn data(&self, cell: &Cell) -> Option<&Data> {
         self.data.get(data_key(cell))
     }
 
+    /// What cells depend on beside settings, where experts are merged.
+    pub fn expert_facts(&self) -> Vec<(&'static str, String)> {
+        self.experts.iter().map(|expert| ("expert", format!("{} {}", expert.name, expert.hash))).collect()
+    }
+
     pub fn hashes(&self, model: &LoadedModel) -> Vec<(String, String)> {
         let mut hashes = vec![(format!("model {}", model.name), model.hash.clone())];
+        hashes.extend(self.experts.iter().map(|expert| (format!("expert {}", expert.name), expert.hash.clone())));
         hashes.extend(
             self.data
                 .iter()

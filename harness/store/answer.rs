@@ -93,10 +93,7 @@ pub fn findings(run: &Run, request: &TableRequest, most: usize) -> Vec<Finding> 
 /// How far a cell is from the reference of its bench, model, text and seed.
 fn against(run: &Run, reference: &Reference, record: &Record, metric: &MetricInfo) -> Option<Against> {
     let free = |axis: Axis| match reference {
-        Reference::Dense => {
-            [Axis::Train, Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant, Axis::Cache]
-                .contains(&axis)
-        }
+        Reference::Dense => axis.changes_model(),
         Reference::Arm(own, _) => axis == *own,
     };
     let (cell, bench) = (&record.cell.cell, &record.cell.cell.bench);

@@ -9,8 +9,9 @@ use rayon::prelude::*;
 use crate::run::{MetricInfo, Record, Run};
 
 /// The axes whose arms are methods.
-const METHODS: [Axis; 8] =
-    [Axis::Train, Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant, Axis::Cache, Axis::Sampler];
+fn methods() -> impl Iterator<Item = Axis> {
+    Axis::ALL.into_iter().filter(|axis| axis.changes_model() || *axis == Axis::Sampler)
+}
 
 /// The difference of every two methods of a bench that stand at equal settings, in its first sampled metric with a
 /// good side: one paired interval a row. `None` where no two methods can be paired.
@@ -24,10 +25,10 @@ pub fn pairs_table(run: &Run, bench: &str) -> Option<Table> {
             && metric.direction != Direction::Neutral
             && records.iter().any(|record| record.cell.observation(&metric.id).is_some())
     })?;
-    let found = METHODS.iter().flat_map(|axis| {
+    let found = methods().flat_map(|axis| {
         let rows = records.par_iter().enumerate().flat_map_iter(|(place, first)| {
-            let others = records[place + 1..].iter().filter(move |second| paired(*axis, first, second));
-            others.map(move |second| row(*axis, metric, first, second))
+            let others = records[place + 1..].iter().filter(move |second| paired(axis, first, second));
+            others.map(move |second| row(axis, metric, first, second))
         });
         rows.collect::<Vec<_>>()
     });

@@ -336,10 +336,9 @@ fn add_references(gathered: &mut Gathered) {
 /// A reference shows whatever the conditions say of the arms it stands beside, but not from another model, data set
 /// or bench than the figure's.
 fn hides(figure: &Figure, condition: &Condition, record: &Record) -> bool {
-    use harness_core::Axis::{Cache, Lowrank, Prune, Quant, Train};
-    let free = |axis| match &figure.reference {
+    let free = |axis: harness_core::Axis| match &figure.reference {
         Some(harness_suite::Reference::Arm(own, _)) => axis == *own,
-        _ => [Train, Lowrank, Prune, Quant, Cache].contains(&axis),
+        _ => axis.changes_model(),
     };
     match condition.column {
         Column::Axis(axis) | Column::Method(axis) | Column::Parameter { axis: Some(axis), .. } => {

@@ -68,7 +68,7 @@ fn check_slots(template: &Template, owner: &str, specs: &[ParameterSpec], faults
         for (value, span) in slot.values.to_check() {
             let Err(error) = spec.check(&value) else { continue };
             fine = false;
-            faults.push(if matches!(value, Value::List(_)) && spec.kind != Kind::Numbers {
+            faults.push(if matches!(value, Value::List(_)) && !matches!(spec.kind, Kind::Numbers | Kind::Texts) {
                 let name = spec.name;
                 Diagnostic::new(span, format!("`{name}` is set to a list in an arm written as text"))
                     .help(format!("to sweep, write a table: {{ method = \"{owner}\", {name} = {value} }}"))

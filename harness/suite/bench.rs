@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use harness_core::cell::Coordinate;
-use harness_core::{Axis, BenchKind, Catalog, TableSpec, Value};
+use harness_core::{Axis, BenchKind, Catalog, Kind, TableSpec, Value};
 
 use crate::arms::{Arms, check_stage, check_table, expand_methods, expand_tables};
 use crate::chain::Chain;
@@ -161,7 +161,14 @@ impl<'a> Draft<'a> {
         for spec in &self.kind.settings {
             let mut value = spec.default.clone();
             if let Some(node) = self.node.get(spec.name) {
-                match node.scalar() {
+                // Settings are not swept, so that a list is one value where one is asked for.
+                let listed = match &node.data {
+                    Data::List(items) if matches!(spec.kind, Kind::Numbers | Kind::Texts) => {
+                        items.iter().map(Node::scalar).collect::<Option<_>>().map(Value::List)
+                    }
+                    _ => None,
+                };
+                match listed.or_else(|| node.scalar()) {
                     Some(set) => match spec.check(&set) {
                         Ok(good) => value = good,
                         Err(error) => faults.push(refused(&error, spec, &set, node.span)),

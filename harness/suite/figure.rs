@@ -63,12 +63,9 @@ impl Reference {
     /// Whether a cell is the reference.
     pub fn matches(&self, cell: &impl Coordinates) -> bool {
         match self {
-            Self::Dense => {
-                [Axis::Train, Axis::Position, Axis::Shrink, Axis::Lowrank, Axis::Prune, Axis::Quant, Axis::Cache]
-                    .into_iter()
-                    .filter_map(|axis| cell.coordinate(axis))
-                    .all(|at| at.id == "none")
-            }
+            Self::Dense => (Axis::ALL.into_iter().filter(|axis| axis.changes_model()))
+                .filter_map(|axis| cell.coordinate(axis))
+                .all(|at| at.id == "none"),
             Self::Arm(axis, arm) => cell.coordinate(*axis).is_some_and(|at| matches_arm(at, arm)),
         }
     }

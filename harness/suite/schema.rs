@@ -104,6 +104,7 @@ fn value(spec: &ParameterSpec) -> Json {
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Text => json!({ "type": "string" }),
         Kind::Numbers => json!({ "type": "array", "items": number(&spec.domain, "number") }),
+        Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
         Kind::Pattern => {
             json!({ "type": "string", "pattern": "^[1-9][0-9]*:[1-9][0-9]*$", "examples": ["2:4", "4:8"] })

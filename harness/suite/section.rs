@@ -101,6 +101,7 @@ pub(crate) fn describe(spec: &ParameterSpec) -> String {
         Kind::Choice(words) => format!("one of {}", words.join(", ")),
         Kind::Pattern => "a pattern keep:group such as 2:4".to_owned(),
         Kind::Numbers => format!("a list of numbers{range}"),
+        Kind::Texts => "a list of texts".to_owned(),
     };
     let about = spec.about.trim_end_matches('.');
     let mut letters = about.chars();

@@ -5,11 +5,66 @@
 //! Le Yu, Bowen Yu, Haiyang Yu, Fei Huang, Yongbin Li: Language Models are Super Mario: Absorbing Abilities from Homologous Models as a Free Lunch, ICML 2024.
 //!
 //! # Difference from the reference
-//! The published code leaves survivors unscaled at `p = 1`, where there are none; here the result is zero.
+//! The published code leaves survivors unscaled at `p = 1`, where there are none; here the result is zero. What is left is added up, the
+//! publication's simplest use; its default share was not at hand, so that ours is a choice.
 
+use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 use rand_chacha::ChaCha8Rng;
 
-use super::{MergeError, check, uniform};
+use crate::merge::{Merge, MergeError, check, factors, uniform};
+use crate::registry::Method;
+use crate::registry::task_arithmetic::task_arithmetic;
+
+harness_core::parameters! {
+    /// What it is set to.
+    pub struct Settings {
+        /// Probability that a change is dropped.
+        drop: f64 = 0.5, Domain::closed(0.0, 1.0);
+        /// A factor for each expert, in the order they are named; 1 each when left unset.
+        weights: Option<Vec<f64>> = None, Domain::closed(0.0, 100.0);
+        /// What the merged change is multiplied by.
+        scale: f64 = 1.0, Domain::closed(0.0, 100.0);
+    }
+}
+
+/// What is known of it.
+pub fn spec() -> MethodSpec {
+    MethodSpec {
+        id: "dare",
+        axis: Axis::Merge,
+        about: "drops changes at random, scales the others up and adds them",
+        source: "Yu et al., 2024",
+        version: 1,
+        calibrated: false,
+        random: true,
+        parameters: Settings::specs(),
+        check: |arm| build(arm).map(drop),
+    }
+}
+
+/// Makes it.
+///
+/// # Errors
+/// A parameter that does not fit.
+pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
+    let settings = Settings::resolve(arm)?;
+    Ok(Method::Merge(Box::new(Dare { settings })))
+}
+
+#[derive(Debug)]
+struct Dare {
+    settings: Settings,
+}
+
+impl Merge for Dare {
+    fn merge(&self, deltas: &[&[f64]], _: usize, random: &mut [ChaCha8Rng]) -> Result<Vec<f64>, MergeError> {
+        let weights = factors(self.settings.weights.as_deref(), deltas.len())?;
+        let scaled: Vec<f64> = weights.iter().map(|weight| weight * self.settings.scale).collect();
+        let left = deltas.iter().zip(random).map(|(delta, random)| dare(delta, self.settings.drop, random));
+        let left = left.collect::<Result<Vec<_>, _>>()?;
+        task_arithmetic(&left.iter().map(Vec::as_slice).collect::<Vec<_>>(), &scaled)
+    }
+}
 
 /// Drops and scales the entries of one expert.
 ///

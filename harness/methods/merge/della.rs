@@ -9,9 +9,72 @@
 //! Probabilities outside (0, 1) are an error and not a warning; the single entry of a row of one stays with probability `density`, where the published code divides by zero.
 //! The variant that leaves out the election leaves it out.
 
+use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 use rand_chacha::ChaCha8Rng;
 
-use super::{MergeError, check, sign, uniform};
+use crate::merge::{Merge, MergeError, check, factors, positive, sign, uniform};
+use crate::registry::Method;
+
+harness_core::parameters! {
+    /// What it is set to.
+    pub struct Settings {
+        /// Mean probability that a change is dropped.
+        drop: f64 = 0.3, Domain::half_open(0.0, 1.0);
+        /// Difference between the greatest and the least probability of a row.
+        window: f64 = 0.14, Domain::half_open(0.0, 1.0);
+        /// A factor for each expert, in the order they are named; 1 each when left unset.
+        weights: Option<Vec<f64>> = None, Domain::closed(0.0, 100.0);
+        /// What the merged change is multiplied by.
+        scale: f64 = 1.1, Domain::closed(0.0, 100.0);
+        /// Whether signs are elected; all experts are averaged when they are not.
+        elect: bool = true;
+    }
+}
+
+/// What is known of it.
+pub fn spec() -> MethodSpec {
+    MethodSpec {
+        id: "della",
+        axis: Axis::Merge,
+        about: "drops small changes more often than large ones, elects a sign for each weight and averages the experts that have it",
+        source: "Deep et al., 2024",
+        version: 1,
+        calibrated: false,
+        random: true,
+        parameters: Settings::specs(),
+        check: |arm| build(arm).map(drop),
+    }
+}
+
+/// Makes it.
+///
+/// # Errors
+/// A parameter that does not fit.
+pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
+    let settings = Settings::resolve(arm)?;
+    positive(settings.weights.as_deref())?;
+    let Settings { drop, window, .. } = settings;
+    if drop > 0.0 && (drop - window / 2.0 <= 0.0 || drop + window / 2.0 >= 1.0) {
+        let error = MergeError::Window { density: 1.0 - drop, window };
+        return Err(ParameterError::Together(error.to_string()));
+    }
+    Ok(Method::Merge(Box::new(Della { settings })))
+}
+
+#[derive(Debug)]
+struct Della {
+    settings: Settings,
+}
+
+impl Merge for Della {
+    fn merge(&self, deltas: &[&[f64]], columns: usize, random: &mut [ChaCha8Rng]) -> Result<Vec<f64>, MergeError> {
+        let Settings { drop, window, weights, scale, elect } = &self.settings;
+        let weights = factors(weights.as_deref(), deltas.len())?;
+        let left = deltas.iter().zip(random).map(|(delta, random)| magprune(delta, columns, (1.0 - drop, *window), random));
+        let left = left.collect::<Result<Vec<_>, _>>()?;
+        agreed(&left.iter().map(Vec::as_slice).collect::<Vec<_>>(), &weights, *scale, *elect)
+    }
+}
 
 /// With which probability each entry of one row stays.
 pub fn probabilities(row: &[f64], density: f64, window: f64) -> Vec<f64> {
@@ -73,7 +136,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use harness_core::seed;
 
-    use super::super::dare::dare;
+    use crate::registry::dare::dare;
     use super::*;
 
     const ROW: [f64; 4] = [0.1, -0.4, 0.2, 0.3];

@@ -7,10 +7,64 @@
 //!
 //! # Difference from the reference
 //! Exactly the counted number stays, of equal magnitudes the later ones; the published code keeps one more and all its ties. It trims all weights of a
-//! model together; so it is here when the caller gives them together.
+//! model together, and so does this.
 
-use super::{MergeError, check, sign};
+use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
+use rand_chacha::ChaCha8Rng;
+
+use crate::merge::{Merge, MergeError, check, sign};
 use crate::prune::select::{count, select_lowest};
+use crate::registry::Method;
+
+harness_core::parameters! {
+    /// What it is set to.
+    pub struct Settings {
+        /// Share of each expert's changes that is kept.
+        density: f64 = 0.2, Domain::above(0.0, 1.0);
+        /// What the merged change is multiplied by.
+        scale: f64 = 1.0, Domain::closed(0.0, 100.0);
+    }
+}
+
+/// What is known of it.
+pub fn spec() -> MethodSpec {
+    MethodSpec {
+        id: "ties",
+        axis: Axis::Merge,
+        about: "keeps the largest changes, elects a sign for each weight and averages the experts that have it",
+        source: "Yadav et al., 2023",
+        version: 1,
+        calibrated: false,
+        random: false,
+        parameters: Settings::specs(),
+        check: |arm| build(arm).map(drop),
+    }
+}
+
+/// Makes it.
+///
+/// # Errors
+/// A parameter that does not fit.
+pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
+    let settings = Settings::resolve(arm)?;
+    Ok(Method::Merge(Box::new(Ties { settings })))
+}
+
+#[derive(Debug)]
+struct Ties {
+    settings: Settings,
+}
+
+impl Merge for Ties {
+    fn whole(&self) -> bool {
+        true
+    }
+
+    fn merge(&self, deltas: &[&[f64]], _: usize, _: &mut [ChaCha8Rng]) -> Result<Vec<f64>, MergeError> {
+        let merged = ties(deltas, self.settings.density)?;
+        Ok(merged.into_iter().map(|value| value * self.settings.scale).collect())
+    }
+}
 
 /// The `floor(density · n)` changes of largest magnitude, zeros elsewhere.
 pub fn trimmed(delta: &[f64], density: f64) -> Vec<f64> {

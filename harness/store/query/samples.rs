@@ -1,6 +1,6 @@
 //! Boxes, violins and histograms: from raw samples, each reduced alone.
 
-use harness_core::Axis::{self, Cache, Lowrank, Prune, Quant, Train};
+use harness_core::Axis;
 use harness_core::chart::{Place, Point};
 use harness_core::statistics::{Bootstrap, Interval, quantile};
 use harness_suite::Reference;
@@ -65,7 +65,7 @@ pub fn difference(gathered: &mut Gathered, record: &Record, reference: &Referenc
 fn partner<'a>(gathered: &mut Gathered<'a>, record: &Record, reference: &Reference) -> Option<&'a Record> {
     let free = |axis: Axis| match reference {
         Reference::Arm(own, _) => axis == *own,
-        Reference::Dense => [Train, Lowrank, Prune, Quant, Cache].contains(&axis),
+        Reference::Dense => axis.changes_model(),
     };
     let own = &record.cell.cell;
     let other = gathered.run.records.iter().find(|other| {

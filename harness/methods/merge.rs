@@ -1,21 +1,65 @@
 //! Merging models that were trained from one base: arithmetic on what training changed, on plain slices.
 //!
 //! `δ_k = θ_k − θ_0` is what expert `k` differs from the base by; a merged model is `θ_0 + λ · merge(δ)`. Which stretch of weights is taken at once, a tensor or
-//! all of them, is up to the caller.
+//! all of them, is up to the method.
 
-pub mod dare;
-pub mod della;
-pub mod task_arithmetic;
-pub mod ties;
+#[cfg(test)]
+mod golden_tests;
 
+use harness_core::ParameterError;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
+
+/// How what experts learned becomes one model.
+pub trait Merge: std::fmt::Debug + Send + Sync {
+    /// Whether it leaves the base as it is.
+    fn is_identity(&self) -> bool {
+        false
+    }
+
+    /// Whether it looks at all weights of a model together instead of at one tensor after the other.
+    fn whole(&self) -> bool {
+        false
+    }
+
+    /// What is added to the base, of what each expert differs from it by, in rows of `columns`; a vector is one row. `random` has a
+    /// stream for each expert.
+    ///
+    /// # Errors
+    /// A [`MergeError`].
+    fn merge(&self, deltas: &[&[f64]], columns: usize, random: &mut [ChaCha8Rng]) -> Result<Vec<f64>, MergeError>;
+}
+
+/// One factor for each expert; ones where none are set.
+///
+/// # Errors
+/// [`MergeError::Weights`].
+pub(crate) fn factors(weights: Option<&[f64]>, experts: usize) -> Result<Vec<f64>, MergeError> {
+    match weights {
+        None => Ok(vec![1.0; experts]),
+        Some(weights) if weights.len() == experts => Ok(weights.to_vec()),
+        Some(weights) => Err(MergeError::Weights { weights: weights.len(), experts }),
+    }
+}
+
+/// Weights that add up to nothing cannot be divided by.
+///
+/// # Errors
+/// A parameter that does not fit.
+pub(crate) fn positive(weights: Option<&[f64]>) -> Result<(), ParameterError> {
+    match weights {
+        Some(weights) if weights.iter().sum::<f64>() <= 0.0 => {
+            Err(ParameterError::Together("`weights` add up to nothing; give one expert a weight above 0".to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Why experts cannot be merged.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum MergeError {
     /// No expert.
-    #[error("there is no expert to merge; name one at least")]
+    #[error("there is no expert to merge; name one at least, `experts = [\"…\"]` of a bench or --experts")]
     Empty,
     /// Experts of other shapes.
     #[error("expert {expert} has {found} weights where the first has {expected}; merge models trained from one base")]
@@ -90,11 +134,11 @@ pub fn check(deltas: &[&[f64]], weights: Option<&[f64]>) -> Result<(), MergeErro
 }
 
 /// A uniform number in [0, 1) of 53 bits.
-fn uniform(random: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn uniform(random: &mut ChaCha8Rng) -> f64 {
     (random.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// −1, 0 or 1.
-fn sign(value: f64) -> f64 {
+pub(crate) fn sign(value: f64) -> f64 {
     if value == 0.0 { 0.0 } else { value.signum() }
 }
