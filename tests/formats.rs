@@ -202,3 +202,32 @@ fn shorter_checkpoints_score_as_another_program_scores_such_models() {
         }
     }
 }
+
+#[test]
+fn merged_experts_are_written_and_read_again() {
+    let place = Place::new();
+    let apply = |arguments: &[&str], out: &str| {
+        let ran = run(&[&["apply", "--model", "tiny-100k", "--out", &place.path(out)], arguments].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        perplexity(&place.score(&place.path(out), &[]))
+    };
+    // One expert, added whole, is that expert.
+    let alone = apply(&["--merge", "task-arithmetic", "--experts", "tiny-100k-sea"], "alone");
+    assert!((alone - perplexity(&place.score("tiny-100k-sea", &[]))).abs() < 1e-6);
+    let both = apply(&["--merge", "della", "--experts", "tiny-100k-sea,tiny-100k-hill", "--seed", "3"], "both");
+    assert!((both - alone).abs() > 0.1);
+    let refused = run(&["apply", "--model", "tiny-100k", "--merge", "ties", "--out", &place.path("none")]);
+    assert!(refused.code != 0 && refused.err.contains("there is no expert to merge"), "{}", refused.err);
+    let refused = run(&[
+        "apply",
+        "--model",
+        "tiny-100k",
+        "--merge",
+        "ties",
+        "--experts",
+        "tiny-300k",
+        "--out",
+        &place.path("none"),
+    ]);
+    assert!(refused.err.contains("merge models trained from one base"), "{}", refused.err);
+}
