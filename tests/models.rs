@@ -60,6 +60,7 @@ impl Recipe {
             scaling: None,
             qkv_bias: false,
             output_bias: false,
+            widths: Vec::new(),
             mlp_bias: false,
             tied_head: true,
             bos: Some(1),

@@ -303,7 +303,7 @@ fn block(
             continue;
         }
         let module = format!("{prefix}.{}", projection.module());
-        let (rows, cols) = projection_shape(config, projection);
+        let (rows, cols) = projection_shape(config, layer, projection);
         let bias = projection_bias(config, projection)
             .then(|| source.parameter(&format!("{module}.bias"), 1, rows))
             .transpose()?;

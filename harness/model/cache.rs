@@ -1,5 +1,6 @@
 //! Keys and values of the positions already seen.
 
+mod blocks;
 mod evicting;
 mod full;
 mod quantized;
@@ -29,6 +30,8 @@ enum Held {
     Full(FullCache),
     Quantized(QuantizedCache),
     Evicting(EvictingCache),
+    /// A cache of each block, where blocks differ in their heads.
+    Blocks(Vec<KvCache>),
 }
 
 /// Codes are of rotated keys.
@@ -98,6 +101,7 @@ impl KvCache {
             Held::Full(_) => CacheFormat::Full,
             Held::Quantized(cache) => cache.format(),
             Held::Evicting(cache) => CacheFormat::Evicting(cache.rule()),
+            Held::Blocks(blocks) => blocks.first().map_or(CacheFormat::Full, Self::format),
         }
     }
 
@@ -107,6 +111,7 @@ impl KvCache {
             Held::Full(cache) => cache.length,
             Held::Quantized(cache) => cache.length,
             Held::Evicting(cache) => cache.length,
+            Held::Blocks(blocks) => blocks.first().map_or(0, Self::len),
         }
     }
 
@@ -121,6 +126,7 @@ impl KvCache {
             Held::Full(cache) => cache.batch,
             Held::Quantized(cache) => cache.batch,
             Held::Evicting(cache) => cache.batch,
+            Held::Blocks(blocks) => blocks.first().map_or(0, Self::batch),
         }
     }
 
@@ -130,6 +136,7 @@ impl KvCache {
             Held::Full(cache) => cache.bytes(),
             Held::Quantized(cache) => cache.bytes(),
             Held::Evicting(cache) => cache.bytes(),
+            Held::Blocks(blocks) => blocks.iter().map(Self::bytes).sum(),
         }
     }
 
@@ -139,6 +146,7 @@ impl KvCache {
             Held::Full(cache) => cache.live_bytes(),
             Held::Quantized(cache) => cache.live_bytes(),
             Held::Evicting(cache) => cache.live_bytes(),
+            Held::Blocks(blocks) => blocks.iter().map(Self::live_bytes).sum(),
         }
     }
 
@@ -148,6 +156,7 @@ impl KvCache {
             Held::Full(cache) => cache.rows(),
             Held::Quantized(cache) => cache.length,
             Held::Evicting(cache) => cache.rows(),
+            Held::Blocks(blocks) => blocks.first().map_or(0, Self::held),
         }
     }
 
@@ -156,6 +165,7 @@ impl KvCache {
         match &self.0 {
             Held::Full(_) | Held::Evicting(_) => (0, 0),
             Held::Quantized(cache) => cache.quantized(),
+            Held::Blocks(blocks) => blocks.first().map_or((0, 0), Self::quantized),
         }
     }
 
@@ -169,6 +179,7 @@ impl KvCache {
             Held::Full(cache) => cache.truncate(length),
             Held::Quantized(cache) => cache.truncate(length),
             Held::Evicting(cache) => cache.truncate(length),
+            Held::Blocks(blocks) => blocks.iter_mut().try_for_each(|block| block.truncate(length)),
         }
     }
 
@@ -190,6 +201,9 @@ impl KvCache {
             }
         }
         let refused = || ModelError::CacheFormat { what: "hold sequences of caches of different formats" };
+        if let Some(Held::Blocks(_)) = sources.first().map(|(first, _)| &first.0) {
+            return blocks::gather(sources, length);
+        }
         if let Some(Held::Quantized(first)) = sources.first().map(|(first, _)| &first.0) {
             let parts: Option<Vec<(&QuantizedCache, usize)>> = sources
                 .iter()
@@ -221,6 +235,9 @@ impl KvCache {
         match &self.0 {
             Held::Evicting(cache) if from == 0 && cache.batch == 1 => return Ok(self.clone()),
             Held::Evicting(_) => return Err(ModelError::CacheEvicts { what: "be taken apart" }),
+            Held::Blocks(blocks) => {
+                return Ok(Self::of_blocks(blocks.iter().map(|block| block.rest(from)).collect::<Result<_, _>>()?));
+            }
             Held::Full(_) | Held::Quantized(_) => {}
         }
         let full = self.as_full().ok_or(ModelError::CacheFormat { what: "be taken apart" })?;
@@ -238,6 +255,9 @@ impl KvCache {
             (Held::Evicting(cache), Held::Evicting(other)) if cache.length == 0 && cache.rule() == other.rule() => {
                 *cache = other.clone();
                 Ok(())
+            }
+            (Held::Blocks(blocks), Held::Blocks(others)) if blocks.len() == others.len() => {
+                blocks.iter_mut().zip(others).try_for_each(|(block, other)| block.extend(other))
             }
             (Held::Evicting(_), _) | (_, Held::Evicting(_)) => Err(ModelError::CacheEvicts { what: "be put together" }),
             _ => Err(ModelError::CacheFormat { what: "be put together" }),
@@ -264,6 +284,10 @@ impl KvCache {
                 cache.close()?;
                 Ok(Self(Held::Evicting(cache)))
             }
+            (Held::Blocks(blocks), _) => {
+                let kept = blocks.into_iter().map(|block| block.kept_as(format));
+                Ok(Self::of_blocks(kept.collect::<Result<_, _>>()?))
+            }
             (Held::Evicting(_), _) | (_, CacheFormat::Evicting(_)) => {
                 Err(ModelError::CacheEvicts { what: "change its format" })
             }
@@ -273,21 +297,21 @@ impl KvCache {
     fn as_quantized(&self) -> Option<&QuantizedCache> {
         match &self.0 {
             Held::Quantized(cache) => Some(cache),
-            Held::Full(_) | Held::Evicting(_) => None,
+            Held::Full(_) | Held::Evicting(_) | Held::Blocks(_) => None,
         }
     }
 
     fn as_evicting(&self) -> Option<&EvictingCache> {
         match &self.0 {
             Held::Evicting(cache) => Some(cache),
-            Held::Full(_) | Held::Quantized(_) => None,
+            Held::Full(_) | Held::Quantized(_) | Held::Blocks(_) => None,
         }
     }
 
     fn as_full(&self) -> Option<&FullCache> {
         match &self.0 {
             Held::Full(cache) => Some(cache),
-            Held::Quantized(_) | Held::Evicting(_) => None,
+            Held::Quantized(_) | Held::Evicting(_) | Held::Blocks(_) => None,
         }
     }
 
@@ -300,6 +324,7 @@ impl KvCache {
             Held::Full(cache) => cache.reserve(batch, more),
             Held::Quantized(cache) => cache.reserve(batch, more),
             Held::Evicting(cache) => cache.reserve(batch, more)?,
+            Held::Blocks(blocks) => blocks.iter_mut().try_for_each(|block| block.reserve(batch, more))?,
         }
         Ok(())
     }
@@ -320,6 +345,10 @@ impl KvCache {
             Held::Quantized(cache) => cache.attend(layer, qkv, shape),
             Held::Evicting(_) if later.is_some() => Err(ModelError::CacheEvicts { what: MOVING }),
             Held::Evicting(cache) => Ok(cache.attend(layer, qkv, shape)),
+            Held::Blocks(blocks) => {
+                let attended = blocks[layer].attend(0, qkv, later, shape);
+                attended.map_err(|error| blocks::of_block(error, layer))
+            }
         }
     }
 
@@ -335,6 +364,7 @@ impl KvCache {
             Held::Full(cache) => Ok(cache.attend_looks(layer, qkv, looks, shape)),
             Held::Quantized(_) => Err(ModelError::CacheFormat { what: MOVING }),
             Held::Evicting(_) => Err(ModelError::CacheEvicts { what: LOOKS }),
+            Held::Blocks(blocks) => blocks[layer].attend_looks(0, qkv, looks, shape),
         }
     }
 
@@ -343,6 +373,7 @@ impl KvCache {
             Held::Full(cache) => cache.advance(positions),
             Held::Quantized(cache) => cache.advance(positions),
             Held::Evicting(cache) => cache.advance(positions),
+            Held::Blocks(blocks) => blocks.iter_mut().for_each(|block| block.advance(positions)),
         }
     }
 }

@@ -92,6 +92,17 @@ pub enum Activation {
     GeluTanh,
 }
 
+/// How wide a block is inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Width {
+    /// Number of query heads.
+    pub heads: usize,
+    /// Number of key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of the feed-forward part.
+    pub intermediate_size: usize,
+}
+
 /// The shape and variant of a decoder.
 // Each flag is a key of its own in the checkpoint formats.
 #[allow(clippy::struct_excessive_bools)]
@@ -123,6 +134,10 @@ pub struct Config {
     pub activation: Activation,
     /// `true`: `down(act(gate(x)) * up(x))`; `false`: `down(act(up(x)))`.
     pub gated: bool,
+    /// Heads and channels of each block, where blocks differ; empty where they do not. Where they do, `heads`, `kv_heads` and
+    /// `intermediate_size` are those of the widest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub widths: Vec<Width>,
     /// Position scheme.
     pub position: PositionScheme,
     /// What the checkpoint does to its rotary frequencies, where it extends the window it was trained at.
@@ -143,6 +158,29 @@ pub struct Config {
 }
 
 impl Config {
+    /// How wide a block is inside.
+    pub fn width(&self, layer: usize) -> Width {
+        let Self { heads, kv_heads, intermediate_size, .. } = *self;
+        self.widths.get(layer).copied().unwrap_or(Width { heads, kv_heads, intermediate_size })
+    }
+
+    /// This configuration with blocks of these widths, one for each.
+    #[must_use]
+    pub fn with_widths(&self, widths: Vec<Width>) -> Self {
+        let most = |of: fn(&Width) -> usize| widths.iter().map(of).max().unwrap_or_default();
+        let (heads, kv_heads) = (most(|width| width.heads), most(|width| width.kv_heads));
+        let intermediate_size = most(|width| width.intermediate_size);
+        let layers = widths.len();
+        let equal = widths.windows(2).all(|pair| pair[0] == pair[1]);
+        let widths = if equal { Vec::new() } else { widths };
+        Self { heads, kv_heads, intermediate_size, layers, widths, ..self.clone() }
+    }
+
+    /// Whether heads are told apart by their place, so that none can be left out: by slopes or biases of their own.
+    pub fn heads_have_places(&self) -> bool {
+        matches!(self.position, PositionScheme::Alibi | PositionScheme::Biases(_))
+    }
+
     /// Positions the model was trained at before it was extended; the context it states where it was not.
     pub fn trained_positions(&self) -> usize {
         self.scaling.as_ref().and_then(|scaling| scaling.trained).unwrap_or(self.max_positions)

@@ -13,7 +13,7 @@ use harness_kernels::packed::packed_linear;
 
 use crate::biases::{Biases, Trained};
 use crate::cache::{CacheFormat, CacheShape, KvCache, Past};
-use crate::config::{Config, Projection};
+use crate::config::{Config, Projection, Width};
 use crate::error::{Context, ModelError};
 use crate::linear::{LinearOp, forward_together};
 use crate::ops::{self, AttentionShape};
@@ -119,7 +119,7 @@ impl Decoder {
     /// # Panics
     /// Never: [`Decoder::with_cache`] has seen that the format fits.
     pub fn new_cache(&self) -> KvCache {
-        KvCache::new(self.cache_shape(), self.cache_format).unwrap_or_else(|error| unreachable!("{error}"))
+        self.caches(KvCache::new).unwrap_or_else(|error| unreachable!("{error}"))
     }
 
     /// An empty cache in f32 for this decoder that holds all of a prompt, read in however many steps. [`KvCache::kept_as`] makes it
@@ -128,7 +128,27 @@ impl Decoder {
     /// # Panics
     /// As [`Self::new_cache`].
     pub fn full_cache(&self) -> KvCache {
-        KvCache::for_prompt(self.cache_shape(), self.cache_format).unwrap_or_else(|error| unreachable!("{error}"))
+        self.caches(KvCache::for_prompt).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    /// A cache of all blocks in this decoder's format: one for all where they are of one width.
+    fn caches(
+        &self,
+        one: impl Fn(CacheShape, CacheFormat) -> Result<KvCache, ModelError>,
+    ) -> Result<KvCache, ModelError> {
+        let shape = self.cache_shape();
+        if self.config.widths.is_empty() {
+            return one(shape, self.cache_format);
+        }
+        let kv_heads = self.config.widths.iter().map(|width| width.kv_heads);
+        let blocks = kv_heads.map(|kv_heads| one(CacheShape { layers: 1, kv_heads, ..shape }, self.cache_format));
+        Ok(KvCache::of_blocks(blocks.collect::<Result<_, _>>()?))
+    }
+
+    /// Elements of the keys and values of a position in all blocks.
+    pub fn cache_elements(&self) -> usize {
+        let heads = (0..self.blocks.len()).map(|layer| self.config.width(layer).kv_heads);
+        2 * self.config.head_dim * heads.sum::<usize>()
     }
 
     /// Whether the angles of cached keys change with the length of what is read, or with the query that meets them.
@@ -142,7 +162,7 @@ impl Decoder {
         self.cache_format
     }
 
-    /// What a cache for this decoder is of.
+    /// What a cache for this decoder is of; of as many heads as the widest block has, where blocks differ.
     pub fn cache_shape(&self) -> CacheShape {
         let Config { kv_heads, head_dim, .. } = *self.config;
         let kept = self.reach.as_ref().and_then(|reach| reach.rule.kept());
@@ -328,7 +348,8 @@ impl Decoder {
     /// What attention of one block knows besides its inputs, for texts of so many positions.
     pub(crate) fn attention_of_block(&self, layer: usize, length: usize) -> Result<AttentionShape, ModelError> {
         let biases = self.block_at(layer)?.by_distance.as_ref().map(|biases| biases.of(length));
-        Ok(AttentionShape { biases, ..self.attention.clone() })
+        let Width { heads, kv_heads, .. } = self.config.width(layer);
+        Ok(AttentionShape { heads, kv_heads, biases, ..self.attention.clone() })
     }
 
     /// Tables of queries and of keys for a text of so many positions.

@@ -37,7 +37,7 @@ impl Decoder {
             return Err(ModelError::Config("a decoder of no blocks was asked for".to_owned()));
         }
         let blocks = layers.iter().map(|layer| self.layer(layer)).collect::<Result<Vec<_>, _>>()?;
-        let config = Config { layers: blocks.len(), ..self.config().clone() };
+        let config = widths_of(self.config(), layers);
         Ok(Self { blocks, config: Arc::new(config), ..self.clone() })
     }
 
@@ -58,6 +58,12 @@ impl Decoder {
             let mut sum = vec![0.0_f64; rows * cols];
             for (from, factor) in mix {
                 let Some(part) = self.linear(*from, projection) else { continue };
+                if (part.rows(), part.cols()) != (rows, cols) {
+                    let (of, with) = (projection.tensor(*base), projection.tensor(*from));
+                    return Err(ModelError::Config(format!(
+                        "{of} and {with} have no sum: blocks of unequal widths cannot be folded into one"
+                    )));
+                }
                 let values = part.weight().to_f32();
                 sum.iter_mut().zip(&values).for_each(|(sum, value)| *sum += factor * f64::from(*value));
             }
@@ -96,7 +102,7 @@ impl Checkpoint {
             own(name).filter(|(layer, _)| *layer == base).map(|(_, rest)| format!("model.layers.{at}.{rest}"))
         };
         let mut short = self.clone();
-        short.config.layers = layers.len();
+        short.config = widths_of(&self.config, layers);
         short.tensors = self.tensors.iter().filter(|(name, _)| own(name).is_none()).map(cloned).collect();
         short.packed = self.packed.iter().filter(|(name, _)| own(name).is_none()).map(cloned).collect();
         for (at, Layer { base, mix }) in layers.iter().enumerate() {
@@ -116,6 +122,11 @@ impl Checkpoint {
         }
         short
     }
+}
+
+/// A configuration of these blocks, as wide as they are.
+fn widths_of(config: &Config, layers: &[Layer]) -> Config {
+    config.with_widths(layers.iter().map(|layer| config.width(layer.base)).collect())
 }
 
 fn cloned<V: Clone>((name, value): (&String, &V)) -> (String, V) {

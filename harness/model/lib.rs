@@ -13,6 +13,7 @@ mod gradients;
 pub mod linear;
 pub mod load;
 mod named;
+pub mod narrow;
 pub mod operated;
 pub mod ops;
 pub mod packed;

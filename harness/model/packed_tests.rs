@@ -32,6 +32,7 @@ fn config() -> Config {
         scaling: None,
         qkv_bias: true,
         output_bias: false,
+        widths: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,

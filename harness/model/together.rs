@@ -58,7 +58,7 @@ impl Decoder {
         let shape = self.attention_of_block(layer, longest)?;
         // As in a step of one cache: keys that will be turned anew are kept as they are.
         let moving = self.keys_move();
-        let AttentionShape { heads, kv_heads, head_dim, .. } = self.attention;
+        let AttentionShape { heads, kv_heads, head_dim, .. } = shape;
         let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
         let one = |at: usize, cache: &mut KvCache, q: &[f32], k: &[f32], v: &[f32]| {
             let factor = self.reach.as_ref().map_or(1.0, |reach| reach.rule.query_factor(places[at]));

@@ -40,8 +40,7 @@ impl CacheFootprint {
         for token in &tokens[prompt..] {
             decoder.step(&[&[*token]], &mut cache, 1)?;
         }
-        let shape = decoder.cache_shape();
-        let numbers = 2 * cache.len() * shape.layers * shape.width();
+        let numbers = cache.len() * decoder.cache_elements();
         Ok(Self { bytes: cache.live_bytes(), numbers, keys: cache.held() })
     }
 }

@@ -14,7 +14,11 @@ use crate::quantize::{Form, HeadFormat, Holding, quantize_all, quantize_streamin
 use harness_model::packed::Activations;
 
 pub(crate) fn decoder(layers: usize, dtype: DType) -> Decoder {
-    let config = Config {
+    drawn(&small(layers), dtype)
+}
+
+pub(crate) fn small(layers: usize) -> Config {
+    Config {
         architecture: "llama".to_owned(),
         vocab_size: 23,
         hidden_size: 64,
@@ -32,23 +36,28 @@ pub(crate) fn decoder(layers: usize, dtype: DType) -> Decoder {
         position: PositionScheme::Rope { theta: 10_000.0, rotary: 16, style: RopeStyle::HalfSplit },
         qkv_bias: false,
         output_bias: false,
+        widths: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,
         eos: vec![],
-    };
+    }
+}
+
+/// A decoder of drawn weights.
+pub(crate) fn drawn(config: &Config, dtype: DType) -> Decoder {
     let mut state = 11_u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as f32 / (1 << 23) as f32 - 1.0
     };
-    let tensors: BTreeMap<String, Weight> = expected_tensors(&config)
+    let tensors: BTreeMap<String, Weight> = expected_tensors(config)
         .map(|spec| {
             let values: Vec<f32> = (0..spec.len()).map(|_| if spec.vector { 1.0 } else { 0.2 * next() }).collect();
             (spec.name.clone(), Weight::rounded(spec.rows, spec.cols, &values, dtype))
         })
         .collect();
-    Decoder::from_weights(&config, &tensors).unwrap()
+    Decoder::from_weights(config, &tensors).unwrap()
 }
 
 pub(crate) fn windows() -> Vec<Vec<u32>> {

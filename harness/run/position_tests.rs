@@ -33,6 +33,7 @@ fn config(layers: usize, position: PositionScheme) -> Config {
         scaling: None,
         qkv_bias: false,
         output_bias: false,
+        widths: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,

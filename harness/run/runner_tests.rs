@@ -46,6 +46,7 @@ fn fixture(folder: &Path, scale: f32) -> (PathBuf, PathBuf, PathBuf) {
         scaling: None,
         qkv_bias: false,
         output_bias: false,
+        widths: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: Some(harness_language::BEGIN),

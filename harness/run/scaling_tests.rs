@@ -60,6 +60,7 @@ fn folder(config: &Json) -> (TempDir, PathBuf) {
         scaling: None,
         qkv_bias: config["model_type"] == "qwen2",
         output_bias: false,
+        widths: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,

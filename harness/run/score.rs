@@ -104,8 +104,7 @@ impl Reading {
         if self.decode_from == 0 {
             return (PASS_TOKENS / length).max(1);
         }
-        let shape = decoder.cache_shape();
-        let window = 2 * shape.layers * shape.width() * length * size_of::<f32>();
+        let window = decoder.cache_elements() * length * size_of::<f32>();
         (CACHE_BYTES / window.max(1)).clamp(1, DECODED_TOGETHER)
     }
 }

@@ -93,6 +93,7 @@ fn decoder(dtype: DType) -> Result<Decoder, ModelError> {
         scaling: None,
         qkv_bias: false,
         output_bias: false,
+        widths: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,

@@ -147,6 +147,7 @@ fn read_config(json: &Value) -> Result<Config, Fault> {
         scaling,
         qkv_bias: !llama || flag("attention_bias"),
         output_bias: llama && flag("attention_bias"),
+        widths: Vec::new(),
         mlp_bias: llama && flag("mlp_bias"),
         tied_head: flag("tie_word_embeddings"),
         bos: tokens(&json["bos_token_id"]).first().copied(),

@@ -1,6 +1,6 @@
 //! Which tensors a configuration calls for, in their canonical (Hugging Face) names.
 
-use crate::config::{Config, NormKind, PositionScheme, Projection};
+use crate::config::{Config, NormKind, PositionScheme, Projection, Width};
 use crate::load::Shape;
 
 /// One tensor that a configuration calls for.
@@ -43,16 +43,16 @@ impl TensorSpec {
     }
 }
 
-/// Rows and columns of a projection's weight.
-pub fn projection_shape(config: &Config, projection: Projection) -> (usize, usize) {
-    let queries = config.heads * config.head_dim;
-    let keys = config.kv_heads * config.head_dim;
+/// Rows and columns of a projection's weight in one block.
+pub fn projection_shape(config: &Config, layer: usize, projection: Projection) -> (usize, usize) {
+    let Width { heads, kv_heads, intermediate_size } = config.width(layer);
+    let (queries, keys) = (heads * config.head_dim, kv_heads * config.head_dim);
     match projection {
         Projection::Q => (queries, config.hidden_size),
         Projection::K | Projection::V => (keys, config.hidden_size),
         Projection::O => (config.hidden_size, queries),
-        Projection::Gate | Projection::Up => (config.intermediate_size, config.hidden_size),
-        Projection::Down => (config.hidden_size, config.intermediate_size),
+        Projection::Gate | Projection::Up => (intermediate_size, config.hidden_size),
+        Projection::Down => (config.hidden_size, intermediate_size),
     }
 }
 
@@ -112,7 +112,7 @@ pub fn block_tensors(config: &Config, layer: usize) -> Vec<TensorSpec> {
         if projection == Projection::Gate && !config.gated {
             continue;
         }
-        let (rows, cols) = projection_shape(config, projection);
+        let (rows, cols) = projection_shape(config, layer, projection);
         tensors.push(TensorSpec::matrix(projection.tensor(layer), rows, cols));
         if projection_bias(config, projection) {
             tensors.push(TensorSpec::vector(format!("model.layers.{layer}.{}.bias", projection.module()), rows));
@@ -127,6 +127,32 @@ fn norm_tensors(config: &Config, module: &str) -> Vec<TensorSpec> {
         tensors.push(TensorSpec::vector(format!("{module}.bias"), config.hidden_size));
     }
     tensors
+}
+
+/// Widths of blocks fit each other and the whole.
+fn check_widths(config: &Config) -> Result<(), String> {
+    if config.widths.is_empty() {
+        return Ok(());
+    }
+    if config.widths.len() != config.layers {
+        return Err(format!("{} blocks have widths where there are {}", config.widths.len(), config.layers));
+    }
+    for (layer, width) in config.widths.iter().enumerate() {
+        let Width { heads, kv_heads, intermediate_size } = *width;
+        let within = (1..=config.heads).contains(&heads)
+            && (1..=config.kv_heads).contains(&kv_heads)
+            && (1..=config.intermediate_size).contains(&intermediate_size);
+        if !within || !heads.is_multiple_of(kv_heads) {
+            return Err(format!(
+                "block {layer} has {heads} heads, {kv_heads} key-value heads and a feed-forward part of {intermediate_size}, in a decoder of at most {}, {} and {}",
+                config.heads, config.kv_heads, config.intermediate_size
+            ));
+        }
+        if config.heads_have_places() && heads != config.heads {
+            return Err(format!("block {layer} has {heads} heads where positions ask for all {}", config.heads));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that the numbers of a configuration can be a decoder, and that no tensor size overflows.
@@ -152,6 +178,7 @@ pub fn check_config(config: &Config) -> Result<(), String> {
     if !config.heads.is_multiple_of(config.kv_heads) {
         return Err(format!("{} heads cannot share {} key-value heads", config.heads, config.kv_heads));
     }
+    check_widths(config)?;
     if config.heads.checked_mul(config.head_dim).is_none_or(|width| width > 1 << 28) {
         return Err(format!("{} heads of dimension {} are out of range", config.heads, config.head_dim));
     }

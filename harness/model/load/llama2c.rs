@@ -116,6 +116,7 @@ fn config(header: &[i32; 7]) -> Result<Config, String> {
         scaling: None,
         qkv_bias: false,
         output_bias: false,
+        widths: Vec::new(),
         mlp_bias: false,
         tied_head: header[5] > 0,
         bos: Some(1),
@@ -165,7 +166,7 @@ fn layout(config: &Config) -> Vec<Place> {
     let hidden = config.hidden_size;
     let norm = |suffix| Place::Every { layers: config.layers, suffix, rows: 1, cols: hidden };
     let weight = |projection: Projection| {
-        let (rows, cols) = projection_shape(config, projection);
+        let (rows, cols) = projection_shape(config, 0, projection);
         Place::Every { layers: config.layers, suffix: projection.module(), rows, cols }
     };
     let mut places = vec![

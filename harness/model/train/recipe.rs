@@ -366,6 +366,7 @@ impl Recipe {
             scaling: None,
             qkv_bias: false,
             output_bias: false,
+            widths: Vec::new(),
             mlp_bias: false,
             tied_head: shape.tied_head,
             bos: begin,

@@ -23,6 +23,10 @@ fn transformers_class(config: &Config) -> Option<(&'static str, &'static str)> {
         PositionScheme::Rope { rotary, style: RopeStyle::HalfSplit, .. } if rotary == config.head_dim
     );
     let scaled = config.scaling.as_ref().is_none_or(|scaling| scaling.kind().is_some());
+    // Other programs know blocks of one width.
+    if !config.widths.is_empty() {
+        return None;
+    }
     if !rotary || !scaled || config.norm != NormKind::Rms || !config.gated {
         return None;
     }

@@ -28,6 +28,9 @@ pub(super) struct Architecture {
 /// [`WriteError::Inexpressible`] when there is none.
 pub(super) fn architecture(config: &Config) -> Result<Architecture, WriteError> {
     let refuse = |what: String| Err(WriteError::Inexpressible { what });
+    if !config.widths.is_empty() {
+        return refuse("blocks of unequal widths, which programs that read it do not agree on".to_owned());
+    }
     let style = match config.position {
         PositionScheme::Rope { rotary, style, .. } if rotary == config.head_dim => style,
         PositionScheme::Rope { rotary, .. } => {

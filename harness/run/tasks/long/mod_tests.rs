@@ -54,6 +54,7 @@ fn bytes(position: PositionScheme, chat: Option<&str>) -> LoadedModel {
         scaling: None,
         qkv_bias: false,
         output_bias: false,
+        widths: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,

@@ -75,9 +75,8 @@ impl LongItems {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Retrieved>, String> {
         let longest = self.items.iter().map(|item| item.prompt.len()).max().unwrap_or(1) + self.tokens;
-        let shape = decoder.cache_shape();
         // Keys and values of three tracks an item.
-        let bytes = 3 * 2 * shape.layers * shape.width() * longest * size_of::<f32>();
+        let bytes = 3 * decoder.cache_elements() * longest * size_of::<f32>();
         let together = (CACHE_BYTES / bytes.max(1)).clamp(1, TOGETHER);
         let mut found = Vec::with_capacity(self.items.len());
         for (pass, items) in self.items.chunks(together).enumerate() {

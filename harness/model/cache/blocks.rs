@@ -1,0 +1,44 @@
+//! A cache of each block, for decoders whose blocks differ in their heads.
+//!
+//! Every block has a cache of its own in the same format, of one block each, and all of them step together.
+
+use super::{Held, KvCache};
+use crate::error::ModelError;
+
+impl KvCache {
+    /// The caches of all blocks, of one block each, as one.
+    pub(crate) fn of_blocks(blocks: Vec<Self>) -> Self {
+        Self(Held::Blocks(blocks))
+    }
+
+    fn as_blocks(&self) -> Option<&[Self]> {
+        match &self.0 {
+            Held::Blocks(blocks) => Some(blocks),
+            Held::Full(_) | Held::Quantized(_) | Held::Evicting(_) => None,
+        }
+    }
+}
+
+/// As [`KvCache::gather`], block by block.
+pub(super) fn gather(sources: &[(&KvCache, usize)], length: usize) -> Result<KvCache, ModelError> {
+    let differ = || ModelError::CacheFormat { what: "hold sequences of caches of decoders of different widths" };
+    let parts = sources.iter().map(|(cache, row)| Some((cache.as_blocks()?, *row)));
+    let parts: Vec<(&[KvCache], usize)> = parts.collect::<Option<_>>().ok_or_else(differ)?;
+    let blocks = parts.first().map_or(0, |(blocks, _)| blocks.len());
+    if parts.iter().any(|(own, _)| own.len() != blocks) {
+        return Err(differ());
+    }
+    let of = |block: usize| {
+        let own: Vec<(&KvCache, usize)> = parts.iter().map(|(blocks, row)| (&blocks[block], *row)).collect();
+        KvCache::gather(&own, length)
+    };
+    Ok(KvCache::of_blocks((0..blocks).map(of).collect::<Result<_, _>>()?))
+}
+
+/// An error of a cache of one block, which names the block it stands for.
+pub(super) fn of_block(error: ModelError, layer: usize) -> ModelError {
+    match error {
+        ModelError::CacheValue { what, value, .. } => ModelError::CacheValue { layer, what, value },
+        other => other,
+    }
+}
