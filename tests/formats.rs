@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
+use harness_methods::registry;
+use harness_model::decoder::Decoder;
 use harness_model::load::{Checkpoint, expected_tensors, load};
+use harness_model::tensor::with_values;
 use harness_model::weight::DType;
+use harness_run::shrink::shortened;
 use serde_json::Value;
 
 use crate::models;
@@ -230,4 +234,57 @@ fn merged_experts_are_written_and_read_again() {
         &place.path("none"),
     ]);
     assert!(refused.err.contains("merge models trained from one base"), "{}", refused.err);
+}
+
+/// Logits of a text by a checkpoint's decoder.
+fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<f32> {
+    let hidden = decoder.hidden(&[tokens]).unwrap().flatten_to(1).unwrap();
+    with_values(&decoder.logits(&hidden).unwrap(), <[f32]>::to_vec).unwrap()
+}
+
+#[test]
+fn narrower_checkpoints_compute_what_zeros_in_the_whole_model_compute() {
+    let place = Place::new();
+    let dense = Decoder::from_checkpoint(&load(&crate::support::root().join("datasets/models/tiny-1m")).unwrap()).unwrap();
+    let windows: Vec<Vec<u32>> = serde_json::from_str(&std::fs::read_to_string(place.path("ids.json")).unwrap()).unwrap();
+    let ids = place.path("ids.json");
+    for (at, (shrink, class)) in [
+        ("magnitude-width(ratio=0.34)", "LlamaForCausalLM"),
+        ("wanda-width(heads=2, channels=70)", "LlamaForCausalLM"),
+        ("flap(ratio=0.34, manner=ul-um)", "LlamaForCausalLM"),
+        ("flap(ratio=0.34)", "HarnessForCausalLM"),
+        ("llm-pruner(ratio=0.34, skip_first=1, skip_last=0)", "HarnessForCausalLM"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (folder, packed) = (place.path(&format!("folder-{at}")), place.path(&format!("packed-{at}")));
+        let asked = ["apply", "--model", "tiny-1m", "--token-ids", &ids, "--shrink", shrink];
+        let ran = run(&[&asked[..], &["--dtype", "f32", "--out", &folder]].concat());
+        assert_eq!(ran.code, 0, "{shrink}: {}", ran.err);
+        let json = std::fs::read_to_string(Path::new(&folder).join("config.json")).unwrap();
+        assert!(json.contains(class), "{shrink}");
+        let written = Decoder::from_checkpoint(&load(Path::new(&folder)).unwrap()).unwrap();
+        let method = registry::shrink(&shrink.parse().unwrap()).unwrap();
+        let made = shortened(&dense, &*method, Some(&windows), 0, &mut |_, _| {}).unwrap();
+        let masked = dense.masked(&made.narrow()).unwrap();
+        let (found, expected) = (logits(&written, &windows[0]), logits(&masked, &windows[0]));
+        for (a, b) in found.iter().zip(&expected) {
+            assert!((a - b).abs() < 1e-4, "{shrink}: {a} for {b}");
+        }
+        // Packed codes and what they stand for compute the same, whatever the widths.
+        if class == "HarnessForCausalLM" {
+            let ran = run(&[&asked[..], &["--quant", "q8_0", "--format", "packed", "--out", &packed]].concat());
+            assert_eq!(ran.code, 0, "{shrink}: {}", ran.err);
+            let codes = load(Path::new(&packed)).unwrap();
+            assert!(!codes.packed.is_empty() && codes.config.widths == written.config().widths);
+            let near = perplexity(&place.score(&packed, &[])) / perplexity(&place.score(&folder, &[]));
+            assert!((near - 1.0).abs() < 0.02, "{shrink}: {near}");
+            let text = run(&["generate", "--model", &folder, "--prompt", "the", "--max-tokens", "4"]);
+            assert_eq!(text.code, 0, "{}", text.err);
+            let file = place.path(&format!("{at}.gguf"));
+            let refused = run(&[&asked[..], &["--format", "gguf", "--out", &file]].concat());
+            assert!(refused.code != 0 && refused.err.contains("blocks of unequal widths"), "{}", refused.err);
+        }
+    }
 }

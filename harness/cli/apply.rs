@@ -33,13 +33,15 @@ Methods that round inputs as well (smoothquant, llm-int8, flattenquant, rht) lea
 What is written appears under --out when it is complete.
 
 --format gguf takes the methods whose codes are ggml's blocks (q4_0 … q6_k, mxfp4) and writes those very blocks, or with --quant
-none plain numbers; norms and biases are f32. It holds decoders of the architectures llama and qwen2. --format packed
+none plain numbers; norms and biases are f32. It holds decoders of the architectures llama and qwen2 whose blocks are equally wide. A Hugging Face folder of blocks of unequal widths says them
+in config.json under `harness.widths`, which this program reads and others do not. --format packed
 takes the methods whose codes kernels multiply, and `score`, `generate` and `run` read the folder as packed codes.
 
 Examples:
   harness apply --model smollm2-135m-instruct --prune 'wanda(sparsity=0.5)' --calib enwik8/train --out pruned
   harness apply --model tiny-100k --merge della --experts tiny-100k-sea,tiny-100k-hill --out merged
   harness apply --model smollm2-135m-instruct --shrink 'shortened-llama(blocks=8)' --calib enwik8/train --out shorter
+  harness apply --model smollm2-135m-instruct --shrink 'wanda-width(ratio=0.2)' --calib enwik8/train --out narrower
   harness apply --model smollm2-135m-instruct --lowrank 'svd-llm(ratio=0.2)' --calib enwik8/train --out reduced
   harness apply --model smollm2-135m-instruct --quant 'gptq(group=64)' --calib enwik8/train --out quantized
   harness apply --model my-checkpoint --quant q4_0 --head q8_0 --format gguf --out model-q4_0.gguf
@@ -54,7 +56,7 @@ pub struct Arguments {
     /// Models trained from this one: names or folders, with commas between.
     #[arg(long, value_delimiter = ',', requires = "merge")]
     experts: Vec<String>,
-    /// The method that removes blocks, as in suites. What is written has fewer.
+    /// The method that removes blocks, or heads and channels, as in suites. What is written has fewer.
     #[arg(long, default_value = "none")]
     shrink: String,
     /// The low-rank method, as in suites. What is written holds the product of the factors.
@@ -172,9 +174,12 @@ pub fn main(arguments: &Arguments) -> Outcome {
         return refuse(BAD_INPUT, format!("`{arm}` needs calibration text; give --calib CORPUS or --token-ids FILE"));
     }
     if !shrinker.is_identity() {
-        let made = shortened(&model.decoder, &*shrinker, calibration.as_deref(), arguments.seed);
+        let mut progress = Progress::new(false);
+        let mut tell = |done, total| progress.update(&format!("apply {shrink}"), done as u64, total as u64);
+        let made = shortened(&model.decoder, &*shrinker, calibration.as_deref(), arguments.seed, &mut tell);
+        progress.finish();
         let made = made.or_exit(CELLS_FAILED)?;
-        checkpoint = checkpoint.shortened(&made.layers(), &made.decoder);
+        checkpoint = made.checkpoint(&checkpoint);
         model.decoder = made.decoder;
     }
     let name = Path::new(&arguments.model.model).file_name().map(|name| name.to_string_lossy().into_owned());

@@ -50,6 +50,11 @@ register! {
     "shrink/shortened_llama.rs" shortened_llama;
     "shrink/laco.rs" laco;
     "shrink/l3prune.rs" l3prune;
+    "shrink/random_width.rs" random_width;
+    "shrink/magnitude_width.rs" magnitude_width;
+    "shrink/wanda_width.rs" wanda_width;
+    "shrink/flap.rs" flap;
+    "shrink/llm_pruner.rs" llm_pruner;
     "lowrank/none.rs" whole_matrices;
     "lowrank/svd.rs" svd;
     "lowrank/fwsvd.rs" fwsvd;
@@ -247,7 +252,7 @@ pub fn position(arm: &Arm) -> Result<Box<dyn Position>, BuildError> {
     }
 }
 
-/// The method an arm names that makes a model of fewer blocks.
+/// The method an arm names that makes a model of fewer or narrower blocks.
 ///
 /// # Errors
 /// As [`build`].

@@ -1,7 +1,7 @@
-//! What methods of the shrink axis share: what they may ask of a model, what a shorter model is, and errors.
+//! What methods of the shrink axis share: what they may ask of a model, what a shorter or narrower model is, and errors.
 //!
-//! A method says of which of the model's blocks the blocks of a shorter one are made, in order. Nothing is masked: the model that
-//! comes of it has fewer blocks, and memory, caches and time are those of that model.
+//! A method says of which of the model's blocks the blocks of a shorter one are made, in order, or which heads and channels stay of
+//! each. Nothing is masked: the model that comes of it has fewer, and memory, caches and time are those of that model.
 
 #[cfg(test)]
 mod golden_tests;
@@ -9,7 +9,13 @@ mod golden_tests;
 mod invariant_tests;
 #[cfg(test)]
 pub(crate) mod tables;
+#[cfg(test)]
+mod width_tests;
 
+use crate::block::Map;
+use crate::width::columns::ColumnsError;
+use crate::width::evolution::SearchError;
+use crate::width::units::{Inner, Narrow};
 use harness_core::ParameterError;
 use rand_chacha::ChaCha8Rng;
 
@@ -42,6 +48,8 @@ impl Layer {
 pub struct Shorter {
     /// Its blocks, first to last.
     pub layers: Vec<Layer>,
+    /// What is left of each of them, where they become narrower; empty where they do not.
+    pub widths: Vec<Narrow>,
     /// A number for each block of the whole model, or each depth, and what it is.
     pub scores: Option<(Vec<f64>, &'static str)>,
     /// How like the whole model's its final hidden states are, where the method looks at that.
@@ -75,6 +83,9 @@ impl Samples {
 
 /// Weights of one parameter of a block, and the gradient of the loss by them.
 pub type WithGradient<'a> = (usize, &'a [f32], &'a [f64]);
+
+/// The window, the block, the map, and the gradient of that window's loss by its matrix.
+pub type OfMap<'a> = (usize, usize, Map, &'a [f32]);
 
 /// What a method may ask of a model.
 pub trait Stack {
@@ -119,6 +130,42 @@ pub trait Stack {
     /// # Errors
     /// [`ShrinkError::Text`], [`ShrinkError::Pass`].
     fn final_states(&mut self, layers: &[Layer], samples: Samples) -> Result<Vec<Vec<f32>>, ShrinkError>;
+
+    /// How wide a block is inside.
+    fn inner(&self, block: usize) -> Inner;
+
+    /// A matrix of a block, `(outputs, inputs)`, row-major; `None` for a gate that it does not have.
+    ///
+    /// # Errors
+    /// [`ShrinkError::Pass`].
+    fn matrix(&mut self, block: usize, map: Map) -> Result<Option<Vec<f32>>, ShrinkError>;
+
+    /// Shows what enters some maps, `(tokens, inputs)`, of every block of the whole model, window by window.
+    ///
+    /// # Errors
+    /// [`ShrinkError::Text`], [`ShrinkError::Pass`].
+    fn inputs(
+        &mut self,
+        samples: Samples,
+        maps: &[Map],
+        seen: &mut dyn FnMut(usize, Map, &[f32]),
+    ) -> Result<(), ShrinkError>;
+
+    /// Shows the gradient of each window's mean loss by every matrix, window by window.
+    ///
+    /// # Errors
+    /// [`ShrinkError::Text`], [`ShrinkError::Pass`].
+    fn map_gradients(&mut self, samples: Samples, seen: &mut dyn FnMut(OfMap<'_>)) -> Result<(), ShrinkError>;
+
+    /// The mean over the samples' tokens of the Kullback-Leibler divergence, in nats, of a narrower model's next-token distribution
+    /// from the whole model's.
+    ///
+    /// # Errors
+    /// [`ShrinkError::Text`], [`ShrinkError::Pass`].
+    fn divergence(&mut self, widths: &[Narrow], samples: Samples) -> Result<f64, ShrinkError>;
+
+    /// Tells whoever waits that so many steps of so many are done.
+    fn tell(&mut self, done: usize, total: usize);
 }
 
 /// Why no shorter model could be made.
@@ -151,6 +198,59 @@ pub enum ShrinkError {
     /// No text, or too little.
     #[error("calibration text: {0}")]
     Text(String),
+    /// A group of heads that would be cut.
+    #[error(
+        "{heads} heads of block {block} cannot go: {shared} query heads share their keys and values and go together; set `heads` to a multiple of {shared}"
+    )]
+    Group {
+        /// Query heads to remove.
+        heads: usize,
+        /// Query heads of a group.
+        shared: usize,
+        /// Block from 0.
+        block: usize,
+    },
+    /// A block of which nothing would be left.
+    #[error("{asked} of block {block}'s {available} {what} cannot go, {most} at most can: a block keeps one of each; remove fewer", most = available.saturating_sub(1))]
+    Nothing {
+        /// What is removed.
+        what: &'static str,
+        /// So many.
+        asked: usize,
+        /// Of so many.
+        available: usize,
+        /// Block from 0.
+        block: usize,
+    },
+    /// Blocks that stay whole are all there are.
+    #[error(
+        "the first {first} and the last {last} blocks stay whole, and the model has {blocks}; set `skip_first` and `skip_last`"
+    )]
+    Spared {
+        /// Blocks at the beginning.
+        first: usize,
+        /// Blocks at the end.
+        last: usize,
+        /// Blocks there are.
+        blocks: usize,
+    },
+    /// A search over levels that all blocks have, in a model whose blocks differ.
+    #[error("block {block} has another width than block 0; a search over levels needs blocks of one width, so begin with the whole model")]
+    Unequal {
+        /// Block from 0.
+        block: usize,
+    },
+    /// Columns could not be removed.
+    #[error("block {block}: {source}")]
+    Columns {
+        /// Block from 0.
+        block: usize,
+        /// Why not.
+        source: ColumnsError,
+    },
+    /// Nothing could be searched.
+    #[error("{0}")]
+    Search(SearchError),
     /// A number that is none.
     #[error("{what} of block {block} is not finite; look at the checkpoint and the calibration text")]
     NotFinite {
@@ -164,7 +264,7 @@ pub enum ShrinkError {
     Pass(String),
 }
 
-/// A method that makes a model of fewer blocks.
+/// A method that makes a model of fewer or narrower blocks.
 pub trait Shrink: std::fmt::Debug + Send + Sync {
     /// Whether it leaves every model as it is.
     fn is_identity(&self) -> bool {
@@ -176,7 +276,7 @@ pub trait Shrink: std::fmt::Debug + Send + Sync {
         false
     }
 
-    /// Says what a shorter model is made of.
+    /// Says what a shorter or narrower model is made of.
     ///
     /// # Errors
     /// [`ShrinkError`]; the model is as it was.

@@ -1,5 +1,7 @@
 //! What methods that remove heads, channels and other groups of columns compute, on plain row-major slices.
 
 pub mod columns;
+pub mod coupled;
 pub mod evolution;
 pub mod flap;
+pub mod units;

@@ -1,5 +1,5 @@
-//! Preparing the arms of a bench: experts are merged into the model, it is given its positions, loses blocks, its maps become factors and are pruned, and each pruned model is
-//! quantized.
+//! Preparing the arms of a bench: experts are merged into the model, it is given its positions, loses blocks or their heads and
+//! channels, its maps become factors and are pruned, and each pruned model is quantized.
 
 use std::time::Instant;
 
@@ -158,7 +158,10 @@ impl<'a> Session<'_> {
                 Ok(method) => {
                     let step = format!("{}: shorten {name} by {arm}", bench.name);
                     (self.events)(Event::Progress { step: &step, done: 0, total: 1 });
-                    shortened(decoder, &**method, calibration, seed).map_err(|error| ("apply", error.to_string()))
+                    let events = &mut *self.events;
+                    let mut tell = |done, total| events(Event::Progress { step: &step, done, total });
+                    shortened(decoder, &**method, calibration, seed, &mut tell)
+                        .map_err(|error| ("apply", error.to_string()))
                 }
                 Err(error) => Err(("build", error.to_string())),
             };

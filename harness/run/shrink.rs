@@ -1,20 +1,24 @@
-//! The axis of depth: what methods ask of a model, and the shorter model they make of it.
+//! The axis of depth and width: what methods ask of a model, and the shorter or narrower model they make of it.
 
+mod inner;
 pub(crate) mod metrics;
 
 use std::time::Instant;
 
 use harness_core::seed;
-use harness_methods::shrink::{Layer, Samples, Shorter, Shrink, ShrinkError, Stack, WithGradient};
+use harness_methods::block::Map;
+use harness_methods::shrink::{Layer, OfMap, Samples, Shorter, Shrink, ShrinkError, Stack, WithGradient};
+use harness_methods::width::units::{Inner, Narrow};
 use harness_model::decoder::Decoder;
 use harness_model::depth;
 use harness_model::error::ModelError;
-use harness_model::tensor::with_values;
+use harness_model::load::Checkpoint;
+use harness_model::tensor::{Tensor, with_values};
 
 use crate::calibrate::PrepareError;
 use crate::panics::caught;
 
-/// A shorter model.
+/// A shorter or narrower model.
 #[derive(Debug, Clone)]
 pub struct Shortened {
     /// The model.
@@ -25,6 +29,8 @@ pub struct Shortened {
     pub shorter: Shorter,
     /// Blocks and parameters of the whole model.
     pub whole: (usize, usize),
+    /// How wide each block was before it became narrower.
+    pub(crate) inner: Vec<Inner>,
 }
 
 impl Shortened {
@@ -32,13 +38,34 @@ impl Shortened {
     pub fn layers(&self) -> Vec<depth::Layer> {
         self.shorter.layers.iter().map(layer).collect()
     }
+
+    /// What is left of each block as the model's own crate names it; nothing where blocks are as wide as they were.
+    pub fn narrow(&self) -> Vec<harness_model::narrow::Narrow> {
+        inner::narrow(&self.shorter.widths)
+    }
+
+    /// The checkpoint of this model, of that of the whole model.
+    pub fn checkpoint(&self, whole: &Checkpoint) -> Checkpoint {
+        let shorter = whole.shortened(&self.layers(), &self.decoder);
+        if self.shorter.widths.is_empty() { shorter } else { shorter.narrowed(&self.decoder) }
+    }
+
+    /// Key-value heads and channels that are left of each block, as shares of the whole model's.
+    pub(crate) fn kept(&self) -> Vec<(f64, f64)> {
+        let share = |(layer, whole): (usize, &Inner)| {
+            let left = self.decoder.config().width(layer);
+            let of = |left: usize, whole: usize| left as f64 / whole.max(1) as f64;
+            (of(left.kv_heads, whole.groups), of(left.intermediate_size, whole.channels))
+        };
+        self.inner.iter().enumerate().map(share).collect()
+    }
 }
 
 fn layer(layer: &Layer) -> depth::Layer {
     depth::Layer { base: layer.base, mix: layer.mix.clone() }
 }
 
-/// Makes a shorter model; the model itself is as it was.
+/// Makes a shorter or narrower model; the model itself is as it was. `tell` hears of what is done of how much, from methods that search.
 ///
 /// # Errors
 /// [`PrepareError::Shrink`], [`PrepareError::NoCalibration`], [`PrepareError::Panic`].
@@ -47,22 +74,29 @@ pub fn shortened(
     method: &dyn Shrink,
     windows: Option<&[Vec<u32>]>,
     seed: u64,
+    tell: &mut dyn FnMut(usize, usize),
 ) -> Result<Shortened, PrepareError> {
     let windows = windows.unwrap_or_default();
     if method.needs_text() && windows.is_empty() {
         return Err(PrepareError::NoCalibration);
     }
     let started = Instant::now();
-    let mut walked = Walked { decoder: dense, windows };
+    let mut walked = Walked { decoder: dense, windows, states: None, tell };
     let made = caught(|| {
         let shorter = method.shrink(&mut walked, &mut seed::stream(seed, &["shrink"]))?;
         let layers: Vec<depth::Layer> = shorter.layers.iter().map(layer).collect();
-        let decoder = dense.of_layers(&layers).map_err(pass)?;
+        let mut decoder = dense.of_layers(&layers).map_err(pass)?;
+        if !shorter.widths.is_empty() {
+            decoder = decoder.narrowed(&inner::narrow(&shorter.widths)).map_err(pass)?;
+        }
         Ok((decoder, shorter))
     });
     let (decoder, shorter) = made.map_err(PrepareError::Panic)?.map_err(PrepareError::Shrink)?;
     let whole = (dense.config().layers, dense.parameters());
-    Ok(Shortened { decoder, seconds: started.elapsed().as_secs_f64(), shorter, whole })
+    let seconds = started.elapsed().as_secs_f64();
+    let walked = Walked { decoder: dense, windows, states: None, tell: &mut |_, _| {} };
+    let inner = shorter.layers.iter().map(|layer| walked.inner_of(layer.base)).collect();
+    Ok(Shortened { decoder, seconds, shorter, whole, inner })
 }
 
 fn pass(error: ModelError) -> ShrinkError {
@@ -73,10 +107,15 @@ fn failed(error: harness_model::tensor::TensorError) -> ShrinkError {
     ShrinkError::Pass(error.to_string())
 }
 
+/// What the whole model has read: from which token on, how many of them, and of each window its tokens and final hidden states.
+type Read = ((usize, usize), Vec<(Vec<u32>, Tensor)>);
+
 /// A decoder and calibration text.
 struct Walked<'a> {
     decoder: &'a Decoder,
     windows: &'a [Vec<u32>],
+    states: Option<Read>,
+    tell: &'a mut dyn FnMut(usize, usize),
 }
 
 impl Walked<'_> {
@@ -202,8 +241,40 @@ impl Stack for Walked<'_> {
         };
         windows.iter().map(read).collect()
     }
+
+    fn inner(&self, block: usize) -> Inner {
+        self.inner_of(block)
+    }
+
+    fn matrix(&mut self, block: usize, map: Map) -> Result<Option<Vec<f32>>, ShrinkError> {
+        Ok(self.matrix_of(block, map))
+    }
+
+    fn inputs(
+        &mut self,
+        samples: Samples,
+        maps: &[Map],
+        seen: &mut dyn FnMut(usize, Map, &[f32]),
+    ) -> Result<(), ShrinkError> {
+        self.show_inputs(samples, maps, seen)
+    }
+
+    fn map_gradients(&mut self, samples: Samples, seen: &mut dyn FnMut(OfMap<'_>)) -> Result<(), ShrinkError> {
+        self.show_gradients(samples, seen)
+    }
+
+    fn divergence(&mut self, widths: &[Narrow], samples: Samples) -> Result<f64, ShrinkError> {
+        self.divergence_of(widths, samples)
+    }
+
+    fn tell(&mut self, done: usize, total: usize) {
+        (self.tell)(done, total);
+    }
 }
 
 #[cfg(test)]
 #[path = "shrink/tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "shrink/width_tests.rs"]
+mod width_tests;

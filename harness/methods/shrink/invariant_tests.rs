@@ -18,7 +18,7 @@ fn table() -> impl Strategy<Value = Table> {
             move |(weights, gradients, states)| {
                 let losses = weights.iter().map(|w| f64::from(w[0].abs())).collect();
                 let gradients = vec![gradients.iter().map(|g| g.iter().map(|v| f64::from(*v)).collect()).collect()];
-                Table { width: 4, weights, gradients, states, losses }
+                Table { width: 4, weights, gradients, states, losses, ..Table::default() }
             },
         )
     })

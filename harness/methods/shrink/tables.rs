@@ -1,6 +1,8 @@
 //! A model of numbers, for tests of methods that look at it.
 
-use super::{Layer, Samples, ShrinkError, Stack, WithGradient};
+use super::{Layer, OfMap, Samples, ShrinkError, Stack, WithGradient};
+use crate::block::Map;
+use crate::width::units::{Inner, Narrow};
 
 /// Weights and gradients of every parameter of every block, and hidden states of every window and depth.
 #[derive(Debug, Clone, Default)]
@@ -14,6 +16,14 @@ pub(crate) struct Table {
     pub states: Vec<Vec<Vec<f32>>>,
     /// Without each block.
     pub losses: Vec<f64>,
+    /// Of every block.
+    pub inner: Inner,
+    /// Matrices of each block, in the order of [`Map::ALL`].
+    pub maps: Vec<[Vec<f32>; 7]>,
+    /// Gradients of each window and block.
+    pub map_gradients: Vec<Vec<[Vec<f32>; 7]>>,
+    /// What enters the output map and the contraction of each block.
+    pub inputs: Vec<[Vec<f32>; 2]>,
 }
 
 impl Stack for Table {
@@ -60,4 +70,44 @@ impl Stack for Table {
         }
         Ok(vec![state.into_iter().map(|value| value as f32).collect()])
     }
+
+    fn inner(&self, _: usize) -> Inner {
+        self.inner
+    }
+
+    fn matrix(&mut self, block: usize, map: Map) -> Result<Option<Vec<f32>>, ShrinkError> {
+        Ok(Some(self.maps[block][map as usize].clone()))
+    }
+
+    fn inputs(
+        &mut self,
+        _: Samples,
+        maps: &[Map],
+        seen: &mut dyn FnMut(usize, Map, &[f32]),
+    ) -> Result<(), ShrinkError> {
+        for (block, inputs) in self.inputs.iter().enumerate() {
+            for map in maps {
+                seen(block, *map, &inputs[usize::from(*map == Map::Down)]);
+            }
+        }
+        Ok(())
+    }
+
+    fn map_gradients(&mut self, _: Samples, seen: &mut dyn FnMut(OfMap<'_>)) -> Result<(), ShrinkError> {
+        for (window, blocks) in self.map_gradients.iter().enumerate() {
+            for (block, maps) in blocks.iter().enumerate() {
+                Map::ALL.into_iter().zip(maps).for_each(|(map, gradient)| seen((window, block, map, gradient)));
+            }
+        }
+        Ok(())
+    }
+
+    fn divergence(&mut self, widths: &[Narrow], _: Samples) -> Result<f64, ShrinkError> {
+        // As if every unit that goes cost one.
+        let left = |narrow: &Narrow| narrow.groups.len() + narrow.channels.len();
+        let all = widths.len() * (self.inner.groups + self.inner.channels);
+        Ok((all - widths.iter().map(left).sum::<usize>()) as f64)
+    }
+
+    fn tell(&mut self, _: usize, _: usize) {}
 }

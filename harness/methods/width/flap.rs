@@ -10,6 +10,10 @@
 //! The variance is the exact unbiased one; the code's running one counts a cross term twice and knows nothing of the first sample. The cost of a head is that of its own
 //! weights; the code's 512/3 channels is that of one checkpoint.
 
+use super::units::Inner;
+use crate::block::Map;
+use crate::shrink::{Samples, ShrinkError, Stack};
+
 /// Running sums of the columns of inputs: exact means and variances in any order of batches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fluctuation {
@@ -53,6 +57,25 @@ impl Fluctuation {
     /// Σ x² of each column.
     pub fn squares(&self) -> &[f64] {
         &self.squares
+    }
+}
+
+/// What enters the output map and the contraction of every block of the whole model.
+///
+/// # Errors
+/// Those of a pass, and inputs that are not finite.
+pub fn fluctuations(model: &mut dyn Stack) -> Result<Vec<[Fluctuation; 2]>, ShrinkError> {
+    let of = |block| {
+        let inner: Inner = model.inner(block);
+        [Fluctuation::new(inner.groups * inner.group_width()), Fluctuation::new(inner.channels)]
+    };
+    let mut seen: Vec<[Fluctuation; 2]> = (0..model.blocks()).map(of).collect();
+    model.inputs(Samples::ALL, &[Map::O, Map::Down], &mut |block, map, inputs| {
+        seen[block][usize::from(map == Map::Down)].add(inputs);
+    })?;
+    match seen.iter().position(|of| of.iter().any(|seen| seen.spread.iter().any(|spread| !spread.is_finite()))) {
+        Some(block) => Err(ShrinkError::NotFinite { what: "what enters the output map or the contraction", block }),
+        None => Ok(seen),
     }
 }
 

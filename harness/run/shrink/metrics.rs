@@ -1,4 +1,4 @@
-//! Metrics of shorter models.
+//! Metrics of shorter and narrower models.
 
 use harness_core::{Direction, MetricSpec, Observation, Profile, Reduction};
 
@@ -7,7 +7,7 @@ use crate::metrics::{BASE, LAYER, Metric, Seen, absent};
 
 const NONE: &str = "no block is removed";
 
-/// What is read off shorter models.
+/// What is read off shorter and narrower models.
 pub(crate) fn registry() -> Vec<Metric> {
     vec![
         Metric {
@@ -30,6 +30,24 @@ pub(crate) fn registry() -> Vec<Metric> {
                 }
                 None => Observation::single(spec.id, 0.0),
             },
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "kept_heads",
+                about: "share of the whole model's key-value heads that is left, each with its query heads, on average and block by block",
+                along: LAYER,
+                ..BASE
+            },
+            observe: |spec, seen| kept(spec, seen, |(heads, _)| heads),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "kept_channels",
+                about: "share of the whole model's feed-forward channels that is left, on average and block by block",
+                along: LAYER,
+                ..BASE
+            },
+            observe: |spec, seen| kept(spec, seen, |(_, channels)| channels),
         },
         Metric {
             spec: MetricSpec {
@@ -76,16 +94,29 @@ fn made_of(seen: &Seen, found: Observation) -> Observation {
     Observation { protocol, ..found }
 }
 
+/// Shares of what is left of blocks, which of a model as it is are one.
+fn kept(spec: &MetricSpec, seen: &Seen, which: fn((f64, f64)) -> f64) -> Observation {
+    let Some(shortened) = &seen.shortened else { return Observation::single(spec.id, 1.0) };
+    let samples: Vec<f64> = shortened.kept().into_iter().map(which).collect();
+    let steps = &shortened.shorter.steps;
+    profile(spec, samples, (!steps.is_empty()).then(|| steps.join(", ")))
+}
+
 fn scores(spec: &MetricSpec, seen: &Seen) -> Observation {
     let Some(Shortened { shorter, .. }) = &seen.shortened else { return absent(spec, NONE) };
     let Some((samples, what)) = &shorter.scores else { return absent(spec, "the method scores no blocks") };
+    profile(spec, samples.clone(), Some((*what).to_owned()))
+}
+
+/// A number for each block, and their mean.
+fn profile(spec: &MetricSpec, samples: Vec<f64>, protocol: Option<String>) -> Observation {
     let mean = samples.iter().sum::<f64>() / samples.len().max(1) as f64;
     let profile = Profile {
         reduction: Reduction::Ratio,
         places: (0..samples.len()).map(|block| block as f64).collect(),
-        samples: samples.clone(),
         weights: vec![1.0; samples.len()],
+        samples,
         clusters: Vec::new(),
     };
-    Observation { profile: Some(profile), protocol: Some((*what).to_owned()), ..Observation::single(spec.id, mean) }
+    Observation { profile: Some(profile), protocol, ..Observation::single(spec.id, mean) }
 }

@@ -16,7 +16,7 @@ fn method(arm: &str) -> Box<dyn Shrink> {
 }
 
 fn made(arm: &str, dense: &Decoder) -> Shortened {
-    shortened(dense, &*method(arm), Some(&windows()), 3).unwrap()
+    shortened(dense, &*method(arm), Some(&windows()), 3, &mut |_, _| {}).unwrap()
 }
 
 fn logits(decoder: &Decoder) -> Vec<f32> {
@@ -72,7 +72,7 @@ fn a_block_that_does_nothing_is_the_first_to_go_and_goes_without_loss() {
         dense = dense.with_weight(4, projection, weight);
     }
     let text = windows();
-    let mut walked = Walked { decoder: &dense, windows: &text };
+    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
     let losses = walked.losses_without(Samples::ALL).unwrap();
     let whole: f64 = {
         let each = text.iter().map(|window| {
@@ -94,12 +94,12 @@ fn a_block_that_does_nothing_is_the_first_to_go_and_goes_without_loss() {
 fn losses_without_a_block_are_those_of_the_model_without_it() {
     let dense = decoder(4, DType::F32);
     let text = windows();
-    let mut walked = Walked { decoder: &dense, windows: &text };
+    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
     let losses = walked.losses_without(Samples::ALL).unwrap();
     for (block, loss) in losses.iter().enumerate() {
         let layers: Vec<depth::Layer> = (0..4).filter(|l| *l != block).map(depth::Layer::kept).collect();
         let short = dense.of_layers(&layers).unwrap();
-        let own = Walked { decoder: &short, windows: &text };
+        let own = Walked { decoder: &short, windows: &text, states: None, tell: &mut |_, _| {} };
         let (mut sum, mut tokens) = (0.0, 0);
         for window in &text {
             let hidden = short.embed(&[&window[..window.len() - 1]]).unwrap();
@@ -142,7 +142,8 @@ fn laco_only_takes_what_is_above_its_threshold() {
 #[test]
 fn what_cannot_be_removed_is_refused_with_what_to_do() {
     let dense = decoder(4, DType::F32);
-    let refusal = |arm: &str| shortened(&dense, &*method(arm), Some(&windows()), 0).unwrap_err().to_string();
+    let refusal =
+        |arm: &str| shortened(&dense, &*method(arm), Some(&windows()), 0, &mut |_, _| {}).unwrap_err().to_string();
     assert_eq!(
         refusal("shortened-llama(blocks=1)"),
         "1 of the model's 4 blocks cannot be removed, 0 at most can: the first four and the last two stay; set `plus = false`"
@@ -157,7 +158,7 @@ fn what_cannot_be_removed_is_refused_with_what_to_do() {
         refusal("l3prune(tokens=48)"),
         "calibration text: windows of 48 tokens are too short, 49 are needed at least"
     );
-    let error = shortened(&dense, &*method("laco"), None, 0).unwrap_err();
+    let error = shortened(&dense, &*method("laco"), None, 0, &mut |_, _| {}).unwrap_err();
     assert!(matches!(error, PrepareError::NoCalibration));
     for arm in ["laco(threshold=1)", "laco(threshold=-1)", "laco(layers_per_merge=1)", "laco(interval=0)"] {
         assert!(registry::build(Axis::Shrink, &arm.parse().unwrap()).is_err(), "{arm}");
@@ -192,7 +193,7 @@ fn scores_and_models_are_those_of_torch() {
     let laco = &golden["laco"];
     let text = windows();
     let samples = Samples { windows: 5, start: 0, tokens: 10 };
-    let mut walked = Walked { decoder: &dense, windows: &text };
+    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
     let whole: Vec<Layer> = (0..8).map(Layer::kept).collect();
     let folded = registry::laco::merged(&whole, 3, 2, registry::laco::Merge::Rdsc);
     let (before, behind) =

@@ -1,0 +1,135 @@
+//! What methods that make blocks narrower ask of a model.
+
+use harness_methods::block::Map;
+use harness_methods::shrink::{OfMap, Samples, ShrinkError};
+use harness_methods::width::units::{Fit, Inner, Narrow};
+use harness_model::config::{Projection, Width};
+use harness_model::decoder::{Decoder, Tap};
+use harness_model::narrow;
+use harness_model::tensor::{Tensor, with_values};
+
+use super::{Walked, failed, pass};
+
+/// What is left of blocks as the model's own crate names it.
+pub(super) fn narrow(widths: &[Narrow]) -> Vec<narrow::Narrow> {
+    let fit = |fit: &Fit| narrow::Fit { weight: fit.weight.clone(), bias: fit.bias.clone() };
+    let of = |narrow: &Narrow| narrow::Narrow {
+        groups: narrow.groups.clone(),
+        channels: narrow.channels.clone(),
+        output: fit(&narrow.output),
+        down: fit(&narrow.down),
+    };
+    widths.iter().map(of).collect()
+}
+
+/// The map that a projection is.
+fn map_of(projection: Projection) -> Map {
+    Map::ALL[projection as usize]
+}
+
+/// Shows what enters some maps.
+struct Shown<'a> {
+    maps: &'a [Map],
+    seen: &'a mut dyn FnMut(usize, Map, &[f32]),
+}
+
+impl Tap for Shown<'_> {
+    fn linear_input(&mut self, layer: usize, projection: Projection, x: &[f32]) {
+        let map = map_of(projection);
+        if self.maps.contains(&map) {
+            (self.seen)(layer, map, x);
+        }
+    }
+}
+
+impl Walked<'_> {
+    pub(super) fn inner_of(&self, block: usize) -> Inner {
+        let config = self.decoder.config();
+        let Width { heads, kv_heads, intermediate_size } = config.width(block);
+        let (head_dim, gated) = (config.head_dim, config.gated);
+        Inner { groups: kv_heads, shared: heads / kv_heads.max(1), head_dim, channels: intermediate_size, gated }
+    }
+
+    pub(super) fn matrix_of(&self, block: usize, map: Map) -> Option<Vec<f32>> {
+        Some(self.decoder.linear(block, Projection::ALL[map as usize])?.weight().to_f32())
+    }
+
+    pub(super) fn show_inputs(
+        &self,
+        samples: Samples,
+        maps: &[Map],
+        seen: &mut dyn FnMut(usize, Map, &[f32]),
+    ) -> Result<(), ShrinkError> {
+        let mut shown = Shown { maps, seen };
+        for window in self.cut(samples, 1)? {
+            let mut hidden = self.decoder.embed(&[&window]).map_err(pass)?;
+            for layer in 0..self.decoder.config().layers {
+                hidden = self.decoder.block(layer, &hidden, Some(&mut shown)).map_err(pass)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn show_gradients(&self, samples: Samples, seen: &mut dyn FnMut(OfMap<'_>)) -> Result<(), ShrinkError> {
+        let windows = self.cut(samples, 2)?;
+        let names: std::collections::BTreeMap<String, (usize, Map)> = (0..self.decoder.config().layers)
+            .flat_map(|layer| Projection::ALL.map(|projection| (projection.tensor(layer), (layer, map_of(projection)))))
+            .collect();
+        let mut visit = |window: usize, name: &str, _: usize, gradient: &[f32]| {
+            if let Some((layer, map)) = names.get(name) {
+                seen((window, *layer, *map, gradient));
+            }
+        };
+        self.decoder.each_gradient(&windows, &mut visit).map_err(pass)
+    }
+
+    /// Reads the samples by the whole model, as far as that was not done before; says how many windows they are.
+    fn whole_states(&mut self, samples: Samples) -> Result<usize, ShrinkError> {
+        let windows = self.cut(samples, 1)?;
+        let count = windows.len();
+        let (place, mut states) = self.states.take().unwrap_or_default();
+        if place != (samples.start, samples.tokens) {
+            states.clear();
+        }
+        for window in windows.into_iter().skip(states.len()) {
+            let hidden = self.decoder.hidden(&[&window]).map_err(pass)?.flatten_to(1).map_err(failed)?;
+            states.push((window, hidden));
+        }
+        self.states = Some(((samples.start, samples.tokens), states));
+        Ok(count)
+    }
+
+    pub(super) fn divergence_of(&mut self, widths: &[Narrow], samples: Samples) -> Result<f64, ShrinkError> {
+        let count = self.whole_states(samples)?;
+        let candidate = self.decoder.narrowed(&narrow(widths)).map_err(pass)?;
+        let (mut sum, mut tokens) = (0.0, 0);
+        for (window, whole) in self.states.iter().flat_map(|(_, states)| &states[..count]) {
+            let hidden = candidate.hidden(&[window]).map_err(pass)?.flatten_to(1).map_err(failed)?;
+            sum += divergence(self.decoder, whole, &candidate, &hidden)?;
+            tokens += window.len();
+        }
+        Ok(sum / tokens.max(1) as f64)
+    }
+}
+
+/// Σ over tokens of `KL(p ‖ q)` in nats, of the next-token distributions p and q behind final hidden states `(tokens, hidden)`.
+fn divergence(whole: &Decoder, p: &Tensor, candidate: &Decoder, q: &Tensor) -> Result<f64, ShrinkError> {
+    let vocabulary = whole.config().vocab_size;
+    let (p, q) = (whole.logits(p).map_err(pass)?, candidate.logits(q).map_err(pass)?);
+    let normaliser = |row: &[f32]| {
+        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        f64::from(most) + row.iter().map(|value| f64::from(value - most).exp()).sum::<f64>().ln()
+    };
+    let sum = with_values(&p, |p| {
+        with_values(&q, |q| {
+            let rows = p.chunks_exact(vocabulary).zip(q.chunks_exact(vocabulary));
+            rows.map(|(p, q)| {
+                let (of_p, of_q) = (normaliser(p), normaliser(q));
+                let pairs = p.iter().zip(q).map(|(p, q)| (f64::from(*p) - of_p, f64::from(*q) - of_q));
+                pairs.map(|(p, q)| p.exp() * (p - q)).sum::<f64>()
+            })
+            .sum::<f64>()
+        })
+    });
+    sum.map_err(failed)?.map_err(failed)
+}

@@ -1,0 +1,219 @@
+//! Narrower models of a small decoder: what they compute, what is counted, and what another program says.
+#![allow(clippy::unwrap_used)]
+
+use harness_core::Axis;
+use harness_methods::registry;
+use harness_model::config::{Config, Projection};
+use harness_model::decoder::Decoder;
+use harness_model::weight::{DType, Weight};
+
+use super::inner::narrow;
+use super::*;
+use crate::calibrate::{CalibrationOrder, PruneArm, prune_all};
+use crate::footprint::{Counting, Footprint};
+use crate::lowrank::tests::{drawn, small, windows};
+
+/// Three blocks of six query heads on three key-value heads and of forty channels.
+pub(super) fn wide(dtype: DType) -> Decoder {
+    let shape = Config { hidden_size: 48, intermediate_size: 40, heads: 6, kv_heads: 3, head_dim: 8, ..small(3) };
+    let position = harness_model::config::PositionScheme::Rope {
+        theta: 10_000.0,
+        rotary: 8,
+        style: harness_model::config::RopeStyle::HalfSplit,
+    };
+    drawn(&Config { position, ..shape }, dtype)
+}
+
+fn made(arm: &str, dense: &Decoder) -> Shortened {
+    tried(arm, dense).unwrap()
+}
+
+fn tried(arm: &str, dense: &Decoder) -> Result<Shortened, PrepareError> {
+    shortened(dense, &*registry::shrink(&arm.parse().unwrap()).unwrap(), Some(&windows()), 3, &mut |_, _| {})
+}
+
+fn logits(decoder: &Decoder) -> Vec<f32> {
+    let hidden = decoder.hidden(&[&windows()[0]]).unwrap().flatten_to(1).unwrap();
+    with_values(&decoder.logits(&hidden).unwrap(), <[f32]>::to_vec).unwrap()
+}
+
+fn near(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    found.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{what}: {a} for {b}"));
+}
+
+const ARMS: &[&str] = &[
+    "random-width(ratio=0.4)",
+    "random-width(heads=2, channels=9)",
+    "magnitude-width(ratio=0.4)",
+    "magnitude-width(channels=20, power=2)",
+    "wanda-width(ratio=0.4)",
+    "flap(ratio=0.4)",
+    "flap(ratio=0.4, metric=wifn)",
+    "flap(ratio=0.4, manner=al-mm)",
+    "flap(ratio=0.4, manner=ul-um)",
+    "flap(ratio=0.4, bias=false)",
+    "llm-pruner(ratio=0.4, skip_first=0, skip_last=0)",
+    "llm-pruner(ratio=0.4, ranking=model, criterion=mixed, skip_first=1, skip_last=0)",
+];
+
+#[test]
+fn what_every_method_leaves_computes_what_zeros_compute() {
+    for dtype in [DType::F32, DType::Bf16] {
+        let dense = wide(dtype);
+        for arm in ARMS {
+            let made = made(arm, &dense);
+            let masked = dense.masked(&narrow(&made.shorter.widths)).unwrap();
+            near(&logits(&made.decoder), &logits(&masked), arm);
+            assert!(made.decoder.parameters() < dense.parameters(), "{arm}");
+            let counted = Footprint::of(&made.decoder, Counting::default());
+            assert_eq!(counted.parameters as usize, made.decoder.parameters(), "{arm}");
+            assert!(made.kept().iter().any(|(heads, channels)| *heads < 1.0 || *channels < 1.0));
+        }
+    }
+}
+
+#[test]
+fn nothing_removed_is_the_same_model_to_the_bit() {
+    let dense = wide(DType::F32);
+    for arm in [
+        "random-width(ratio=0)",
+        "magnitude-width(ratio=0.02)",
+        "wanda-width(ratio=0)",
+        "flap(ratio=0)",
+        "llm-pruner(ratio=0, skip_first=0, skip_last=0)",
+    ] {
+        let made = made(arm, &dense);
+        assert_eq!(logits(&made.decoder), logits(&dense), "{arm}");
+        assert_eq!(made.decoder.bytes_not_shared_with(&dense), 0, "{arm}");
+        assert!(made.kept().iter().all(|kept| *kept == (1.0, 1.0)));
+    }
+}
+
+#[test]
+fn units_of_nothing_are_the_first_to_go_and_go_without_loss() {
+    let mut dense = wide(DType::F32);
+    // The columns that group 1 and channels 0, 7 and 39 of every block write by.
+    for layer in 0..3 {
+        for (projection, zero) in [
+            (Projection::O, &(|column: usize| column / 16 == 1) as &dyn Fn(usize) -> bool),
+            (Projection::Down, &|column: usize| [0, 7, 39].contains(&column)),
+        ] {
+            let map = dense.linear(layer, projection).unwrap();
+            let (rows, cols) = (map.rows(), map.cols());
+            let mut values = map.weight().to_f32();
+            values.iter_mut().enumerate().for_each(|(at, value)| {
+                if zero(at % cols) {
+                    *value = 0.0
+                }
+            });
+            dense = dense.with_weight(layer, projection, Weight::from_f32(rows, cols, values));
+        }
+    }
+    for arm in ["wanda-width(heads=2, channels=3)", "flap(ratio=0.34, manner=ul-um, metric=wifv)"] {
+        let made = made(arm, &dense);
+        for narrow in &made.shorter.widths {
+            assert_eq!(narrow.groups, [0, 2], "{arm}");
+            assert!([0, 7, 39].iter().all(|channel| !narrow.channels.contains(channel)), "{arm}");
+        }
+        if arm.starts_with("wanda") {
+            near(&logits(&made.decoder), &logits(&dense), arm);
+        }
+    }
+}
+
+#[test]
+fn what_is_behind_sees_the_narrower_model() {
+    let dense = wide(DType::F32);
+    let narrower = made("flap(ratio=0.4, manner=al-mm)", &dense).decoder;
+    assert!(!narrower.config().widths.is_empty());
+    let pruner = registry::pruner(&"wanda(sparsity=0.5)".parse().unwrap()).unwrap();
+    let arms = [PruneArm { pruner: &*pruner, seed: 0, dtype: None }];
+    let pruned = prune_all(&narrower, &arms, Some(&windows()), CalibrationOrder::Sequential, &mut |_, _| {});
+    let pruned = pruned.into_iter().next().unwrap().unwrap().decoder;
+    let counted = Footprint::of(&pruned, Counting { dense: Some(&narrower), moments: false });
+    assert!((counted.sparsity() - 0.5).abs() < 0.02);
+    assert_eq!(pruned.config().widths, narrower.config().widths);
+}
+
+#[test]
+fn the_divergence_of_a_candidate_is_that_of_its_logits() {
+    let dense = wide(DType::F32);
+    let text = windows();
+    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
+    let samples = Samples { windows: 1, start: 0, tokens: 48 };
+    let whole = made("random-width(ratio=0)", &dense).shorter.widths;
+    assert!(walked.divergence(&whole, samples).unwrap().abs() < 1e-12);
+    let made = made("wanda-width(ratio=0.4)", &dense);
+    let found = walked.divergence(&made.shorter.widths, samples).unwrap();
+    let softmax = |row: &[f32]| {
+        let sum: f64 = row.iter().map(|value| f64::from(*value).exp()).sum();
+        row.iter().map(|value| f64::from(*value).exp() / sum).collect::<Vec<f64>>()
+    };
+    let (p, q) = (logits(&dense), logits(&made.decoder));
+    let rows = p.chunks_exact(23).zip(q.chunks_exact(23)).map(|(p, q)| (softmax(p), softmax(q)));
+    let each = rows.map(|(p, q)| p.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum::<f64>());
+    let expected = each.sum::<f64>() / 48.0;
+    assert!((found - expected).abs() < 1e-9 && found > 1e-4, "{found} for {expected}");
+}
+
+#[test]
+fn what_cannot_go_is_refused_with_what_to_do() {
+    let dense = wide(DType::F32);
+    let refusal = |arm: &str| tried(arm, &dense).unwrap_err().to_string();
+    assert_eq!(
+        refusal("magnitude-width(heads=3)"),
+        "3 heads of block 0 cannot go: 2 query heads share their keys and values and go together; set `heads` to a multiple of 2"
+    );
+    assert_eq!(
+        refusal("random-width(heads=6)"),
+        "3 of block 0's 3 groups of heads cannot go, 2 at most can: a block keeps one of each; remove fewer"
+    );
+    assert_eq!(
+        refusal("wanda-width(channels=40)"),
+        "40 of block 0's 40 channels cannot go, 39 at most can: a block keeps one of each; remove fewer"
+    );
+    assert_eq!(
+        refusal("llm-pruner"),
+        "the first 4 and the last 2 blocks stay whole, and the model has 3; set `skip_first` and `skip_last`"
+    );
+    for arm in ["flap(ratio=1)", "flap(ratio=-0.1)", "wanda-width(ratio=0.5, heads=2)", "llm-pruner(tokens=1)"] {
+        assert!(registry::build(Axis::Shrink, &arm.parse().unwrap()).is_err(), "{arm}");
+    }
+    let wanda = registry::shrink(&"wanda-width".parse().unwrap()).unwrap();
+    let none = shortened(&dense, &*wanda, None, 0, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(none, PrepareError::NoCalibration));
+}
+
+fn golden() -> serde_json::Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/width.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn numbers(value: &serde_json::Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|value| value.as_f64().unwrap() as f32).collect()
+}
+
+#[test]
+fn choices_biases_and_models_are_those_of_torch() {
+    let dense = wide(DType::F32);
+    let golden = golden();
+    for (arm, expected) in golden["arms"].as_object().unwrap() {
+        let made = made(arm, &dense);
+        let places = |value: &serde_json::Value| -> Vec<Vec<usize>> { serde_json::from_value(value.clone()).unwrap() };
+        let widths = &made.shorter.widths;
+        let of =
+            |part: fn(&Narrow) -> &Vec<usize>| widths.iter().map(|narrow| part(narrow).clone()).collect::<Vec<_>>();
+        assert_eq!(of(|narrow| &narrow.groups), places(&expected["groups"]), "{arm}");
+        assert_eq!(of(|narrow| &narrow.channels), places(&expected["channels"]), "{arm}");
+        let found = logits(&made.decoder);
+        near(&found[found.len() - 23..], &numbers(&expected["logits"]), arm);
+        if let Some(biases) = expected["bias"].as_array() {
+            for (fit, bias) in [&widths[1].output, &widths[1].down].into_iter().zip(biases) {
+                let expected = numbers(bias);
+                let zeros = vec![0.0; expected.len()];
+                near(fit.bias.as_ref().unwrap_or(&zeros), &expected, arm);
+            }
+        }
+    }
+}
