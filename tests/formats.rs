@@ -254,6 +254,7 @@ fn narrower_checkpoints_compute_what_zeros_in_the_whole_model_compute() {
         ("flap(ratio=0.34, manner=ul-um)", "LlamaForCausalLM"),
         ("flap(ratio=0.34)", "HarnessForCausalLM"),
         ("llm-pruner(ratio=0.34, skip_first=1, skip_last=0)", "HarnessForCausalLM"),
+        ("darwinlm(ratio=0.34, generations=2)", ""),
     ]
     .into_iter()
     .enumerate()

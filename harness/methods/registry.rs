@@ -55,6 +55,7 @@ register! {
     "shrink/wanda_width.rs" wanda_width;
     "shrink/flap.rs" flap;
     "shrink/llm_pruner.rs" llm_pruner;
+    "shrink/darwinlm.rs" darwinlm;
     "lowrank/none.rs" whole_matrices;
     "lowrank/svd.rs" svd;
     "lowrank/fwsvd.rs" fwsvd;

@@ -2,6 +2,7 @@
 
 pub mod columns;
 pub mod coupled;
+pub mod database;
 pub mod evolution;
 pub mod flap;
 pub mod units;

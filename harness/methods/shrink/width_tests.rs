@@ -110,6 +110,30 @@ proptest! {
             prop_assert_eq!(places(&table), places(&scaled), "{}", arm);
         }
     }
+
+    #[test]
+    fn what_a_search_removes_together_never_changes(seed in any::<u64>(), ratio in prop::sample::select(vec![0.0, 0.25, 0.5, 0.75])) {
+        let table = table(seed);
+        let arm = format!("darwinlm(ratio={ratio}, levels=9, generations=6, offspring=4, stages=2, damp=0.1)");
+        let found = widths(&arm, &table);
+        let begin = widths(&format!("darwinlm(ratio={ratio}, levels=9, generations=0, damp=0.1)"), &table);
+        let sums = |widths: &[Narrow]| widths.iter().fold((0, 0), |sum, n| (sum.0 + n.groups.len(), sum.1 + n.channels.len()));
+        prop_assert_eq!(sums(&found), sums(&begin));
+        let levels = |units: usize| BLOCKS * (units - (ratio * units as f64) as usize);
+        prop_assert_eq!(sums(&begin), (levels(4), levels(9)));
+        for (block, narrow) in found.iter().enumerate() {
+            // Nothing is fitted where nothing goes, and what goes is zero.
+            prop_assert_eq!(narrow.down.weight.is_none(), narrow.channels.len() == 9);
+            if let Some(weight) = &narrow.down.weight {
+                let gone = (0..9).filter(|channel| !narrow.channels.contains(channel));
+                for channel in gone {
+                    prop_assert!(weight.iter().skip(channel).step_by(9).all(|value| *value == 0.0));
+                }
+                prop_assert!(weight[..] != table.maps[block][Map::Down as usize][..]);
+            }
+        }
+        prop_assert_eq!(&widths(&arm, &table), &found);
+    }
 }
 
 #[test]
@@ -138,7 +162,7 @@ fn whole_groups_go_and_something_is_left() {
     assert_eq!(left, [(4, 9), (2, 5), (4, 9)]);
     let mut broken = table.clone();
     broken.inputs[2][0][5] = f32::NAN;
-    for arm in ["wanda-width", "flap"] {
+    for arm in ["wanda-width", "flap", "darwinlm(generations=0)"] {
         assert!(matches!(applied(arm, &broken), Err(ShrinkError::NotFinite { block: 2, .. })), "{arm}");
     }
     broken.map_gradients[0][1][3][0] = f32::NAN;

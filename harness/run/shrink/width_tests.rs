@@ -55,6 +55,7 @@ const ARMS: &[&str] = &[
     "flap(ratio=0.4, bias=false)",
     "llm-pruner(ratio=0.4, skip_first=0, skip_last=0)",
     "llm-pruner(ratio=0.4, ranking=model, criterion=mixed, skip_first=1, skip_last=0)",
+    "darwinlm(ratio=0.4, levels=8, generations=3, offspring=4, stages=2)",
 ];
 
 #[test]
@@ -82,6 +83,7 @@ fn nothing_removed_is_the_same_model_to_the_bit() {
         "wanda-width(ratio=0)",
         "flap(ratio=0)",
         "llm-pruner(ratio=0, skip_first=0, skip_last=0)",
+        "darwinlm(ratio=0, generations=2)",
     ] {
         let made = made(arm, &dense);
         assert_eq!(logits(&made.decoder), logits(&dense), "{arm}");
@@ -183,6 +185,62 @@ fn what_cannot_go_is_refused_with_what_to_do() {
     let wanda = registry::shrink(&"wanda-width".parse().unwrap()).unwrap();
     let none = shortened(&dense, &*wanda, None, 0, &mut |_, _| {}).unwrap_err();
     assert!(matches!(none, PrepareError::NoCalibration));
+}
+
+#[test]
+fn a_search_finds_what_is_no_worse_than_it_began_with() {
+    let dense = wide(DType::F32);
+    let text = windows();
+    let samples = Samples { windows: 4, start: 0, tokens: 48 };
+    let judge = |made: &Shortened| {
+        let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
+        walked.divergence(&made.shorter.widths, samples).unwrap()
+    };
+    let shape = "levels=10, offspring=6, stages=2, samples=2, tokens=48";
+    let begin = made(&format!("darwinlm(ratio=0.5, generations=0, {shape})"), &dense);
+    let found = made(&format!("darwinlm(ratio=0.5, generations=25, {shape})"), &dense);
+    assert!(judge(&found) < judge(&begin), "{} for {}", judge(&found), judge(&begin));
+    let sum = |made: &Shortened| {
+        made.shorter.widths.iter().fold((0, 0), |sum, n| (sum.0 + n.groups.len(), sum.1 + n.channels.len()))
+    };
+    assert_eq!((sum(&found), sum(&begin)), ((6, 60), (6, 60)));
+    assert_eq!(found.decoder.parameters(), begin.decoder.parameters());
+    // Fitted columns lose less than those of the same places as they were.
+    let zeroed: Vec<Narrow> =
+        begin.shorter.widths.iter().map(|n| Narrow::of(n.groups.clone(), n.channels.clone())).collect();
+    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
+    assert!(judge(&begin) < walked.divergence(&zeroed, samples).unwrap());
+    let unequal = shortened(
+        &found.decoder,
+        &*registry::shrink(&"darwinlm".parse().unwrap()).unwrap(),
+        Some(&windows()),
+        0,
+        &mut |_, _| {},
+    );
+    assert!(unequal.unwrap_err().to_string().contains("needs blocks of one width"));
+    for arm in ["darwinlm(offspring=4, stages=4)", "darwinlm(levels=0)", "darwinlm(damp=0)"] {
+        assert!(registry::build(Axis::Shrink, &arm.parse().unwrap()).is_err(), "{arm}");
+    }
+}
+
+#[test]
+fn removed_columns_and_fitted_ones_are_those_of_numpy() {
+    let dense = wide(DType::F32);
+    let expected = &golden()["levels"];
+    let text = windows();
+    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
+    let database = harness_methods::width::database::Database::of(&mut walked, 40, 0.01).unwrap();
+    let levels = &database.blocks[0][1];
+    let order: Vec<usize> = serde_json::from_value(expected["order"].clone()).unwrap();
+    for (at, gone) in order.iter().enumerate() {
+        assert!(levels[at].stay.contains(gone) && !levels[at + 1].stay.contains(gone), "column {gone} at {at}");
+    }
+    let weight = levels[order.len()].weight.as_ref().unwrap();
+    let over = |of: fn(f32) -> f32| -> Vec<f32> {
+        (0..40).map(|column| weight.iter().skip(column).step_by(40).map(|w| of(*w)).sum()).collect()
+    };
+    near(&over(|w| w), &numbers(&expected["sums"]), "sums");
+    near(&over(|w| w * w), &numbers(&expected["squares"]), "squares");
 }
 
 fn golden() -> serde_json::Value {
