@@ -111,6 +111,15 @@ fn positions_are_shown_with_frequencies_factor_and_policy() {
     ] {
         assert!(row.lines().any(|found| found == line), "{line}: {row}");
     }
+    let row = show(&["unlimiformer(k=20)", "--model", "tiny-100k", "--length", "512"]);
+    for line in [
+        "the query at 511 chooses from what it sees of 512 keys:",
+        "  keys 384 to 511 at 127 to 0",
+        "of keys 0 to 383 each head sees the 20 that it scores highest",
+        "keys are cached unrotated",
+    ] {
+        assert!(row.lines().any(|found| found == line), "{line}: {row}");
+    }
     let json: Value = serde_json::from_str(&show(&[
         "self-extend(group=4, window=8)",
         "--dim",

@@ -1,6 +1,8 @@
 //! Causal softmax attention in blocks, without a query-by-key matrix, forwards and backwards.
 
+mod chosen;
 mod few;
+mod online;
 mod parts;
 mod progressive;
 mod received;
@@ -13,6 +15,7 @@ use crate::buffer::{Shared, filled};
 use crate::tile::{Strided, multiply};
 use crate::vector::{Vector, WIDTH, exp, vectorised};
 use crate::{InstructionSet, instruction_set};
+use online::Online;
 pub use parts::{Part, attention_of_parts};
 pub use progressive::{EPSILON, Progressive};
 pub use received::received;
@@ -237,6 +240,17 @@ struct Segment<'a> {
     part: Option<&'a Part<'a>>,
 }
 
+/// Queries of one head that are computed together.
+#[derive(Clone, Copy)]
+struct Block {
+    batch: usize,
+    head: usize,
+    kv_head: usize,
+    /// The first of them.
+    first: usize,
+    rows: usize,
+}
+
 impl Segment<'_> {
     /// Keys that query `i` sees.
     fn seen(&self, i: usize) -> Range<usize> {
@@ -247,6 +261,51 @@ impl Segment<'_> {
     fn seen_by_any(&self, queries: Range<usize>) -> Range<usize> {
         let seen = queries.map(|i| self.seen(i)).filter(|seen| !seen.is_empty());
         seen.reduce(|all, seen| all.start.min(seen.start)..all.end.max(seen.end)).unwrap_or_default()
+    }
+
+    /// Hands over the products of the queries with one block of keys after another, `(rows, KEYS)`: the first key, how many there are,
+    /// that number rounded up to whole vectors, and the products.
+    #[inline(always)]
+    unsafe fn score_blocks<V: Vector>(
+        &self,
+        block: Block,
+        scores: &mut [f32; QUERIES * KEYS],
+        mut take: impl FnMut(usize, usize, usize, &mut [f32; QUERIES * KEYS]),
+    ) {
+        let Block { batch, head, kv_head, first, rows } = block;
+        let (shape, d, width) = (&self.shape, self.shape.head_dim, self.shape.query_width());
+        let start = (batch * shape.queries + first) * width + head * d;
+        let query = Strided { start: self.q[start..start + (rows - 1) * width + d].as_ptr(), row: width, column: 1 };
+        let unit = shape.key_blocks() * KEYS * d;
+        let packed = &self.packed[(batch * shape.kv_heads + kv_head) * unit..][..unit];
+        let Range { start: first_seen, end: last_seen } = self.seen_by_any(first..first + rows);
+        for key in (first_seen / KEYS * KEYS..last_seen).step_by(KEYS) {
+            let here = (last_seen - key).min(KEYS);
+            let wide = here.next_multiple_of(WIDTH);
+            // SAFETY: the slices above cover the queries and the whole block of packed keys.
+            unsafe {
+                let keys = packed[key * d..].as_ptr();
+                multiply::<V>((rows, wide, d), query, keys, KEYS, scores.as_mut_ptr(), KEYS, false);
+            }
+            take(key, here, wide, scores);
+        }
+    }
+
+    /// Adds biases to the scores of the keys from `key` on that the query of a row sees, and says which of them those are; none where it
+    /// sees none.
+    #[inline(always)]
+    fn biased(&self, block: Block, row: usize, key: usize, scores: &mut [f32]) -> Option<Range<usize>> {
+        let seen = self.seen(block.first + row);
+        let count = seen.end.saturating_sub(key).min(scores.len());
+        let unseen = seen.start.saturating_sub(key).min(count);
+        if unseen == count {
+            return None;
+        }
+        match self.part {
+            Some(part) => part.add_biases(&self.shape, block.head, block.first + row, key, &mut scores[..count]),
+            None => self.shape.add_biases(block.head, seen.end - 1, key, &mut scores[..count]),
+        }
+        Some(unseen..count)
     }
 }
 
@@ -259,62 +318,36 @@ vectorised! {
         let rows = (shape.queries - first).min(QUERIES);
         let start = (batch * shape.queries + first) * width + head * d;
         let mut scores = [0.0f32; QUERIES * KEYS];
-        let mut output = vec![0.0f32; rows * d];
-        let mut max = [f32::NEG_INFINITY; QUERIES];
-        let mut sum = [0.0f32; QUERIES];
-        let mut begun = false;
+        let mut online = Online::new(rows, d);
         for segment in segments {
+            let block = Block { batch, head, kv_head, first, rows };
+            if let Some(count) = segment.part.and_then(|part| part.chosen) {
+                chosen::attend::<V>(segment, block, count, &mut scores, &mut online);
+                continue;
+            }
             let shape = &segment.shape;
-            let query = Strided { start: segment.q[start..start + (rows - 1) * width + d].as_ptr(), row: width, column: 1 };
-            let unit = shape.key_blocks() * KEYS * d;
-            let packed = &segment.packed[(batch * shape.kv_heads + kv_head) * unit..][..unit];
             let values = &segment.v[batch * shape.key_batch_stride + kv_head * d..];
             assert!(values.len() >= (shape.keys - 1) * shape.key_width() + d);
-            let Range { start: first_seen, end: last_seen } = segment.seen_by_any(first..first + rows);
-            for key in (first_seen / KEYS * KEYS..last_seen).step_by(KEYS) {
-                let here = (last_seen - key).min(KEYS);
-                let wide = here.next_multiple_of(WIDTH);
-                multiply::<V>((rows, wide, d), query, packed[key * d..].as_ptr(), KEYS, scores.as_mut_ptr(), KEYS, false);
+            segment.score_blocks::<V>(block, &mut scores, |key, here, wide, scores| {
                 for i in 0..rows {
-                    let seen = segment.seen(first + i);
                     let row = &mut scores[i * KEYS..i * KEYS + wide];
-                    let count = seen.end.saturating_sub(key).min(here);
-                    let unseen = seen.start.saturating_sub(key).min(count);
-                    if unseen == count {
+                    let Some(seen) = segment.biased(block, i, key, &mut row[..here]) else {
                         row.fill(0.0);
                         continue;
-                    }
-                    row[..unseen].fill(f32::NEG_INFINITY);
-                    match segment.part {
-                        Some(part) => part.add_biases(shape, head, first + i, key, &mut row[..count]),
-                        None => shape.add_biases(head, seen.end - 1, key, &mut row[..count]),
-                    }
-                    let (largest, total) = soften::<V>(row, count, shape.scale, max[i]);
-                    if largest > max[i] {
-                        let correction = if begun { (max[i] - largest).exp() } else { 0.0 };
-                        sum[i] *= correction;
-                        if begun {
-                            for value in &mut output[i * d..(i + 1) * d] {
-                                *value *= correction;
-                            }
-                        }
-                        max[i] = largest;
-                    }
-                    sum[i] += total;
+                    };
+                    row[..seen.start].fill(f32::NEG_INFINITY);
+                    online.soften::<V>(i, row, seen.end, shape.scale);
                 }
                 let weights = Strided { start: scores.as_ptr(), row: KEYS, column: 1 };
                 let values = values[key * shape.key_width()..].as_ptr();
-                multiply::<V>((rows, d, here), weights, values, shape.key_width(), output.as_mut_ptr(), d, begun);
-                begun = true;
-            }
+                let output = online.output.as_mut_ptr();
+                multiply::<V>((rows, d, here), weights, values, shape.key_width(), output, d, online.begun);
+                online.begun = true;
+            });
         }
         for i in 0..rows {
-            sums.slice((batch * shape.heads + head) * shape.queries + first + i, 1)[0] = max[i] + sum[i].ln();
-            let target = out.slice(start + i * width, d);
-            let share = 1.0 / sum[i];
-            for (target, value) in target.iter_mut().zip(&output[i * d..(i + 1) * d]) {
-                *target = value * share;
-            }
+            sums.slice((batch * shape.heads + head) * shape.queries + first + i, 1)[0] = online.log_sum(i);
+            online.finish(i, out.slice(start + i * width, d));
         }
     }
 }

@@ -40,6 +40,7 @@ register! {
     "position/sliding_window.rs" sliding_window;
     "position/streaming_llm.rs" streaming_llm;
     "position/lm_infinite.rs" lm_infinite;
+    "position/unlimiformer.rs" unlimiformer;
     "position/self_extend.rs" self_extend;
     "position/rerope.rs" rerope;
     "position/dual_chunk.rs" dual_chunk;

@@ -18,7 +18,7 @@ use crate::error::{Context, ModelError};
 use crate::linear::{LinearOp, forward_together};
 use crate::ops::{self, AttentionShape};
 use crate::parameter::{Norm, Parameter};
-use crate::reach::{Looks, Reached};
+use crate::reach::Reached;
 use crate::rope::{Rope, RopeTables};
 use crate::tensor::{from_values, with_values};
 
@@ -46,7 +46,7 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    fn map(&self, projection: Projection) -> Result<&dyn LinearOp, ModelError> {
+    pub fn map(&self, projection: Projection) -> Result<&dyn LinearOp, ModelError> {
         self.projections[projection as usize]
             .as_deref()
             .ok_or_else(|| ModelError::Config(format!("a block lacks its {projection:?} projection")))
@@ -312,24 +312,14 @@ impl Decoder {
         if let Some(looks) = self.looks(start..length)? {
             let attended = ops::with_three(&q, &k, v, |q, k, v| match cache {
                 Some(cache) => cache.attend_looks(layer, [q, k, v], &looks, &shape),
-                None => Ok(looks.attend_each([q, k, v], length, &shape)),
+                None => Ok(looks.attend_each(layer, [q, k, v], length, &shape)),
             });
             return from_values(attended.doing(doing)??, q.shape()).doing(doing);
         }
         let tables = self.tables(length);
         // Keys whose angle changes with the length are kept as they are, and turned with the others before them.
         let later = tables.as_ref().map(|[_, keys]| &**keys).filter(|_| cache.is_some() && self.keys_move());
-        let (q, k) = match (&self.places, &tables) {
-            (Some(turns), _) => {
-                let head_dim = self.config.head_dim;
-                (turns.turn(&q, head_dim).doing(doing)?, turns.turn(&k, head_dim).doing(doing)?)
-            }
-            (None, Some([queries, keys])) => {
-                let turn = |x: &Tensor, tables| ops::rotate(x, tables, start, self.config.head_dim).doing(doing);
-                (turn(&q, queries)?, if later.is_some() { k } else { turn(&k, keys)? })
-            }
-            (None, None) => (q, k),
-        };
+        let (q, k) = self.turned([q, k], tables.as_ref(), start, later.is_some()).doing(doing)?;
         let Some(cache) = cache else {
             if let Some(groups) = self.groups {
                 return ops::attention_in_groups(&q, &k, v, &shape, groups).doing(doing);
@@ -345,6 +335,25 @@ impl Decoder {
         from_values(attended.doing(doing)??, q.shape()).doing(doing)
     }
 
+    /// Queries and keys from `start` on, turned; keys only where they are not turned later.
+    pub(crate) fn turned(
+        &self,
+        [q, k]: [Tensor; 2],
+        tables: Option<&[Arc<RopeTables>; 2]>,
+        start: usize,
+        later: bool,
+    ) -> candle_core::Result<(Tensor, Tensor)> {
+        let head_dim = self.config.head_dim;
+        Ok(match (&self.places, tables) {
+            (Some(turns), _) => (turns.turn(&q, head_dim)?, turns.turn(&k, head_dim)?),
+            (None, Some([queries, keys])) => {
+                let turn = |x: &Tensor, tables| ops::rotate(x, tables, start, head_dim);
+                (turn(&q, queries)?, if later { k } else { turn(&k, keys)? })
+            }
+            (None, None) => (q, k),
+        })
+    }
+
     /// What attention of one block knows besides its inputs, for texts of so many positions.
     pub(crate) fn attention_of_block(&self, layer: usize, length: usize) -> Result<AttentionShape, ModelError> {
         let biases = self.block_at(layer)?.by_distance.as_ref().map(|biases| biases.of(length));
@@ -357,23 +366,6 @@ impl Decoder {
         let queries = self.rope.as_ref()?.tables(length, length);
         let keys = self.key_rope.as_ref().map_or_else(|| Arc::clone(&queries), |rope| rope.tables(length, length));
         Some([queries, keys])
-    }
-
-    /// What queries at some positions look at; none where that is all keys before them at their own positions.
-    pub(crate) fn looks(&self, queries: Range<usize>) -> Result<Option<Arc<Looks>>, ModelError> {
-        let Some(reach) = &self.reach else { return Ok(None) };
-        reach.check(queries.end)?;
-        Ok(reach.looks(queries, self.rope.as_deref(), self.key_rope.as_deref()))
-    }
-
-    /// Queries `(batch, positions, width)` from `start` on, multiplied by the factors of their positions.
-    fn scaled_queries(&self, q: Tensor, start: usize) -> candle_core::Result<Tensor> {
-        let positions = q.dim(1)?;
-        let factors = self.reach.as_ref().and_then(|reach| reach.query_factors(start..start + positions));
-        match factors {
-            Some(factors) => q.broadcast_mul(&from_values(factors, (1, positions, 1))?),
-            None => Ok(q),
-        }
     }
 
     /// The normalisation after the last block, over hidden states of any leading shape.

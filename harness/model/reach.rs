@@ -4,12 +4,15 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::Tensor;
 use harness_kernels::attention::{Part, attention_of_parts};
-pub use harness_kernels::reach::{Kept, Look, Reach};
+pub use harness_kernels::reach::{Blocks, Kept, Look, Reach};
 
+use crate::decoder::Decoder;
 use crate::error::ModelError;
 use crate::ops::AttentionShape;
 use crate::rope::{Rope, RopeTables};
+use crate::tensor::from_values;
 
 /// A look with the turns of its keys and queries, where there are rotary embeddings.
 #[derive(Debug)]
@@ -19,9 +22,13 @@ struct Turned {
     turns: Option<(RopeTables, RopeTables)>,
 }
 
-/// What one pass looks at, the same in every block.
+/// What one pass looks at.
 #[derive(Debug)]
-pub(crate) struct Looks(Vec<Turned>);
+pub(crate) struct Looks {
+    all: Vec<Turned>,
+    /// Of the model.
+    blocks: usize,
+}
 
 /// Passes that are remembered: as many as sequences of different lengths step together at most, usually.
 const RECENT: usize = 32;
@@ -55,7 +62,13 @@ impl Reached {
     }
 
     /// What the queries at some positions look at; none where that is everything before them at their own positions.
-    pub fn looks(&self, queries: Range<usize>, rope: Option<&Rope>, key_rope: Option<&Rope>) -> Option<Arc<Looks>> {
+    /// The model has so many blocks.
+    pub fn looks(
+        &self,
+        queries: Range<usize>,
+        [rope, key_rope]: [Option<&Rope>; 2],
+        blocks: usize,
+    ) -> Option<Arc<Looks>> {
         if self.rule.is_whole(queries.end) {
             return None;
         }
@@ -73,7 +86,8 @@ impl Reached {
                 look.seen.iter().map(|seen| if seen.is_empty() { 0..0 } else { seen.start - first..seen.end - first });
             Turned { seen: seen.collect(), turns, look }
         };
-        let looks = Arc::new(Looks(self.rule.looks(queries.clone()).into_iter().map(turned).collect()));
+        let all = self.rule.looks(queries.clone()).into_iter().map(turned).collect();
+        let looks = Arc::new(Looks { all, blocks });
         recent.push_back((queries, Arc::clone(&looks)));
         let held = |recent: &VecDeque<(_, Arc<Looks>)>| recent.iter().map(|(_, looks)| looks.numbers()).sum::<usize>();
         while recent.len() > RECENT || recent.len() > 1 && held(&recent) > REMEMBERED {
@@ -86,52 +100,97 @@ impl Reached {
 impl Looks {
     /// Cosines and sines that it holds.
     fn numbers(&self) -> usize {
-        let turns = self.0.iter().filter_map(|turned| turned.turns.as_ref());
+        let turns = self.all.iter().filter_map(|turned| turned.turns.as_ref());
         turns.map(|(queries, keys)| 2 * (queries.cos.len() + keys.cos.len())).sum()
     }
 
-    /// Attention of `q`, `k` and `v (batch, positions, width)` of whole sequences.
-    pub fn attend_each(&self, [q, k, v]: [&[f32]; 3], positions: usize, shape: &AttentionShape) -> Vec<f32> {
+    /// Attention in a block of `q`, `k` and `v (batch, positions, width)` of whole sequences.
+    pub fn attend_each(
+        &self,
+        block: usize,
+        [q, k, v]: [&[f32]; 3],
+        positions: usize,
+        shape: &AttentionShape,
+    ) -> Vec<f32> {
         let (width, key_width) =
             (positions * shape.heads * shape.head_dim, positions * shape.kv_heads * shape.head_dim);
         let sequences = q.chunks_exact(width).zip(k.chunks_exact(key_width).zip(v.chunks_exact(key_width)));
-        sequences.flat_map(|(q, (k, v))| self.attend(q, [k, v], |position| position, shape)).collect()
+        sequences.flat_map(|(q, (k, v))| self.attend(block, q, [k, v], |position| position, shape)).collect()
     }
 
-    /// Attention of one sequence: queries `(positions, heads · head_dim)`, keys and values as computed. `row` tells where the key of
+    /// Attention of one sequence in a block: queries `(positions, heads · head_dim)`, keys and values as computed. `row` tells where the key of
     /// a position lies; those of a look lie one after the other.
     pub fn attend(
         &self,
+        block: usize,
         q: &[f32],
         [keys, values]: [&[f32]; 2],
         row: impl Fn(usize) -> usize,
         shape: &AttentionShape,
     ) -> Vec<f32> {
-        let width = shape.kv_heads * shape.head_dim;
-        let of_look = |turned: &Turned| {
-            let Turned { look, turns, .. } = turned;
-            let at = row(look.keys.start) * width;
-            let here = at..at + look.keys.len() * width;
-            let (keys, values) = (&keys[here.clone()], &values[here]);
-            match turns {
-                Some((of_queries, of_keys)) => (
-                    of_queries.turn(q, 0, shape.heads, shape.head_dim),
-                    of_keys.turn(keys, 0, shape.kv_heads, shape.head_dim),
-                    values,
-                ),
-                None => (q.to_vec(), keys.to_vec(), values),
-            }
-        };
-        let turned: Vec<_> = self.0.iter().map(of_look).collect();
-        let parts: Vec<Part<'_>> = (self.0.iter().zip(&turned))
-            .map(|(Turned { look, seen, .. }, (q, k, v))| Part {
-                q,
-                k,
-                v,
-                seen,
-                places: (&look.query_places, &look.key_places),
-            })
-            .collect();
+        let met: Vec<Met<'_>> =
+            self.here(block).map(|turned| Met::new(turned, q, [keys, values], &row, shape)).collect();
+        let parts: Vec<Part<'_>> = met.iter().map(Met::part).collect();
         attention_of_parts(&parts, &shape.kernel(1, 0, 0, 0))
+    }
+
+    fn here(&self, block: usize) -> impl Iterator<Item = &Turned> {
+        self.all.iter().filter(move |turned| turned.look.blocks.contains(block, self.blocks))
+    }
+}
+
+/// Keys and queries that are turned to meet in one look.
+struct Met<'a> {
+    of: &'a Turned,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: &'a [f32],
+}
+
+impl<'a> Met<'a> {
+    fn new(
+        of: &'a Turned,
+        q: &[f32],
+        [keys, values]: [&'a [f32]; 2],
+        row: impl Fn(usize) -> usize,
+        shape: &AttentionShape,
+    ) -> Self {
+        let width = shape.kv_heads * shape.head_dim;
+        let at = row(of.look.keys.start) * width;
+        let here = at..at + of.look.keys.len() * width;
+        let (keys, v) = (&keys[here.clone()], &values[here]);
+        let (q, k) = match &of.turns {
+            Some((of_queries, of_keys)) => (
+                of_queries.turn(q, 0, shape.heads, shape.head_dim),
+                of_keys.turn(keys, 0, shape.kv_heads, shape.head_dim),
+            ),
+            None => (q.to_vec(), keys.to_vec()),
+        };
+        Self { of, q, k, v }
+    }
+
+    fn part(&self) -> Part<'_> {
+        let Turned { look, seen, .. } = self.of;
+        let places = (&*look.query_places, &*look.key_places);
+        Part { q: &self.q, k: &self.k, v: self.v, seen, chosen: look.chosen, places }
+    }
+}
+
+impl Decoder {
+    /// What queries at some positions look at; none where that is all keys before them at their own positions.
+    pub(crate) fn looks(&self, queries: Range<usize>) -> Result<Option<Arc<Looks>>, ModelError> {
+        let Some(reach) = &self.reach else { return Ok(None) };
+        reach.check(queries.end)?;
+        Ok(reach.looks(queries, [self.rope.as_deref(), self.key_rope.as_deref()], self.blocks.len()))
+    }
+
+    /// Queries `(batch, positions, width)` from `start` on, multiplied by the factors of their positions.
+    pub(crate) fn scaled_queries(&self, q: Tensor, start: usize) -> candle_core::Result<Tensor> {
+        let positions = q.dim(1)?;
+        let factors = self.reach.as_ref().and_then(|reach| reach.query_factors(start..start + positions));
+        match factors {
+            Some(factors) => q.broadcast_mul(&from_values(factors, (1, positions, 1))?),
+            None => Ok(q),
+        }
     }
 }

@@ -95,6 +95,8 @@ fn arms() -> Vec<&'static str> {
         "sliding-window(window=7)",
         "streaming-llm(sinks=2, window=9)",
         "lm-infinite(window=7, globals=3, limit=12)",
+        "lm-infinite(window=7, globals=3, top_k=4)",
+        "unlimiformer(k=4, window=7, skip=0.3)",
         "self-extend(group=4, window=8)",
         "rerope(window=5)",
         "rerope(window=6, leak=2.5, log_n=true, trained=9)",
@@ -158,6 +160,8 @@ fn sequences_of_different_lengths_step_together_as_alone() {
         "yarn(factor=4)",
         "log-n(trained=7)",
         "lm-infinite(window=7, globals=3)",
+        "lm-infinite(window=7, globals=3, top_k=4)",
+        "unlimiformer(k=4, window=7)",
         "self-extend(group=4, window=8)",
         "dca(chunk=5, limit=9)",
     ] {
@@ -211,6 +215,8 @@ fn nothing_changes_where_nothing_should() {
         ("sliding-window", TRAINED),
         ("streaming-llm(sinks=2)", TRAINED),
         ("lm-infinite", TRAINED),
+        ("lm-infinite(top_k=4)", TRAINED),
+        ("unlimiformer", TRAINED),
         ("self-extend(group=8, window=8)", 8),
         ("rerope(window=15)", 15),
         ("dca(chunk=15, limit=16)", 15),
@@ -318,6 +324,28 @@ fn windows_let_keys_go_and_still_give_what_reading_at_once_gives() {
 }
 
 #[test]
+fn what_may_be_chosen_is_held() {
+    let tokens = tokens(300);
+    for scheme in [rope(), PositionScheme::Alibi, PositionScheme::Biases(DistanceBias::T5), PositionScheme::None] {
+        let model = decoder(2, scheme);
+        for arm in ["lm-infinite(window=7, globals=3, top_k=5)", "unlimiformer(k=5, window=7)"] {
+            let (placed, _) = placed(&model, &arm.parse().unwrap()).unwrap();
+            let whole = at_once(&placed, &tokens);
+            for step in [1, 50] {
+                let (last, mut cache) = stepped(&placed, &tokens, step);
+                let far = last.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(far < 1e-4, "{arm} on {scheme:?} in pieces of {step}: {far}");
+                assert_eq!((cache.len(), cache.held()), (300, 300));
+                cache.truncate(40).unwrap();
+                let again = placed.logits_last(&tokens[40..60], &mut cache).unwrap();
+                let short = at_once(&placed, &tokens[..60]);
+                assert!(again.iter().zip(&short).all(|(a, b)| (a - b).abs() < 1e-4), "{arm}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_a_window_has_let_go_cannot_come_back() {
     let (placed, _) = placed(&decoder(2, rope()), &"lm-infinite(window=7, globals=3)".parse().unwrap()).unwrap();
     let tokens = tokens(700);
@@ -364,4 +392,25 @@ fn one_block_of_a_window_does_not_see_the_middle() {
     };
     // Several blocks pass on what each sees a window before: six positions a block.
     assert!(!seen(1) && !seen(6) && seen(7));
+}
+
+#[test]
+fn one_block_that_chooses_sees_the_middle() {
+    let text = tokens(60);
+    let mut other = text.clone();
+    other[20] = (other[20] + 1) % 23;
+    for (arm, sees) in [
+        ("lm-infinite(window=7, globals=3)", false),
+        ("lm-infinite(window=7, globals=3, top_k=50)", true),
+        ("sliding-window(window=7)", false),
+        ("unlimiformer(k=16, window=7)", true),
+    ] {
+        // A key is one of those with the largest scores of some head of some query.
+        let (placed, _) = placed(&decoder(1, rope()), &arm.parse().unwrap()).unwrap();
+        let rows = |text: &[u32]| {
+            let hidden = placed.hidden_positions(&[text], 40..60).unwrap();
+            with_values(&placed.logits(&hidden).unwrap(), <[f32]>::to_vec).unwrap()
+        };
+        assert_eq!(rows(&text) != rows(&other), sees, "{arm}");
+    }
 }

@@ -1,5 +1,7 @@
 //! `harness inspect position`: the frequencies a method, or a checkpoint, makes of rotary embeddings, and what a query looks at.
 
+use std::ops::Range;
+
 use clap::Args;
 use harness_core::Arm;
 use harness_kernels::reach::Reach;
@@ -76,17 +78,22 @@ impl PositionArguments {
     }
 }
 
-/// Keys that the last query of a text sees, in their order, each with the distance at which it does.
+/// Keys that the last query of a text sees in the last block, in their order, each with the distance at which it does.
 type Row = Vec<(usize, f32)>;
 
-fn last_row(reach: &dyn Reach, length: usize) -> Row {
+/// How many keys each head chooses, and from which.
+type Choice = (usize, Range<usize>);
+
+fn last_row(reach: &dyn Reach, length: usize) -> (Row, Option<Choice>) {
     let looks = reach.looks(length - 1..length);
-    let distances = looks.iter().flat_map(|look| {
+    let looks = || looks.iter().filter(|look| look.blocks.contains_last() && !look.seen[0].is_empty());
+    let distances = looks().flat_map(|look| {
         look.seen[0].clone().map(|key| (key, look.query_places[0] - look.key_places[key - look.keys.start]))
     });
     let mut row: Row = distances.collect();
     row.sort_by_key(|(key, _)| *key);
-    row
+    let choice = looks().find_map(|look| Some((look.chosen?, look.seen[0].clone())));
+    (row, choice)
 }
 
 /// Prints a row in runs of keys whose distances fall alike from key to key.
@@ -126,7 +133,8 @@ pub fn position(arguments: &PositionArguments) -> Outcome {
     if let Some(longest) = reach.as_ref().and_then(|reach| reach.longest()).filter(|longest| length > *longest) {
         return refuse(BAD_INPUT, format!("{arm} reads up to {longest} positions here; --length {length} is more"));
     }
-    let row = reach.as_ref().map(|reach| last_row(&**reach, length));
+    let (row, choice) = reach.as_ref().map(|reach| last_row(&**reach, length)).unzip();
+    let choice = choice.flatten();
     let query_factor = reach.as_ref().map_or(1.0, |reach| reach.query_factor(length - 1));
     if let Some(rotary) = &subject.rotary {
         method.check(rotary).or_exit(BAD_INPUT)?;
@@ -135,6 +143,7 @@ pub fn position(arguments: &PositionArguments) -> Outcome {
         let mut all = json!({
             "method": arm.to_string(), "kind": method.kind().to_string(), "trained": subject.trained, "length": length,
             "cache_policy": method.cache_policy().to_string(), "query_factor": query_factor, "row": row,
+            "choice": choice.as_ref().map(|(count, of)| json!({"count": count, "first": of.start, "last": of.end - 1})),
             "kept": reach.as_ref().and_then(|reach| reach.kept()).map(|kept| json!({"first": kept.first, "last": kept.last})),
         });
         if let (Some(rotary), Some(all)) = (&subject.rotary, all.as_object_mut()) {
@@ -163,8 +172,12 @@ pub fn position(arguments: &PositionArguments) -> Outcome {
         print_frequencies(&*method, rotary, length);
     }
     if let Some(row) = &row {
-        println!("the query at {} sees {} keys:", length - 1, row.len());
+        let sees = if choice.is_some() { "chooses from what it sees of" } else { "sees" };
+        println!("the query at {} {sees} {} keys:", length - 1, row.len());
         print_row(row);
+    }
+    if let Some((count, of)) = &choice {
+        println!("of keys {} to {} each head sees the {count} that it scores highest", of.start, of.end - 1);
     }
     if query_factor != 1.0 {
         println!("it is multiplied by {query_factor:.6}");

@@ -1,9 +1,9 @@
 //! Attention to keys that are turned in several ways, each query to its own stretch of each: windows, distant keys at one place,
-//! remapped positions. One softmax goes over all of it.
+//! remapped positions, keys that each head chooses. One softmax goes over all of it.
 
 use std::ops::Range;
 
-use super::{Biases, Segment, Shape, attention_on, blockwise, pack_keys};
+use super::{Biases, Segment, Shape, attention_on, blockwise, chosen, pack_keys};
 use crate::{InstructionSet, instruction_set};
 
 /// Keys turned in one way, and queries turned to meet them.
@@ -17,6 +17,8 @@ pub struct Part<'a> {
     pub v: &'a [f32],
     /// The keys that each query sees.
     pub seen: &'a [Range<usize>],
+    /// How many of them each head of a query attends to, those with the largest scores and of equal ones the first; all where it is not set.
+    pub chosen: Option<usize>,
     /// Places of the queries and of the keys, whose difference linear biases are of.
     pub places: (&'a [f32], &'a [f32]),
 }
@@ -61,32 +63,15 @@ pub fn attention_of_parts(parts: &[Part<'_>], shape: &Shape<'_>) -> Vec<f32> {
     attention_of_parts_on(instruction_set(), parts, shape)
 }
 
-fn attention_of_parts_on(set: InstructionSet, parts: &[Part<'_>], shape: &Shape<'_>) -> Vec<f32> {
-    let parts: Vec<&Part<'_>> = parts.iter().filter(|part| part.seen.iter().any(|seen| !seen.is_empty())).collect();
-    for part in &parts {
-        let keys = part.k.len() / shape.key_width();
-        assert_eq!(
-            (part.q.len(), part.v.len()),
-            (part.seen.len() * shape.query_width(), part.k.len()),
-            "one part's sizes"
-        );
-        assert!(part.seen.iter().all(|seen| seen.end <= keys), "queries see keys that are there");
-    }
-    match *parts {
-        [first, ..] if first.seen.len() == 1 && shape.slopes.is_none() && shape.biases.is_none() => {
-            one_query(set, &parts, shape)
+pub(super) fn attention_of_parts_on(set: InstructionSet, parts: &[Part<'_>], shape: &Shape<'_>) -> Vec<f32> {
+    let seen = check(parts, shape);
+    match *seen {
+        [(_, first), ..] if first.seen.len() == 1 && shape.slopes.is_none() && shape.biases.is_none() => {
+            one_query(set, &seen, shape)
         }
-        [first, ..] => {
-            let packed: Vec<Vec<f32>> = parts.iter().map(|part| pack_keys(set, part.k, &part.shape(shape))).collect();
-            let segments: Vec<Segment<'_>> = (parts.iter().zip(&packed))
-                .map(|(part, packed)| Segment {
-                    q: part.q,
-                    packed,
-                    v: part.v,
-                    shape: part.shape(shape),
-                    part: Some(*part),
-                })
-                .collect();
+        [(_, first), ..] => {
+            let packed = pack_parts(set, parts, shape);
+            let segments: Vec<Segment<'_>> = packed.iter().map(Packed::segment).collect();
             let shape = first.shape(shape);
             blockwise(set, &segments, &shape, &mut vec![0.0; shape.heads * shape.queries])
         }
@@ -94,10 +79,53 @@ fn attention_of_parts_on(set: InstructionSet, parts: &[Part<'_>], shape: &Shape<
     }
 }
 
+/// The parts that some query sees, with their places among all.
+fn check<'a, 'b>(parts: &'a [Part<'b>], shape: &Shape<'_>) -> Vec<(usize, &'a Part<'b>)> {
+    let seen = |(_, part): &(usize, &Part<'_>)| part.seen.iter().any(|seen| !seen.is_empty());
+    let parts: Vec<(usize, &Part<'_>)> = parts.iter().enumerate().filter(seen).collect();
+    for (_, part) in &parts {
+        let keys = part.k.len() / shape.key_width();
+        assert_eq!(
+            (part.q.len(), part.v.len()),
+            (part.seen.len() * shape.query_width(), part.k.len()),
+            "one part's sizes"
+        );
+        assert!(part.seen.iter().all(|seen| seen.end <= keys), "queries see keys that are there");
+        assert!(part.chosen != Some(0), "some keys are chosen");
+    }
+    parts
+}
+
+/// A part that some query sees, with its keys transposed.
+pub(super) struct Packed<'a> {
+    part: &'a Part<'a>,
+    keys: Vec<f32>,
+    shape: Shape<'a>,
+    /// Its place among all parts.
+    pub at: usize,
+}
+
+impl Packed<'_> {
+    pub fn segment(&self) -> Segment<'_> {
+        Segment { q: self.part.q, packed: &self.keys, v: self.part.v, shape: self.shape, part: Some(self.part) }
+    }
+}
+
+pub(super) fn pack_parts<'a>(set: InstructionSet, parts: &'a [Part<'a>], shape: &Shape<'a>) -> Vec<Packed<'a>> {
+    let pack = |(at, part): (usize, &'a Part<'a>)| {
+        let shape = part.shape(shape);
+        Packed { part, keys: pack_keys(set, part.k, &shape), shape, at }
+    };
+    check(parts, shape).into_iter().map(pack).collect()
+}
+
 /// A single query needs no transposed keys: each part alone, put together by the sums of their exponentials.
-fn one_query(set: InstructionSet, parts: &[&Part<'_>], shape: &Shape<'_>) -> Vec<f32> {
+fn one_query(set: InstructionSet, parts: &[(usize, &Part<'_>)], shape: &Shape<'_>) -> Vec<f32> {
     let alone: Vec<(Vec<f32>, Vec<f32>)> = (parts.iter())
-        .map(|part| {
+        .map(|(_, part)| {
+            if let Some(count) = part.chosen {
+                return chosen::one_query(set, part, count, shape);
+            }
             let seen = part.seen[0].start * shape.key_width()..part.seen[0].end * shape.key_width();
             let here = Shape { keys: part.seen[0].len(), ..part.shape(shape) };
             attention_on(set, part.q, &part.k[seen.clone()], &part.v[seen], &here)

@@ -250,7 +250,7 @@ impl FullCache {
         let Cached { keys, values, stride, .. } = self.append(layer, k, v);
         let row = |position: usize| if position < first { position } else { position - gone };
         let sequences = keys.chunks_exact(stride).zip(values.chunks_exact(stride)).zip(q.chunks_exact(q.len() / batch));
-        sequences.flat_map(|((keys, values), q)| looks.attend(q, [keys, values], row, shape)).collect()
+        sequences.flat_map(|((keys, values), q)| looks.attend(layer, q, [keys, values], row, shape)).collect()
     }
 
     pub fn advance(&mut self, positions: usize) {
