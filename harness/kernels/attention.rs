@@ -6,6 +6,7 @@ mod online;
 mod parts;
 mod progressive;
 mod received;
+mod spread;
 
 use std::ops::Range;
 
@@ -19,6 +20,7 @@ use online::Online;
 pub use parts::{Part, attention_of_parts};
 pub use progressive::{EPSILON, Progressive};
 pub use received::received;
+pub use spread::{Spread, spread};
 
 /// Queries in a block.
 const QUERIES: usize = 32;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::Tensor;
-use harness_kernels::attention::{Part, attention_of_parts};
+use harness_kernels::attention::{Part, Spread, attention_of_parts, spread};
 pub use harness_kernels::reach::{Blocks, Kept, Look, Reach};
 
 use crate::decoder::Decoder;
@@ -132,6 +132,14 @@ impl Looks {
             self.here(block).map(|turned| Met::new(turned, q, [keys, values], &row, shape)).collect();
         let parts: Vec<Part<'_>> = met.iter().map(Met::part).collect();
         attention_of_parts(&parts, &shape.kernel(1, 0, 0, 0))
+    }
+
+    /// How the attention of a whole sequence is spread in a block, `(heads, positions)`, where so many keys count as the first.
+    pub fn spread(&self, block: usize, [q, k]: [&[f32]; 2], first: usize, shape: &AttentionShape) -> Vec<Spread> {
+        let met: Vec<Met<'_>> = self.here(block).map(|turned| Met::new(turned, q, [k, k], |row| row, shape)).collect();
+        let firsts = self.here(block).map(|turned| first.saturating_sub(turned.look.keys.start));
+        let parts: Vec<(Part<'_>, usize)> = met.iter().map(Met::part).zip(firsts).collect();
+        spread(&parts, &shape.kernel(1, 0, 0, 0))
     }
 
     fn here(&self, block: usize) -> impl Iterator<Item = &Turned> {

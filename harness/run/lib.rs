@@ -39,6 +39,7 @@ pub mod search;
 pub mod selfwritten;
 pub mod setup;
 pub mod shrink;
+mod spread;
 pub mod stamp;
 pub mod tasks;
 pub mod text;

@@ -22,6 +22,7 @@ use crate::quantize::Taken;
 use crate::score::{Reading, ScoreError, WindowScore, score_group};
 use crate::setup::{Asked, Data, Setup};
 use crate::shrink::Shortened;
+use crate::spread;
 use crate::tasks::Tasks;
 use crate::writing::Read;
 
@@ -80,6 +81,15 @@ pub(crate) fn measure_group(
             let cut = caught(|| beyond::cut(dense, &data.windows.tokens, data.skip_first, mark, progress));
             let cut = cut.unwrap_or_else(|panic| Err(format!("panicked: {panic}")));
             seen.iter_mut().flatten().for_each(|seen| seen.cut = Some(cut.clone()));
+        }
+        if spread::METRICS.iter().any(|id| asks(id)) {
+            for (arm, seen) in arms.iter().zip(&mut seen) {
+                if let Ok(seen) = seen {
+                    let watched =
+                        caught(|| spread::watch(&arm.decoder, &data.windows.tokens, data.skip_first, progress));
+                    seen.spreads = Some(watched.unwrap_or_else(|panic| Err(format!("panicked: {panic}"))));
+                }
+            }
         }
     }
     if probes.contains(&Probe::Time) {

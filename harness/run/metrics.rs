@@ -12,6 +12,7 @@ use crate::quantize::{self, Taken};
 use crate::sampling::{self, Sampled};
 use crate::score::{StretchScore, WindowScore};
 use crate::shrink::{self, Shortened};
+use crate::spread::{self, BlockSpread};
 use crate::tasks::long::{self, Retrieved};
 use crate::tasks::{self, Answered, Chosen};
 
@@ -37,6 +38,8 @@ pub struct Seen {
     /// What the arm's blocks make of the dense model's inputs, layer by layer, or why that is not known; `None` where it was
     /// not asked for.
     pub block_errors: Option<Result<Vec<BlockError>, String>>,
+    /// How attention is spread, window by window and block by block, or why that is not known; `None` where it was not asked for.
+    pub spreads: Option<Result<Vec<Vec<BlockSpread>>, String>>,
     /// Bits a weight of the linear maps in the checkpoint's file.
     pub checkpoint_bits: Option<f64>,
     /// What the keys and values of a window take.
@@ -92,6 +95,7 @@ const TIMED: MetricSpec = MetricSpec { noise: Noise::Timed, probe: Probe::Time, 
 pub fn registry() -> Vec<Metric> {
     let mut all = of_language_models();
     all.extend(beyond::metrics());
+    all.extend(spread::metrics());
     all.extend(anatomy::registry());
     all.extend(cache::metrics());
     all.extend(tasks::metrics::registry());
