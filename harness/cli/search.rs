@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use harness_core::{Arm, Parameters, Value};
-use harness_methods::position::search::{Candidate, Found, Search};
+use harness_methods::position::search::{Candidate, Found, START_TOKENS, Search};
 use harness_run::inputs::{Inputs, LoadedModel};
-use harness_run::search::{Answers, Measure, SearchError, arm_of, search};
+use harness_run::search::{Answers, Measure, SearchError, arm_of, search, search_start, with_start};
 use harness_run::tasks::long::LongSelection;
 use harness_run::text::{Select, TextSelection, windows};
 use serde_json::{Value as Json, json};
@@ -71,6 +71,9 @@ pub struct Arguments {
     /// What cosines and sines are multiplied by.
     #[arg(long, default_value_t = 1.0)]
     attention_factor: f64,
+    /// Search behind the factors how many first positions keep their angles, 0 to 256.
+    #[arg(long)]
+    start_tokens: bool,
     /// Seed of texts and draws.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -104,10 +107,23 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let found = search(&model.decoder, &settings, sharp, &measure, &mut |measured, best| {
         progress.update_beside("candidates", &format!("best perplexity {best:.4}"), measured as u64, total);
     });
-    progress.finish();
     let found = found.or_else(|error| refuse(code_of(&error), error))?;
-    let arm = arm_of(factor, &found.best.factors, sharp);
-    let all = in_json(&found, &arm);
+    let mut arm = arm_of(factor, &found.best.factors, sharp);
+    let mut starts = Vec::new();
+    if arguments.start_tokens {
+        let searched = search_start(&model.decoder, &arm, &measure, &mut |measured, best| {
+            let said = format!("best perplexity {best:.4}");
+            progress.update_beside("starts", &said, measured as u64, START_TOKENS.len() as u64);
+        });
+        starts = searched.or_else(|error| refuse(code_of(&error), error))?;
+        arm = with_start(&arm, starts.first().map_or(0, |(first, _)| *first));
+    }
+    progress.finish();
+    let mut all = in_json(&found, &arm);
+    if arguments.start_tokens {
+        let said = starts.iter().map(|(first, perplexity)| json!({"start_tokens": first, "perplexity": perplexity}));
+        all["starts"] = said.collect();
+    }
     if let Some(path) = &arguments.out {
         let text = serde_json::to_string_pretty(&all).or_exit(INTERNAL)?;
         std::fs::write(path, text + "\n")
@@ -124,6 +140,9 @@ pub fn main(arguments: &Arguments) -> Outcome {
         println!("{:<10} {:>12.4} {critical:>9}", candidate.origin, candidate.fitness);
     }
     println!("{} candidates measured", found.measured);
+    for (first, perplexity) in &starts {
+        println!("{perplexity:>12.4} where the first {first} positions keep their angles");
+    }
     println!("{arm}");
     Ok(DONE)
 }

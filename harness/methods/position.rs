@@ -191,6 +191,11 @@ pub trait Position: fmt::Debug + Send + Sync {
         rotary.frequencies.clone().into()
     }
 
+    /// First positions whose angles stay those of the checkpoint, at all lengths.
+    fn start_tokens(&self) -> usize {
+        0
+    }
+
     /// What queries of a model trained at so many positions look at, where it is not all keys before them.
     ///
     /// # Errors

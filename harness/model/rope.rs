@@ -53,6 +53,11 @@ pub trait Frequencies: fmt::Debug + Send + Sync {
     /// Radians a position for each pair of dimensions where `length` positions are read, and a factor of cosines and sines.
     fn at(&self, length: usize) -> (Vec<f32>, f32);
 
+    /// The first positions, so many, that are turned by other frequencies at all lengths; the factor stays.
+    fn start(&self) -> Option<(usize, Vec<f32>)> {
+        None
+    }
+
     /// Lengths of one regime have the same frequencies.
     fn regime(&self, _length: usize) -> usize {
         0
@@ -157,10 +162,15 @@ impl Rope {
 
     fn computed(&self, places: impl Iterator<Item = f32>, length: usize) -> RopeTables {
         let (frequencies, factor) = self.frequencies.at(length);
+        let start = self.frequencies.start();
+        let of_place = |place: f32| match &start {
+            Some((first, own)) if place < *first as f32 => own,
+            _ => &frequencies,
+        };
         // The angle is an f32 product, as in the reference code; cosine and sine of it are exact to f32.
         let growth = |i: usize| self.growth.get(i).copied().unwrap_or_default();
         let turns: Vec<(f64, f32)> = places
-            .flat_map(|place| frequencies.iter().enumerate().map(move |(i, f)| (i, place, f64::from(place * f))))
+            .flat_map(|place| of_place(place).iter().enumerate().map(move |(i, f)| (i, place, f64::from(place * f))))
             .map(|(i, place, angle)| (angle, factor * (growth(i) * f64::from(place)).exp() as f32))
             .collect();
         RopeTables {
@@ -229,6 +239,30 @@ mod tests {
         assert_eq!(rope.tables.lock().unwrap().len(), 2);
         let turned = rope.tables(4, 4).turn(&[1.0, 0.0], 3, 1, 2);
         assert_eq!(turned, [2.0 * 3f64.cos() as f32, 2.0 * 3f64.sin() as f32]);
+    }
+
+    /// A tenth of the frequency, but for the first three positions.
+    #[derive(Debug)]
+    struct Starting;
+
+    impl Frequencies for Starting {
+        fn at(&self, _: usize) -> (Vec<f32>, f32) {
+            (vec![0.1], 2.0)
+        }
+        fn start(&self) -> Option<(usize, Vec<f32>)> {
+            Some((3, vec![1.0]))
+        }
+    }
+
+    #[test]
+    fn first_positions_may_keep_their_own_frequencies() {
+        let rope = Rope::of(Box::new(Starting), RopeStyle::HalfSplit);
+        let tables = rope.tables(9, 9);
+        for (place, angle) in [(0, 0f32), (2, 2.0), (3, 0.3), (8, 0.8)] {
+            assert!((f64::from(tables.cos[place]) - 2.0 * f64::from(angle).cos()).abs() < 1e-6, "place {place}");
+        }
+        assert_eq!(rope.tables_at(&[8.0, 2.0, 2.5], 9).sin[..2], [tables.sin[8], tables.sin[2]]);
+        assert_eq!(rope.tables_at(&[2.5], 9).cos, [2.0 * 2.5f64.cos() as f32]);
     }
 
     #[test]

@@ -220,6 +220,11 @@ impl Frequencies for Placed {
         (scaled.frequencies.iter().map(|frequency| *frequency as f32).collect(), scaled.attention_factor as f32)
     }
 
+    fn start(&self) -> Option<(usize, Vec<f32>)> {
+        let frequencies = || self.rotary.frequencies.iter().map(|frequency| *frequency as f32).collect();
+        Some(self.method.start_tokens()).filter(|first| *first > 0).map(|first| (first, frequencies()))
+    }
+
     fn regime(&self, length: usize) -> usize {
         self.method.regime(&self.rotary, length)
     }

@@ -86,6 +86,8 @@ fn arms() -> Vec<&'static str> {
         "yarn(factor=4, ramp=paper)",
         "llama3(factor=8)",
         "longrope(factor=4, short=[1, 1, 1, 1], long=[1, 1.5, 4, 5])",
+        "longrope(factor=4, short=[1, 1, 1, 1], long=[1, 1.5, 4, 5], start_tokens=4)",
+        "longrope(factor=4, short=[1, 1.5, 4, 5], long=[1, 1.5, 4, 5], start_tokens=20)",
         "giraffe-power(k=0.5)",
         "giraffe-truncated",
         "clex",
@@ -197,6 +199,8 @@ fn nothing_changes_where_nothing_should() {
         "giraffe-truncated(cutoff=1e9)",
         "rope(base=10000)",
         "longrope(factor=1)",
+        "longrope(factor=1, start_tokens=5)",
+        "longrope(long=[1, 1.5, 4, 5], attention_factor=1, start_tokens=1000)",
         "self-extend(group=1)",
         "rerope(leak=1)",
         "sliding-window(window=1000)",
@@ -225,6 +229,36 @@ fn nothing_changes_where_nothing_should() {
         let short = &short[..within];
         assert_ne!(at_once(&placed, &long), at_once(&model, &long), "{arm} beyond the trained length");
         assert_eq!(at_once(&placed, short), at_once(&model, short), "{arm} after a longer text");
+    }
+}
+
+#[test]
+fn first_positions_keep_the_angles_that_numpy_gives_them() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/position.json");
+    let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let starts = golden["starts"].as_array().unwrap();
+    assert_eq!(starts.len(), 4);
+    for case in starts {
+        let numbers = |name: &str| -> Vec<f64> { serde_json::from_value(case[name].clone()).unwrap() };
+        let config = Config { max_positions: 256, ..config(1, rope()) };
+        let arm = case["arm"].as_str().unwrap();
+        let rope = Placed::of(&config, None, &arm.parse().unwrap()).unwrap().into_rope();
+        let length = case["length"].as_u64().unwrap() as usize;
+        let tables = rope.tables(length, length);
+        for (at, place) in numbers("places").iter().enumerate() {
+            for pair in 0..4 {
+                for (found, expected) in [(&tables.cos, numbers("cos")), (&tables.sin, numbers("sin"))] {
+                    let (found, expected) = (found[*place as usize * 4 + pair], expected[at * 4 + pair]);
+                    assert!((f64::from(found) - expected).abs() < 2e-5, "{arm}, place {place}: {found} for {expected}");
+                }
+            }
+        }
+        let pairs: Vec<[usize; 2]> = serde_json::from_value(case["pairs"].clone()).unwrap();
+        for (places, expected) in pairs.into_iter().zip(numbers("scores")) {
+            let [q, k] = places.map(|place| tables.turn(&[1.0; 8], place, 1, 8));
+            let score: f32 = q.iter().zip(&k).map(|(a, b)| a * b).sum();
+            assert!((f64::from(score) - expected).abs() < 2e-4, "{arm}, {places:?}: {score} for {expected}");
+        }
     }
 }
 

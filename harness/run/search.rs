@@ -1,7 +1,7 @@
 //! Searching what rotary frequencies are divided by, on text or on what has to be found in it.
 
 use harness_core::{Arm, Value};
-use harness_methods::position::search::{Found, Search};
+use harness_methods::position::search::{Found, START_TOKENS, Search};
 use harness_methods::registry;
 use harness_model::decoder::Decoder;
 use harness_model::error::ModelError;
@@ -206,6 +206,33 @@ pub fn search(
         seen(measured + 1, best);
         Ok(found)
     })
+}
+
+/// Searches how many first positions should keep their angles under an arm that [`arm_of`] made: each number with its perplexity, the
+/// best first, of equal ones the smaller number. `seen` is told how many were measured, and the best perplexity so far.
+///
+/// # Errors
+/// [`SearchError`].
+pub fn search_start(
+    decoder: &Decoder,
+    arm: &Arm,
+    measure: &Measure,
+    seen: &mut dyn FnMut(usize, f64),
+) -> Result<Vec<(usize, f64)>, SearchError> {
+    let length = measure.shortest().ok_or(SearchError::NoText)?;
+    let mut found: Vec<(usize, f64)> = Vec::new();
+    for (at, first) in START_TOKENS.into_iter().filter(|first| *first < length).enumerate() {
+        let perplexity = measure.of(&placed(decoder, &with_start(arm, first))?.0)?;
+        found.push((first, perplexity));
+        found.sort_by(|a, b| a.1.total_cmp(&b.1));
+        seen(at + 1, found[0].1);
+    }
+    Ok(found)
+}
+
+/// An arm of [`arm_of`] whose first positions, so many, keep their angles.
+pub fn with_start(arm: &Arm, first: usize) -> Arm {
+    if first == 0 { arm.clone() } else { arm.clone().with("start_tokens", Value::Int(first as i64)) }
 }
 
 #[cfg(test)]

@@ -61,6 +61,24 @@ fn a_search_is_the_same_again_and_leaves_texts_within_the_training_alone() {
     assert_eq!(arm.to_string().parse::<Arm>().unwrap(), arm);
 }
 
+#[test]
+fn first_positions_are_searched_behind_the_factors() {
+    let (inputs, model) = model();
+    let measure = Measure::Answers(questions(&inputs, &model, 300));
+    let arm = arm_of(4.0, &[1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0], 1.0);
+    let mut told = Vec::new();
+    let found =
+        search_start(&model.decoder, &arm, &measure, &mut |measured, best| told.push((measured, best))).unwrap();
+    assert_eq!(found.len(), START_TOKENS.len());
+    assert!(found.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{found:?}");
+    let (first, best) = found[0];
+    assert_eq!(told.last(), Some(&(found.len(), best)));
+    let of = |first: usize| measure.of(&placed(&model.decoder, &with_start(&arm, first)).unwrap().0).unwrap();
+    assert_eq!(of(first), best);
+    // None is what there was before.
+    assert!(best <= of(0) && with_start(&arm, 0) == arm);
+}
+
 fn language(inputs: &Inputs, model: &LoadedModel) -> crate::generated::Generated {
     inputs.language("fables/valid", model).unwrap().unwrap()
 }

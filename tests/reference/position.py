@@ -12,6 +12,8 @@ are kept, once they agree with numpy to `CLOSE`. A case holds
   source            `transformers` (f32, each written as the f64 it equals) or `numpy` (f64)
   inv_freq          the angle per position of each of the `dim / 2` pairs
   attention_factor  what multiplies both cosine and sine
+A start holds, of longrope with start tokens, `cos` and `sin` of each pair at some `places` with the factor in them, and the `score` of a
+query of ones at a place with a key of ones at another, half split, for `pairs` of places.
 A flow holds, of CLEX with a net, the maps `up (width, pairs)` and `down (pairs, width)` besides.
 """
 
@@ -384,11 +386,44 @@ def make():
     ]
 
 
+def start(config, length, places, pairs, start_tokens, **of):
+    """Angles of the checkpoint before `start_tokens`, of the method from there on."""
+    frequencies, heat = by_numpy("longrope", config, length, of)
+    own = plain(*config[:2])
+    angles = {place: place * (own if place < start_tokens else frequencies) for place in range(max(places) + 1)}
+
+    def score(query, key):
+        turned = [heat * np.concatenate([np.cos(angles[p]) - np.sin(angles[p]), np.cos(angles[p]) + np.sin(angles[p])]) for p in (query, key)]
+        return float(turned[0] @ turned[1])
+
+    inside = ", ".join(f"{key}={written(x)}" for key, x in {**of, "start_tokens": start_tokens}.items())
+    return {
+        "arm": f"longrope({inside})", "dim": config[0], "base": config[1], "trained": config[2], "length": length, "places": places,
+        "cos": [float(x) for place in places for x in heat * np.cos(angles[place])],
+        "sin": [float(x) for place in places for x in heat * np.sin(angles[place])],
+        "pairs": pairs, "scores": [score(*pair) for pair in pairs],
+    }
+
+
+STARTS = [
+    (1, 300, 0), (1, 300, 4), (4, 300, 64), (4, 200, 4),
+]
+
+
+def starts():
+    lists = {"short": [1.0, 1.0, 1.0, 1.0], "long": [1.0, 1.5, 4.0, 5.0]}
+    places, pairs = [0, 1, 3, 4, 63, 64, 100, 299], [(3, 0), (100, 97), (100, 3), (4, 1), (5, 2)]
+    return [
+        start(TINY, length, [p for p in places if p < length], pairs, first, factor=float(factor), **lists)
+        for factor, length, first in STARTS
+    ]
+
+
 def main():
     torch.set_num_threads(1)
     flows = [flow(TINY, 4, 8, 0.1, "silu", 1), flow(SMALL, 3, 32, 0.25, "tanh", 2), flow(SMALL, 8, 64, 0.1, "silu", 3)]
     lines = lambda rows: ",\n".join(json.dumps(made) for made in rows)
-    text = '{"cases":[\n' + lines(make()) + '\n],"flows":[\n' + lines(flows) + "\n]}\n"
+    text = '{"cases":[\n' + lines(make()) + '\n],"flows":[\n' + lines(flows) + '\n],"starts":[\n' + lines(starts()) + "\n]}\n"
     if "--check" in sys.argv[1:]:
         sys.exit(0 if TARGET.read_text() == text else f"{TARGET} differs")
     TARGET.write_text(text)

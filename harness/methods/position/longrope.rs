@@ -1,10 +1,11 @@
 //! LongRoPE (Ding et al., 2024): a factor of its own for every pair, one list for texts up to `L` and one beyond, and a temperature.
 //!
-//! `θ'_i = θ_i / λ_i`; cosines and sines are multiplied by `√(1 + ln s / ln L)`. A list that is not given is all ones.
+//! `θ'_i = θ_i / λ_i`; cosines and sines are multiplied by `√(1 + ln s / ln L)`. A list that is not given is all ones. The first `n̂` positions keep
+//! their angles `p θ_i`, as queries and as keys; scores across them no longer follow the distance alone.
 //!
 //! # Difference from the reference
 //! The list follows the length of what is read, as the paper has it. Factors below 1 and lists that fall are taken as published files
-//! have them; they are what a search excludes. The threshold of start tokens is not built.
+//! have them; they are what a search excludes.
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
@@ -22,6 +23,8 @@ harness_core::parameters! {
         long: Option<Vec<f64>> = None, Domain::open(0.0, f64::INFINITY);
         /// Factor of cosines and sines; `√(1 + ln s / ln L)` where it is not set.
         attention_factor: Option<f64> = None, Domain::open(0.0, f64::INFINITY);
+        /// First positions that keep their angles, `n̂`.
+        start_tokens: usize = 0, Domain::closed(0.0, 1_073_741_824.0);
         /// Positions the model was trained at, `L`; the checkpoint's own where it is not set.
         trained: Option<usize> = None, Domain::closed(1.0, 1_073_741_824.0);
     }
@@ -80,6 +83,10 @@ impl Position for Settings {
             frequencies: rotary.each(|i, frequency| frequency / factors.map_or(1.0, |factors| factors[i])),
             attention_factor: self.attention_factor.unwrap_or(temperature),
         }
+    }
+
+    fn start_tokens(&self) -> usize {
+        self.start_tokens
     }
 
     fn regime(&self, rotary: &Rotary, length: usize) -> usize {

@@ -6,7 +6,7 @@
 //! once: pairs from it on have factors of at least `s`, those before it `λ_κ^(i/κ)`, which is the base raised so that pair `κ` arrives at its own.
 //!
 //! # Difference from the reference
-//! The threshold of start tokens is not searched. A mutated factor is drawn between its neighbours', so that no draw is lost to the order; children that
+//! How many first positions keep their angles is searched behind the factors, with the best of them, not as a part of every candidate. A mutated factor is drawn between its neighbours', so that no draw is lost to the order; children that
 //! are known already or out of order are drawn again, a hundred times at most. The first candidates keep their exact factors and stay among the
 //! parents for as long as they are among the best, so that what is found is never worse than any of them. They have no critical pair, and nor have
 //! their crossings with each other.
@@ -20,6 +20,9 @@ use rand_chacha::rand_core::Rng;
 
 use super::Rotary;
 use crate::registry;
+
+/// How many first positions may keep their angles.
+pub const START_TOKENS: [usize; 14] = [0, 1, 2, 4, 8, 12, 16, 20, 24, 28, 32, 64, 128, 256];
 
 /// Methods that need no search.
 const KNOWN: [&str; 3] = ["linear", "ntk", "yarn"];

@@ -60,6 +60,9 @@ impl RopeFactors {
                 let (Some(short), Some(long)) = (list(arm, "short"), list(arm, "long")) else {
                     return refuse(" with one list of factors");
                 };
+                if arm_number(arm, "start_tokens").is_some_and(|first| first > 0.0) {
+                    return refuse(", whose first positions keep their angles,");
+                }
                 let factor = factor.unwrap_or(1.0).max(1.0);
                 let temperature = temperature.unwrap_or((1.0 + factor.ln() / (length as f64).ln()).sqrt());
                 found.attention = Some(temperature).filter(|temperature| *temperature != 1.0);
