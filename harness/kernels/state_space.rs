@@ -12,6 +12,9 @@ mod convolution;
 
 use rayon::prelude::*;
 
+use crate::instruction_set;
+use crate::vector::{WIDTH, exp, vectorised};
+
 pub use convolution::{Convolution, ConvolutionGradient};
 
 /// The sizes of a scan.
@@ -164,23 +167,36 @@ impl Sequence<'_> {
         self.x.len() / self.channels()
     }
 
+    /// `exp(Δ a)` of every state of a token.
+    fn decays(&self, token: usize, out: &mut [f32]) {
+        let from = token * self.channels();
+        let rows = out.chunks_exact_mut(self.states).zip(self.rate.chunks_exact(self.states));
+        for (channel, (out, rate)) in rows.enumerate() {
+            let delta = self.delta[from + channel];
+            out.iter_mut().zip(rate).for_each(|(out, rate)| *out = delta * rate);
+        }
+        exponentials(instruction_set(), out);
+    }
+
     /// Moves the states of all channels over one token.
-    fn advance(&self, token: usize, states: &mut [f32]) {
+    fn advance(&self, token: usize, decays: &[f32], states: &mut [f32]) {
         let (width, from) = (self.states, token * self.channels());
         let enter = &self.enter[token * width..(token + 1) * width];
-        for (channel, states) in states.chunks_exact_mut(width).enumerate() {
-            let (x, delta) = (self.x[from + channel], self.delta[from + channel]);
-            let rate = &self.rate[channel * width..(channel + 1) * width];
-            for ((state, rate), enter) in states.iter_mut().zip(rate).zip(enter) {
-                *state = (delta * rate).exp() * *state + delta * x * enter;
+        let rows = states.chunks_exact_mut(width).zip(decays.chunks_exact(width));
+        for (channel, (states, decays)) in rows.enumerate() {
+            let entering = self.delta[from + channel] * self.x[from + channel];
+            for ((state, decay), enter) in states.iter_mut().zip(decays).zip(enter) {
+                *state = decay * *state + entering * enter;
             }
         }
     }
 
     fn forward(&self, states: &mut [f32], out: &mut [f32]) {
         let (width, channels) = (self.states, self.channels());
+        let mut decays = vec![0.0; states.len()];
         for (token, out) in out.chunks_exact_mut(channels).enumerate() {
-            self.advance(token, states);
+            self.decays(token, &mut decays);
+            self.advance(token, &decays, states);
             let read = &self.read[token * width..(token + 1) * width];
             for (channel, out) in out.iter_mut().enumerate() {
                 let states = &states[channel * width..(channel + 1) * width];
@@ -193,13 +209,16 @@ impl Sequence<'_> {
     fn gradient(&self, before: &[f32], gradient: &[f32]) -> ScanGradient {
         let (width, channels, length) = (self.states, self.channels(), self.length());
         let each = before.len();
-        // The states before every token, and those after the last.
+        // The states before every token, and those after the last; what each token lets them fall by.
         let mut history = vec![0.0; (length + 1) * each];
+        let mut decays = vec![0.0; length * each];
         history[..each].copy_from_slice(before);
         for token in 0..length {
             let (past, next) = history.split_at_mut((token + 1) * each);
+            let decays = &mut decays[token * each..(token + 1) * each];
             next[..each].copy_from_slice(&past[token * each..]);
-            self.advance(token, &mut next[..each]);
+            self.decays(token, decays);
+            self.advance(token, decays, &mut next[..each]);
         }
         let mut out = ScanGradient {
             x: vec![0.0; self.x.len()],
@@ -217,23 +236,38 @@ impl Sequence<'_> {
                 let (x, delta, above) = (self.x[at], self.delta[at], gradient[at]);
                 out.skip[channel] += above * x;
                 let (mut of_x, mut of_delta) = (above * self.skip[channel], 0.0);
+                let (rate, enter) = (&self.rate[from..from + width], &self.enter[narrow..narrow + width]);
+                let (read, decays) = (&self.read[narrow..narrow + width], &decays[token * each + from..][..width]);
+                let (old, new) =
+                    (&history[token * each + from..][..width], &history[(token + 1) * each + from..][..width]);
+                let states = &mut states[from..from + width];
+                let of_rate = &mut out.rate[from..from + width];
+                let (of_enter, of_read) =
+                    (&mut out.enter[narrow..narrow + width], &mut out.read[narrow..narrow + width]);
                 for state in 0..width {
-                    let (rate, enter) = (self.rate[from + state], self.enter[narrow + state]);
-                    let old = history[token * each + from + state];
-                    out.read[narrow + state] += above * history[(token + 1) * each + from + state];
-                    let flow = states[from + state] + above * self.read[narrow + state];
-                    let decay = (delta * rate).exp();
-                    of_delta += flow * (rate * decay * old + enter * x);
-                    of_x += flow * delta * enter;
-                    out.rate[from + state] += flow * delta * decay * old;
-                    out.enter[narrow + state] += flow * delta * x;
-                    states[from + state] = flow * decay;
+                    of_read[state] += above * new[state];
+                    let flow = states[state] + above * read[state];
+                    let fallen = decays[state] * old[state];
+                    of_delta += flow * (rate[state] * fallen + enter[state] * x);
+                    of_x += flow * delta * enter[state];
+                    of_rate[state] += flow * delta * fallen;
+                    of_enter[state] += flow * delta * x;
+                    states[state] = flow * decays[state];
                 }
                 out.x[at] = of_x;
                 out.delta[at] = of_delta;
             }
         }
         out
+    }
+}
+
+vectorised! {
+    fn exponentials<V>(values: &mut [f32]) {
+        for chunk in values.chunks_mut(WIDTH) {
+            let x = V::load_partial(chunk.as_ptr(), chunk.len(), 0.0);
+            exp(x).store_partial(chunk.as_mut_ptr(), chunk.len());
+        }
     }
 }
 
