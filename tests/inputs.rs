@@ -176,7 +176,7 @@ fn damaged_folders_are_refused() {
         replace(model.join("config.json"), "\"hidden_size\": 32", "\"hidden_size\": 48");
     });
     place.model_case("architecture_unknown", |model| {
-        replace(model.join("config.json"), "LlamaForCausalLM", "MambaForCausalLM");
+        replace(model.join("config.json"), "LlamaForCausalLM", "RwkvForCausalLM");
         // Variants that have no name elsewhere are described under this key.
         replace(model.join("config.json"), "\"harness\"", "\"other\"");
     });

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use harness_core::Arm;
+use harness_core::{Arm, Axis};
 use harness_methods::registry;
 use harness_model::load;
 use harness_model::weight::{DType, Weight};
+use harness_run::attention::refuse_without_attention;
 use harness_run::calibrate::{CalibrationOrder, PruneArm, prune_all, prune_streaming};
 use harness_run::inputs::{Inputs, LoadedModel};
 use harness_run::lowrank::reduced;
@@ -162,6 +163,8 @@ pub fn main(arguments: &Arguments) -> Outcome {
         checkpoint.packed.clear();
         checkpoint.tensors.extend(model.decoder.tensors());
     }
+    let arms = [(Axis::Shrink, &shrink), (Axis::Lowrank, &lowrank), (Axis::Prune, &arm), (Axis::Quant, &quant)];
+    refuse_without_attention(&model.decoder, &arms).or_exit(BAD_INPUT)?;
     let calibration = calibration(arguments, &inputs, &model)?;
     let asks = [
         (&shrink, shrinker.needs_text()),

@@ -7,7 +7,7 @@ use candle_core::Var;
 
 use crate::biases::Biases;
 use crate::cache::CacheFormat;
-use crate::config::{Config, NormKind, PositionScheme, Projection};
+use crate::config::{Config, NormKind, PositionScheme, Projection, StateSpaceShape};
 use crate::decoder::{Block, Decoder};
 use crate::error::{Context, ModelError};
 use crate::linear::{Dense, LinearOp, Trainable};
@@ -18,6 +18,8 @@ use crate::ops::AttentionShape;
 use crate::packed::{Activations, Packed, PackedMatrix};
 use crate::parameter::{Norm, Parameter};
 use crate::rope::{Rope, alibi_slopes};
+use crate::state_space::{ScanBlock, StateSpaces};
+use crate::tensor::from_values;
 use crate::weight::Weight;
 
 /// Where named tensors come from.
@@ -134,8 +136,8 @@ impl Decoder {
         self.net.as_ref().map(|net| [0, 1].map(|at| net[at].weight().to_f32()))
     }
 
-    /// Weights outside the blocks' linear maps: embedding, learned positions, norms, biases, and the head when it is
-    /// neither tied nor replaced.
+    /// Weights outside the blocks' linear maps: embedding, learned positions, norms, biases, all of blocks of state spaces, and the head
+    /// when it is neither tied nor replaced.
     pub fn other_weights(&self) -> Vec<Weight> {
         let mut weights = vec![self.embedding.weight()];
         weights.extend(self.positions.as_ref().map(Parameter::weight));
@@ -144,6 +146,7 @@ impl Decoder {
             weights.extend(block.feed_forward_norm.weights());
             weights.extend(block.biases.iter().map(Parameter::weight));
         }
+        weights.extend(self.state_space.iter().flat_map(|spaces| spaces.weights()));
         weights.extend(self.each_learned_biases().map(Parameter::weight));
         weights.extend(self.net.iter().flatten().map(Parameter::weight));
         weights.extend(self.final_norm.weights());
@@ -214,7 +217,12 @@ fn assemble(config: &Config, source: &dyn Source, scaled: Option<Rope>) -> Resul
         return Err(ModelError::Scaling(scaling.arm.to_string()));
     }
     let hidden = config.hidden_size;
-    let embedding = source.parameter("model.embed_tokens.weight", config.vocab_size, hidden)?;
+    let scans = config.state_space();
+    let (table, last_norm) = match scans {
+        Some(_) => ("backbone.embeddings.weight", "backbone.norm_f"),
+        None => ("model.embed_tokens.weight", "model.norm"),
+    };
+    let embedding = source.parameter(table, config.vocab_size, hidden)?;
     let positions = (config.position == PositionScheme::Learned)
         .then(|| source.parameter("model.embed_positions.weight", config.max_positions, hidden))
         .transpose()?;
@@ -225,9 +233,11 @@ fn assemble(config: &Config, source: &dyn Source, scaled: Option<Rope>) -> Resul
         linear(source, "lm_head", (config.vocab_size, hidden), None)?
     };
     let shared = biases(config, source, None)?;
-    let blocks = (0..config.layers)
+    let attending = if scans.is_some() { 0 } else { config.layers };
+    let blocks = (0..attending)
         .map(|layer| block(config, source, layer, shared.as_ref()).map(Arc::new))
         .collect::<Result<_, _>>()?;
+    let state_space = scans.map(|shape| state_spaces(config, shape, source)).transpose()?.map(Arc::new);
     let (rope, key_rope) = match config.position {
         PositionScheme::Rope { theta, rotary, style } => {
             (Some(Arc::new(scaled.unwrap_or_else(|| Rope::new(theta, rotary, style)))), None)
@@ -249,7 +259,7 @@ fn assemble(config: &Config, source: &dyn Source, scaled: Option<Rope>) -> Resul
         embedding,
         positions,
         blocks,
-        final_norm: norm(config, source, "model.norm")?,
+        final_norm: norm(config, source, last_norm)?,
         head,
         own_head,
         rope,
@@ -262,11 +272,12 @@ fn assemble(config: &Config, source: &dyn Source, scaled: Option<Rope>) -> Resul
             heads: config.heads,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
-            scale: 1.0 / (config.head_dim as f32).sqrt(),
+            scale: 1.0 / (config.head_dim.max(1) as f32).sqrt(),
             slopes,
             biases: None,
         },
         cache_format: CacheFormat::Full,
+        state_space,
         config: Arc::new(config.clone()),
     })
 }
@@ -316,6 +327,48 @@ fn block(
         projections,
         biases,
         by_distance,
+    })
+}
+
+/// All blocks of a decoder of state spaces.
+fn state_spaces(config: &Config, shape: StateSpaceShape, source: &dyn Source) -> Result<StateSpaces, ModelError> {
+    let blocks = (0..config.layers).map(|layer| scan_block(config, shape, source, layer));
+    Ok(StateSpaces { shape, channels: config.intermediate_size, blocks: blocks.collect::<Result<_, _>>()? })
+}
+
+fn scan_block(
+    config: &Config,
+    StateSpaceShape { states, taps, step_rank }: StateSpaceShape,
+    source: &dyn Source,
+    layer: usize,
+) -> Result<ScanBlock, ModelError> {
+    let (hidden, channels) = (config.hidden_size, config.intermediate_size);
+    let mut parameters = Vec::new();
+    let mut take = |part: &str, rows: usize, cols: usize| {
+        let parameter = source.parameter(&format!("backbone.layers.{layer}.mixer.{part}"), rows, cols)?;
+        parameters.push(parameter.clone());
+        Ok::<_, ModelError>(parameter)
+    };
+    let matrix = |parameter: &Parameter| match parameter {
+        Parameter::Trained(variable) => Ok(variable.as_tensor().clone()),
+        Parameter::Stored(weight) => from_values(weight.to_f32(), (weight.rows(), weight.cols())),
+    };
+    let doing = || format!("reading the state space of block {layer}");
+    let step_bias = take("dt_proj.bias", 1, channels)?;
+    let convolution = [
+        matrix(&take("conv1d.weight", channels, taps)?).doing(doing)?,
+        take("conv1d.bias", 1, channels)?.vector().doing(doing)?,
+    ];
+    Ok(ScanBlock {
+        norm: norm(config, source, &format!("backbone.layers.{layer}.norm"))?,
+        enter: map("in_proj", take("in_proj.weight", 2 * channels, hidden)?, None)?,
+        select: map("x_proj", take("x_proj.weight", step_rank + 2 * states, channels)?, None)?,
+        step: map("dt_proj", take("dt_proj.weight", channels, step_rank)?, Some(step_bias))?,
+        leave: map("out_proj", take("out_proj.weight", hidden, channels)?, None)?,
+        convolution,
+        rate_log: matrix(&take("A_log", channels, states)?).doing(doing)?,
+        skip: take("D", 1, channels)?.vector().doing(doing)?,
+        parameters,
     })
 }
 

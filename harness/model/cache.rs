@@ -3,7 +3,9 @@
 mod blocks;
 mod evicting;
 mod full;
+mod of_decoder;
 mod quantized;
+mod states;
 
 #[cfg(test)]
 mod evicting_tests;
@@ -17,11 +19,13 @@ use crate::error::ModelError;
 use crate::ops::AttentionShape;
 use crate::reach::{Kept, Looks};
 use crate::rope::RopeTables;
+use crate::state_space::Carried;
 use evicting::EvictingCache;
 use full::FullCache;
 use quantized::QuantizedCache;
 
-/// Growable keys and values of every block for a batch of sequences of one length, in f32 or as a [`CacheFormat`] says.
+/// Growable keys and values of every block for a batch of sequences of one length, in f32 or as a [`CacheFormat`] says; of a decoder of
+/// state spaces its states, which do not grow.
 #[derive(Debug, Clone)]
 pub struct KvCache(Held);
 
@@ -32,10 +36,14 @@ enum Held {
     Evicting(EvictingCache),
     /// A cache of each block, where blocks differ in their heads.
     Blocks(Vec<KvCache>),
+    States(Carried),
 }
 
 /// Codes are of rotated keys.
 pub(crate) const MOVING: &str = "hold keys whose angles change with the length of what is read";
+
+/// States are no keys and values.
+pub(crate) const NO_KEYS: &str = "keys and values";
 
 /// Keys that are let go have no place in a rule of what queries look at.
 pub(crate) const LOOKS: &str = "be of a model that looks at some keys only";
@@ -98,7 +106,7 @@ impl KvCache {
     /// What keys and values are kept as.
     pub fn format(&self) -> CacheFormat {
         match &self.0 {
-            Held::Full(_) => CacheFormat::Full,
+            Held::Full(_) | Held::States(_) => CacheFormat::Full,
             Held::Quantized(cache) => cache.format(),
             Held::Evicting(cache) => CacheFormat::Evicting(cache.rule()),
             Held::Blocks(blocks) => blocks.first().map_or(CacheFormat::Full, Self::format),
@@ -112,6 +120,7 @@ impl KvCache {
             Held::Quantized(cache) => cache.length,
             Held::Evicting(cache) => cache.length,
             Held::Blocks(blocks) => blocks.first().map_or(0, Self::len),
+            Held::States(cache) => cache.tokens(),
         }
     }
 
@@ -127,6 +136,7 @@ impl KvCache {
             Held::Quantized(cache) => cache.batch,
             Held::Evicting(cache) => cache.batch,
             Held::Blocks(blocks) => blocks.first().map_or(0, Self::batch),
+            Held::States(cache) => cache.batch(),
         }
     }
 
@@ -137,6 +147,7 @@ impl KvCache {
             Held::Quantized(cache) => cache.bytes(),
             Held::Evicting(cache) => cache.bytes(),
             Held::Blocks(blocks) => blocks.iter().map(Self::bytes).sum(),
+            Held::States(cache) => cache.bytes(),
         }
     }
 
@@ -147,23 +158,25 @@ impl KvCache {
             Held::Quantized(cache) => cache.live_bytes(),
             Held::Evicting(cache) => cache.live_bytes(),
             Held::Blocks(blocks) => blocks.iter().map(Self::live_bytes).sum(),
+            Held::States(cache) => cache.bytes(),
         }
     }
 
-    /// Keys that every head holds: as many as positions were read, but where some are let go.
+    /// Keys that every head holds: as many as positions were read, but where some are let go or there are none.
     pub fn held(&self) -> usize {
         match &self.0 {
             Held::Full(cache) => cache.rows(),
             Held::Quantized(cache) => cache.length,
             Held::Evicting(cache) => cache.rows(),
             Held::Blocks(blocks) => blocks.first().map_or(0, Self::held),
+            Held::States(_) => 0,
         }
     }
 
     /// Positions whose keys and values are codes.
     pub fn quantized(&self) -> (usize, usize) {
         match &self.0 {
-            Held::Full(_) | Held::Evicting(_) => (0, 0),
+            Held::Full(_) | Held::Evicting(_) | Held::States(_) => (0, 0),
             Held::Quantized(cache) => cache.quantized(),
             Held::Blocks(blocks) => blocks.first().map_or((0, 0), Self::quantized),
         }
@@ -173,13 +186,15 @@ impl KvCache {
     ///
     /// # Errors
     /// [`ModelError::CacheCodes`] when one of the positions that would stay the newest has become a code already,
-    /// [`ModelError::CacheDropped`] or [`ModelError::CacheEvicted`] when queries there would look at positions that are gone.
+    /// [`ModelError::CacheDropped`] or [`ModelError::CacheEvicted`] when queries there would look at positions that are gone,
+    /// [`ModelError::CacheStates`] when the text is in states and would not be forgotten as a whole.
     pub fn truncate(&mut self, length: usize) -> Result<(), ModelError> {
         match &mut self.0 {
             Held::Full(cache) => cache.truncate(length),
             Held::Quantized(cache) => cache.truncate(length),
             Held::Evicting(cache) => cache.truncate(length),
             Held::Blocks(blocks) => blocks.iter_mut().try_for_each(|block| block.truncate(length)),
+            Held::States(cache) => states::truncate(cache, length),
         }
     }
 
@@ -188,8 +203,8 @@ impl KvCache {
     ///
     /// # Errors
     /// [`ModelError::Range`] when a cache has no such sequence or fewer positions, [`ModelError::CacheFormat`] where
-    /// formats differ, and [`ModelError::CacheCodes`], [`ModelError::CacheDropped`] or [`ModelError::CacheEvicted`] as
-    /// [`Self::truncate`].
+    /// formats differ, and [`ModelError::CacheCodes`], [`ModelError::CacheDropped`], [`ModelError::CacheEvicted`] or
+    /// [`ModelError::CacheStates`] as [`Self::truncate`].
     pub fn gather(sources: &[(&Self, usize)], length: usize) -> Result<Self, ModelError> {
         for (cache, row) in sources {
             let range = |what, end, available| ModelError::Range { what, start: 0, end, available };
@@ -219,18 +234,21 @@ impl KvCache {
             let differ = ModelError::CacheEvicts { what: "hold sequences of caches that hold others" };
             return Ok(Self(Held::Evicting(EvictingCache::gather(&parts.ok_or(differ)?, length)?)));
         }
+        if let Some(Held::States(_)) = sources.first().map(|(first, _)| &first.0) {
+            return states::gather(sources, length);
+        }
         let parts: Option<Vec<(&FullCache, usize)>> =
             sources.iter().map(|(cache, row)| Some((cache.as_full()?, *row))).collect();
         Ok(Self(Held::Full(FullCache::gather(&parts.ok_or_else(refused)?, length)?)))
     }
 
     /// A copy of the positions from `from` on of a cache of one sequence; [`Self::extend`] puts them behind others. One that lets
-    /// keys go can only be copied whole.
+    /// keys go, or holds states, can only be copied whole.
     ///
     /// # Errors
     /// [`ModelError::CacheBatch`] for several sequences, [`ModelError::Range`] where there are no such positions,
     /// [`ModelError::CacheFormat`] where they are quantized, [`ModelError::CacheDropped`] where they are gone,
-    /// [`ModelError::CacheEvicts`] where what keys received cannot be taken apart.
+    /// [`ModelError::CacheEvicts`] and [`ModelError::CacheStates`] where what keys received, or states, cannot be taken apart.
     pub fn rest(&self, from: usize) -> Result<Self, ModelError> {
         match &self.0 {
             Held::Evicting(cache) if from == 0 && cache.batch == 1 => return Ok(self.clone()),
@@ -238,6 +256,8 @@ impl KvCache {
             Held::Blocks(blocks) => {
                 return Ok(Self::of_blocks(blocks.iter().map(|block| block.rest(from)).collect::<Result<_, _>>()?));
             }
+            Held::States(cache) if from == 0 && cache.batch() == 1 => return Ok(self.clone()),
+            Held::States(cache) => return Err(ModelError::CacheStates { length: from, read: cache.tokens() }),
             Held::Full(_) | Held::Quantized(_) => {}
         }
         let full = self.as_full().ok_or(ModelError::CacheFormat { what: "be taken apart" })?;
@@ -248,7 +268,7 @@ impl KvCache {
     ///
     /// # Errors
     /// [`ModelError::CacheBatch`] for several sequences, [`ModelError::CacheFormat`] where one is quantized,
-    /// [`ModelError::CacheEvicts`] where one lets keys go and this one is not empty.
+    /// [`ModelError::CacheEvicts`] and [`ModelError::CacheStates`] where one lets keys go or holds states and this one is not empty.
     pub fn extend(&mut self, other: &Self) -> Result<(), ModelError> {
         match (&mut self.0, &other.0) {
             (Held::Full(cache), Held::Full(other)) => cache.extend(other),
@@ -258,6 +278,12 @@ impl KvCache {
             }
             (Held::Blocks(blocks), Held::Blocks(others)) if blocks.len() == others.len() => {
                 blocks.iter_mut().zip(others).try_for_each(|(block, other)| block.extend(other))
+            (Held::States(cache), Held::States(other)) if cache.tokens() == 0 => {
+                *cache = other.clone();
+                Ok(())
+            }
+            (Held::States(_), _) | (_, Held::States(_)) => {
+                Err(ModelError::CacheStates { length: other.len(), read: self.len() })
             }
             (Held::Evicting(_), _) | (_, Held::Evicting(_)) => Err(ModelError::CacheEvicts { what: "be put together" }),
             _ => Err(ModelError::CacheFormat { what: "be put together" }),
@@ -273,6 +299,8 @@ impl KvCache {
     pub fn kept_as(self, format: CacheFormat) -> Result<Self, ModelError> {
         match (self.0, format) {
             (Held::Full(full), CacheFormat::Full) => Ok(Self(Held::Full(full))),
+            (Held::States(cache), CacheFormat::Full) => Ok(Self(Held::States(cache))),
+            (Held::States(_), _) => Err(ModelError::StateSpace { what: NO_KEYS }),
             (Held::Full(full), CacheFormat::Quantized { grid, window }) => {
                 let mut cache = QuantizedCache::new(full.shape, grid, window)?;
                 cache.read(&full)?;
@@ -298,6 +326,7 @@ impl KvCache {
         match &self.0 {
             Held::Quantized(cache) => Some(cache),
             Held::Full(_) | Held::Evicting(_) | Held::Blocks(_) => None,
+            Held::Full(_) | Held::Evicting(_) | Held::States(_) => None,
         }
     }
 
@@ -305,6 +334,7 @@ impl KvCache {
         match &self.0 {
             Held::Evicting(cache) => Some(cache),
             Held::Full(_) | Held::Quantized(_) | Held::Blocks(_) => None,
+            Held::Full(_) | Held::Quantized(_) | Held::States(_) => None,
         }
     }
 
@@ -312,6 +342,7 @@ impl KvCache {
         match &self.0 {
             Held::Full(cache) => Some(cache),
             Held::Quantized(_) | Held::Evicting(_) | Held::Blocks(_) => None,
+            Held::Quantized(_) | Held::Evicting(_) | Held::States(_) => None,
         }
     }
 
@@ -325,6 +356,8 @@ impl KvCache {
             Held::Quantized(cache) => cache.reserve(batch, more),
             Held::Evicting(cache) => cache.reserve(batch, more)?,
             Held::Blocks(blocks) => blocks.iter_mut().try_for_each(|block| block.reserve(batch, more))?,
+            Held::States(cache) if cache.batch() != batch => *cache = Carried::begin(cache.sizes(), batch),
+            Held::States(_) => {}
         }
         Ok(())
     }
@@ -349,6 +382,7 @@ impl KvCache {
                 let attended = blocks[layer].attend(0, qkv, later, shape);
                 attended.map_err(|error| blocks::of_block(error, layer))
             }
+            Held::States(_) => Err(ModelError::StateSpace { what: NO_KEYS }),
         }
     }
 
@@ -365,6 +399,7 @@ impl KvCache {
             Held::Quantized(_) => Err(ModelError::CacheFormat { what: MOVING }),
             Held::Evicting(_) => Err(ModelError::CacheEvicts { what: LOOKS }),
             Held::Blocks(blocks) => blocks[layer].attend_looks(0, qkv, looks, shape),
+            Held::States(_) => Err(ModelError::StateSpace { what: NO_KEYS }),
         }
     }
 
@@ -374,6 +409,8 @@ impl KvCache {
             Held::Quantized(cache) => cache.advance(positions),
             Held::Evicting(cache) => cache.advance(positions),
             Held::Blocks(blocks) => blocks.iter_mut().for_each(|block| block.advance(positions)),
+            // A pass moves states itself.
+            Held::States(_) => {}
         }
     }
 }

@@ -43,6 +43,21 @@ pub enum PositionScheme {
     },
     /// No position information.
     None,
+    /// No attention: what was read is in the states of a scan, which know the order of tokens by themselves (Gu and Dao, 2023). The
+    /// blocks have no heads and no feed-forward part; `intermediate_size` is the number of channels.
+    StateSpace(StateSpaceShape),
+}
+
+/// The inner sizes of selective state spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateSpaceShape {
+    /// States of a channel.
+    pub states: usize,
+    /// Inputs that the convolution before the scan sees.
+    pub taps: usize,
+    /// Numbers that the steps of a token are made of.
+    pub step_rank: usize,
 }
 
 /// Biases on attention scores that depend on the distance `Δ` of a key before its query.
@@ -184,6 +199,14 @@ impl Config {
     /// Positions the model was trained at before it was extended; the context it states where it was not.
     pub fn trained_positions(&self) -> usize {
         self.scaling.as_ref().and_then(|scaling| scaling.trained).unwrap_or(self.max_positions)
+    }
+
+    /// The sizes of its state spaces, where it has those instead of attention.
+    pub fn state_space(&self) -> Option<StateSpaceShape> {
+        match self.position {
+            PositionScheme::StateSpace(shape) => Some(shape),
+            _ => None,
+        }
     }
 }
 

@@ -14,12 +14,16 @@ use harness_kernels::packed::packed_linear;
 use crate::biases::{Biases, Trained};
 use crate::cache::{CacheFormat, CacheShape, KvCache, Past};
 use crate::config::{Config, Projection, Width};
+use crate::biases::Biases;
+use crate::cache::{CacheFormat, KvCache, Past};
+use crate::config::{Config, Projection};
 use crate::error::{Context, ModelError};
 use crate::linear::{LinearOp, forward_together};
 use crate::ops::{self, AttentionShape};
 use crate::parameter::{Norm, Parameter};
 use crate::reach::Reached;
 use crate::rope::{Rope, RopeTables};
+use crate::state_space::StateSpaces;
 use crate::tensor::{from_values, with_values};
 
 /// Tokens of a prompt that go through the blocks at a time.
@@ -54,7 +58,7 @@ impl Block {
 }
 
 /// Some positions of each sequence of `values (batch, sequence, width)`.
-fn kept(values: &Tensor, keep: Range<usize>) -> candle_core::Result<Tensor> {
+pub(crate) fn kept(values: &Tensor, keep: Range<usize>) -> candle_core::Result<Tensor> {
     values.narrow(1, keep.start, keep.len())?.contiguous()
 }
 
@@ -95,6 +99,8 @@ pub struct Decoder {
     pub(crate) reach: Option<Arc<Reached>>,
     pub(crate) attention: AttentionShape,
     pub(crate) cache_format: CacheFormat,
+    /// What stands in the place of `blocks`, where nothing attends.
+    pub(crate) state_space: Option<Arc<StateSpaces>>,
 }
 
 impl Decoder {
@@ -230,6 +236,9 @@ impl Decoder {
     }
 
     pub(crate) fn block_at(&self, layer: usize) -> Result<&Block, ModelError> {
+        if self.has_states() {
+            return Err(ModelError::StateSpace { what: "blocks of attention and feed-forward maps" });
+        }
         let available = self.blocks.len();
         let range = ModelError::Range { what: "block", start: layer, end: layer + 1, available };
         self.blocks.get(layer).map(|block| &**block).ok_or(range)
@@ -382,6 +391,9 @@ impl Decoder {
     /// Those of [`Decoder::embed`], or [`ModelError::Compute`].
     pub fn hidden(&self, windows: &[&[u32]]) -> Result<Tensor, ModelError> {
         let mut hidden = self.embed(windows)?;
+        if let Some(scanned) = self.scan(&hidden, None, 0..windows[0].len()) {
+            return self.final_norm(&scanned?);
+        }
         for layer in 0..self.blocks.len() {
             hidden = self.run_block(layer, &hidden, Past::Nothing, None, None)?;
         }
@@ -400,6 +412,9 @@ impl Decoder {
         }
         with_pool_awake(|| {
             let mut hidden = self.embed(windows)?;
+            if let Some(scanned) = self.scan(&hidden, None, positions.clone()) {
+                hidden = scanned?;
+            }
             let last = self.blocks.len().saturating_sub(1);
             for layer in 0..self.blocks.len() {
                 let keep = (layer == last && positions.len() < available).then(|| positions.clone());
@@ -467,6 +482,9 @@ impl Decoder {
             let new = windows.first().map_or(0, |window| window.len());
             let keep = keep.clamp(1, new);
             cache.reserve(windows.len(), new)?;
+            if let Some(scanned) = self.scan(&hidden, Some(&mut *cache), new - keep..new) {
+                return self.final_norm(&scanned?);
+            }
             let last = self.blocks.len().saturating_sub(1);
             for layer in 0..self.blocks.len() {
                 let kept = (layer == last && keep < new).then_some(new - keep..new);

@@ -82,6 +82,22 @@ pub enum ModelError {
         /// Sequences given.
         given: usize,
     },
+    /// Positions that a text in states would go back to, or be taken apart at.
+    #[error(
+        "the states of a text of {read} tokens cannot go back to {length} or be cut there: all of it is mixed in them; begin with a new cache"
+    )]
+    CacheStates {
+        /// Positions wanted.
+        length: usize,
+        /// Tokens read.
+        read: usize,
+    },
+    /// What a decoder of state spaces does not have.
+    #[error("a decoder of state spaces has no {what}; leave the method out, or name a model with attention")]
+    StateSpace {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// Factors that cannot be moved from one layer to another.
     #[error("{found} factors were given for {expected} channels; one positive number each is needed")]
     Factors {

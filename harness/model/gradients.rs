@@ -99,6 +99,7 @@ impl Decoder {
 
     /// Every parameter as a variable, under its canonical name.
     fn variables(&self) -> Result<BTreeMap<String, Var>, ModelError> {
+        self.block_at(0)?;
         let mut variables = BTreeMap::new();
         let mut add = |name: String, weight: &Weight, vector: bool| -> Result<(), ModelError> {
             let (values, placing) = (weight.to_f32(), || format!("placing {name}"));

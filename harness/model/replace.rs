@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use harness_kernels::rotary::Pairing;
 
-use crate::cache::{CacheFormat, KvCache, LOOKS, MOVING};
+use crate::cache::{CacheFormat, KvCache, LOOKS, MOVING, NO_KEYS};
 use crate::config::{PositionScheme, Projection, RopeStyle};
 use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
@@ -37,6 +37,7 @@ fn check_factors(factors: &[f32], expected: usize) -> Result<(), ModelError> {
 impl Decoder {
     /// A linear map that has to be there.
     fn linear_at(&self, layer: usize, projection: Projection) -> Result<&Arc<dyn LinearOp>, ModelError> {
+        self.block_at(layer)?;
         let available = self.blocks.len();
         let range = ModelError::Range { what: "block", start: layer, end: layer + 1, available };
         self.linear(layer, projection).ok_or(range)
@@ -47,8 +48,12 @@ impl Decoder {
     /// # Errors
     /// [`ModelError::CacheGroup`] when groups do not divide a head, [`ModelError::CacheBudget`] for a rule that keeps no keys,
     /// [`ModelError::CacheFormat`] and [`ModelError::CacheEvicts`] for codes or a choice of keys whose angles change with the
-    /// length, whose scores have biases by distance, or of which queries see some only.
+    /// length, whose scores have biases by distance, or of which queries see some only; [`ModelError::StateSpace`] for another format
+    /// of a decoder without attention.
     pub fn with_cache(&self, format: CacheFormat) -> Result<Self, ModelError> {
+        if self.has_states() && format != CacheFormat::Full {
+            return Err(ModelError::StateSpace { what: NO_KEYS });
+        }
         KvCache::new(self.cache_shape(), format)?;
         if format.evicts() {
             let biased = self.attention.slopes.is_some() || self.blocks.iter().any(|block| block.by_distance.is_some());
@@ -221,8 +226,12 @@ impl Decoder {
     /// This decoder with other rotary embeddings.
     ///
     /// # Errors
-    /// [`ModelError::CacheFormat`] or [`ModelError::CacheEvicts`] for caches of keys whose angles would change with the length.
+    /// [`ModelError::CacheFormat`] or [`ModelError::CacheEvicts`] for caches of keys whose angles would change with the length,
+    /// [`ModelError::StateSpace`] for a decoder without attention.
     pub fn with_rope(&self, rope: Rope) -> Result<Self, ModelError> {
+        if self.has_states() {
+            return Err(ModelError::StateSpace { what: "rotary frequencies" });
+        }
         if self.cache_format.evicts() && rope.moves() {
             return Err(ModelError::CacheEvicts { what: MOVING });
         }
@@ -254,8 +263,12 @@ impl Decoder {
     /// This decoder with another rule of what queries look at.
     ///
     /// # Errors
-    /// [`ModelError::CacheFormat`] or [`ModelError::CacheEvicts`] for caches of keys whose angles would change.
+    /// [`ModelError::CacheFormat`] or [`ModelError::CacheEvicts`] for caches of keys whose angles would change,
+    /// [`ModelError::StateSpace`] for a decoder without attention.
     pub fn with_reach(&self, rule: Box<dyn Reach>) -> Result<Self, ModelError> {
+        if self.has_states() {
+            return Err(ModelError::StateSpace { what: "queries that could look at some keys only" });
+        }
         if self.cache_format.evicts() && (rule.moves() || rule.kept().is_some()) {
             return Err(ModelError::CacheEvicts { what: LOOKS });
         }

@@ -30,6 +30,13 @@ impl Decoder {
             let width = self.config().hidden_size;
             let doing = || "collecting sequences".to_owned();
             let mut hidden = self.embed_tokens(tokens, &places)?.reshape((tokens.len(), 1, width)).doing(doing)?;
+            if self.has_states() {
+                let mut together = KvCache::together(caches)?;
+                let scanned = self.scan(&hidden, Some(&mut together), 0..1).unwrap_or_else(|| Ok(hidden.clone()))?;
+                hidden = self.final_norm(&scanned.reshape((tokens.len(), width)).doing(doing)?)?;
+                together.part(caches)?;
+                return Ok(hidden);
+            }
             for layer in 0..self.blocks.len() {
                 hidden = self.run_block(layer, &hidden, Past::Each(&mut *caches), None, None)?;
             }

@@ -20,7 +20,7 @@ pub(crate) const METRICS: [&str; 3] = ["cache_bytes", "cache_bits", "cache_keys"
 pub struct CacheFootprint {
     /// Bytes of all buffers, without the room to grow.
     pub bytes: usize,
-    /// Numbers of the keys and values that the text has.
+    /// Numbers of the keys and values that the text has, or of the states that stand in their place.
     pub numbers: usize,
     /// Keys that each head holds.
     pub keys: usize,
@@ -41,6 +41,9 @@ impl CacheFootprint {
             decoder.step(&[&[*token]], &mut cache, 1)?;
         }
         let numbers = cache.len() * decoder.cache_elements();
+        let shape = decoder.cache_shape();
+        let keys_and_values = 2 * cache.len() * shape.layers * shape.width();
+        let numbers = cache.states().map_or(keys_and_values, |states| states.bytes() / size_of::<f32>());
         Ok(Self { bytes: cache.live_bytes(), numbers, keys: cache.held() })
     }
 }
@@ -57,7 +60,7 @@ pub(crate) fn metrics() -> Vec<Metric> {
         Metric {
             spec: MetricSpec {
                 id: "cache_bytes",
-                about: "bytes of the keys and values of one scored window as they are kept, with what is kept beside them",
+                about: "bytes of the keys and values of one scored window as they are kept, with what is kept beside them; of the states in their place",
                 unit: "bytes",
                 direction: Direction::Lower,
                 ..BASE

@@ -33,6 +33,9 @@ impl Brain {
     /// # Errors
     /// Those of replacing maps.
     pub fn of(&mut self, decoder: &Decoder, taken: Option<&Taken>) -> Result<Decoder, ModelError> {
+        if decoder.has_states() {
+            return Err(ModelError::StateSpace { what: "attention and feed-forward maps that could multiply in bf16" });
+        }
         let mut changed = decoder.clone();
         for layer in 0..decoder.config().layers {
             for projection in Projection::ALL {

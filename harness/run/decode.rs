@@ -50,7 +50,9 @@ impl PrefixCached {
         for (held, entry) in self.held.iter().enumerate().rev() {
             for (row, known) in entry.sequences.iter().enumerate() {
                 let length = known.iter().zip(sequence).take(most).take_while(|(a, b)| a == b).count();
-                if length > best.length {
+                // States are behind all that was read, and nowhere before.
+                let usable = !self.decoder.has_states() || length == known.len();
+                if usable && length > best.length {
                     best = Source { held, row, length };
                 }
             }

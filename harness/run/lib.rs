@@ -2,6 +2,7 @@
 
 pub mod addition;
 pub mod anatomy;
+pub mod attention;
 mod beyond;
 mod block;
 pub mod cache;

@@ -103,6 +103,7 @@ pub fn scheme_of(config: &Config) -> Scheme {
         PositionScheme::Biases(_) => Scheme::Biases,
         PositionScheme::Xpos { .. } => Scheme::Xpos,
         PositionScheme::None => Scheme::None,
+        PositionScheme::StateSpace(_) => Scheme::StateSpace,
     }
 }
 

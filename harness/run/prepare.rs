@@ -11,6 +11,7 @@ use harness_methods::registry;
 use harness_model::decoder::Decoder;
 use harness_suite::Bench;
 
+use crate::attention::refuse_without_attention;
 use crate::calibrate::{PrepareError, PruneArm, Pruned, prune_all};
 use crate::compute::{Brain, Compute};
 use crate::inputs::LoadedModel;
@@ -49,6 +50,7 @@ impl<'a> Session<'_> {
         mut works: Vec<ArmWork<'a>>,
     ) -> Result<Vec<(ArmWork<'a>, Prepared)>, RunError> {
         let mut ready = Vec::new();
+        works = self.attending(model, works)?;
         while let Some(first) = works.first() {
             let (arm, seed) = (first.merge.clone(), first.seed);
             let method = registry::merge(&arm);
@@ -131,6 +133,24 @@ impl<'a> Session<'_> {
             }
         }
         Ok(ready)
+    }
+
+    /// The arms that work on what the model has; the others are written down.
+    fn attending(&mut self, model: &LoadedModel, works: Vec<ArmWork<'a>>) -> Result<Vec<ArmWork<'a>>, RunError> {
+        let mut left = Vec::with_capacity(works.len());
+        for work in works {
+            let arms = [
+                (Axis::Shrink, &work.shrink),
+                (Axis::Lowrank, &work.lowrank),
+                (Axis::Prune, &work.prune),
+                (Axis::Quant, &work.quant),
+            ];
+            match refuse_without_attention(&model.decoder, &arms) {
+                Ok(()) => left.push(work),
+                Err(error) => self.failed(&work, "build", &error.to_string(), 0.0)?,
+            }
+        }
+        Ok(left)
     }
 
     /// Prepares arms on a model that has its positions: each shorter model first, then what is applied to that.

@@ -47,6 +47,9 @@ impl Head {
 /// The scheme, such as rotary embeddings.
 pub fn heads_of(decoder: &Decoder) -> Result<Vec<Head>, String> {
     let config = decoder.config();
+    if decoder.has_states() {
+        return Err(scheme_of(config).to_string());
+    }
     let slopes = alibi_slopes(config.heads);
     let of = |layer: usize, head: usize| {
         let learned = decoder.learned_biases(layer).unwrap_or_default();
@@ -70,6 +73,10 @@ pub fn heads_of(decoder: &Decoder) -> Result<Vec<Head>, String> {
             | PositionScheme::Xpos { .. }
             | PositionScheme::Learned
             | PositionScheme::Biases(DistanceBias::Fire) => {
+            PositionScheme::Rope { .. }
+            | PositionScheme::Xpos { .. }
+            | PositionScheme::Learned
+            | PositionScheme::StateSpace(_) => {
                 return Err(scheme_of(config).to_string());
             }
         })

@@ -142,10 +142,11 @@ impl Read {
             return Ok(());
         }
         let mut cache = decoder.full_cache();
-        // What the keys of a beginning receive from each text's own queries decides which stay: it cannot be shared.
+        // What the keys of a beginning receive from each text's own queries decides which stay, and states hold all of a text at once:
+        // the beginning cannot be shared.
         if let [first, rest @ ..] = jobs
             && !rest.is_empty()
-            && !decoder.cache_format().evicts()
+            && decoder.caches_come_apart()
         {
             let shortest = jobs.iter().map(|job| job.prompt.len()).min().unwrap_or(0);
             let mut shared = shortest.saturating_sub(1);

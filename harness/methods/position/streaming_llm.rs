@@ -78,7 +78,7 @@ impl Position for Settings {
     }
 
     fn supports(&self, scheme: Scheme) -> bool {
-        scheme != Scheme::Learned
+        !matches!(scheme, Scheme::Learned | Scheme::StateSpace)
     }
 
     fn reach(&self, trained: usize) -> Result<Option<Box<dyn Reach>>, PositionError> {

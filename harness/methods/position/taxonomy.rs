@@ -20,6 +20,8 @@ pub enum Scheme {
     Learned,
     /// Only by the causal mask.
     None,
+    /// By the states of a scan; nothing attends.
+    StateSpace,
 }
 
 impl fmt::Display for Scheme {
@@ -31,6 +33,7 @@ impl fmt::Display for Scheme {
             Self::Xpos => "decaying rotary embeddings (xPos)",
             Self::Learned => "a learned table of positions",
             Self::None => "no position scheme",
+            Self::StateSpace => "state spaces, where nothing attends",
         })
     }
 }

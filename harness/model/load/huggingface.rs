@@ -1,8 +1,9 @@
 //! A decoder from a Hugging Face folder: config.json, safetensors, tokenizer.json.
 //!
-//! `LlamaForCausalLM` and `Qwen2ForCausalLM` are read by their own keys. Variants that transformers has no name for are
+//! `LlamaForCausalLM`, `Qwen2ForCausalLM` and `MambaForCausalLM` are read by their own keys. Variants that transformers has no name for are
 //! described by the key `harness`, which holds a whole [`Config`].
 
+mod mamba;
 mod rope_scaling;
 
 use std::path::Path;
@@ -99,13 +100,14 @@ fn read_config(json: &Value) -> Result<Config, Fault> {
     let kind = match architecture {
         "LlamaForCausalLM" => "llama",
         "Qwen2ForCausalLM" => "qwen2",
+        "MambaForCausalLM" => return mamba::read(json),
         _ if json["harness"].is_object() => {
             return serde_json::from_value(json["harness"].clone())
                 .map_err(|e| Fault::Unusable(format!("the key harness: {e}")));
         }
         other => {
             return Err(Fault::Unsupported(format!(
-                "the architecture \"{other}\"; LlamaForCausalLM and Qwen2ForCausalLM are supported"
+                "the architecture \"{other}\"; LlamaForCausalLM, Qwen2ForCausalLM and MambaForCausalLM are supported"
             )));
         }
     };

@@ -1,6 +1,7 @@
 //! Which tensors a configuration calls for, in their canonical (Hugging Face) names.
 
 use crate::config::{Config, NormKind, PositionScheme, Projection, Width};
+use crate::config::{Activation, Config, NormKind, PositionScheme, Projection, StateSpaceShape};
 use crate::load::Shape;
 
 /// One tensor that a configuration calls for.
@@ -29,7 +30,7 @@ impl TensorSpec {
 
     /// The shape as files state it.
     pub fn shape(&self) -> Shape {
-        Shape(if self.vector { vec![self.cols] } else { vec![self.rows, self.cols] })
+        stated(&self.name, self.vector, self.rows, self.cols)
     }
 
     /// Number of values.
@@ -47,6 +48,23 @@ impl TensorSpec {
 pub fn projection_shape(config: &Config, layer: usize, projection: Projection) -> (usize, usize) {
     let Width { heads, kv_heads, intermediate_size } = config.width(layer);
     let (queries, keys) = (heads * config.head_dim, kv_heads * config.head_dim);
+/// The shape in which files state a tensor: vectors have one dimension, and the weights of a convolution of each channel with its own
+/// inputs one more than their rows and columns.
+pub(crate) fn stated(name: &str, vector: bool, rows: usize, cols: usize) -> Shape {
+    Shape(match vector {
+        true => vec![cols],
+        false if name.ends_with(CONVOLUTION) => vec![rows, 1, cols],
+        false => vec![rows, cols],
+    })
+}
+
+/// How the names of such weights end.
+pub(crate) const CONVOLUTION: &str = "conv1d.weight";
+
+/// Rows and columns of a projection's weight.
+pub fn projection_shape(config: &Config, projection: Projection) -> (usize, usize) {
+    let queries = config.heads * config.head_dim;
+    let keys = config.kv_heads * config.head_dim;
     match projection {
         Projection::Q => (queries, config.hidden_size),
         Projection::K | Projection::V => (keys, config.hidden_size),
@@ -68,6 +86,12 @@ pub fn projection_bias(config: &Config, projection: Projection) -> bool {
 /// The tensors of the whole decoder in file order: embeddings, blocks from the first, final norm, head.
 /// Lazy, so that an absurd number of blocks costs nothing before the first missing tensor is found.
 pub fn expected_tensors(config: &Config) -> impl Iterator<Item = TensorSpec> + '_ {
+    let scans = config.state_space().map(|shape| state_space_tensors(config, shape));
+    let attends = scans.is_none().then(|| attention_tensors(config));
+    scans.into_iter().flatten().chain(attends.into_iter().flatten())
+}
+
+fn attention_tensors(config: &Config) -> impl Iterator<Item = TensorSpec> + '_ {
     let hidden = config.hidden_size;
     let embedding = std::iter::once(TensorSpec::matrix("model.embed_tokens.weight", config.vocab_size, hidden));
     let positions = (config.position == PositionScheme::Learned)
@@ -79,6 +103,32 @@ pub fn expected_tensors(config: &Config) -> impl Iterator<Item = TensorSpec> + '
         .chain(shared)
         .chain((0..config.layers).flat_map(move |layer| block_tensors(config, layer)))
         .chain(norm_tensors(config, "model.norm"))
+        .chain(head)
+}
+
+/// Those of a decoder of state spaces, in the names of Hugging Face's Mamba models.
+fn state_space_tensors(config: &Config, shape: StateSpaceShape) -> impl Iterator<Item = TensorSpec> + '_ {
+    let (hidden, channels) = (config.hidden_size, config.intermediate_size);
+    let StateSpaceShape { states, taps, step_rank } = shape;
+    let block = move |layer: usize| {
+        let own = |part: &str| format!("backbone.layers.{layer}.{part}");
+        [
+            TensorSpec::vector(own("norm.weight"), hidden),
+            TensorSpec::matrix(own("mixer.in_proj.weight"), 2 * channels, hidden),
+            TensorSpec::matrix(own("mixer.conv1d.weight"), channels, taps),
+            TensorSpec::vector(own("mixer.conv1d.bias"), channels),
+            TensorSpec::matrix(own("mixer.x_proj.weight"), step_rank + 2 * states, channels),
+            TensorSpec::matrix(own("mixer.dt_proj.weight"), channels, step_rank),
+            TensorSpec::vector(own("mixer.dt_proj.bias"), channels),
+            TensorSpec::matrix(own("mixer.A_log"), channels, states),
+            TensorSpec::vector(own("mixer.D"), channels),
+            TensorSpec::matrix(own("mixer.out_proj.weight"), hidden, channels),
+        ]
+    };
+    let head = (!config.tied_head).then(|| TensorSpec::matrix("lm_head.weight", config.vocab_size, hidden));
+    std::iter::once(TensorSpec::matrix("backbone.embeddings.weight", config.vocab_size, hidden))
+        .chain((0..config.layers).flat_map(block))
+        .chain([TensorSpec::vector("backbone.norm_f.weight", hidden)])
         .chain(head)
 }
 
@@ -160,30 +210,41 @@ fn check_widths(config: &Config) -> Result<(), String> {
 /// # Errors
 /// A sentence naming the quantity at fault.
 pub fn check_config(config: &Config) -> Result<(), String> {
-    for (name, value) in [
+    let within = |(name, value): &(&str, usize)| {
+        // Every product of two dimensions must stay far from overflow, in bytes too.
+        if *value == 0 || *value > 1 << 28 {
+            return Err(format!("the {name} is {value}, which is out of range"));
+        }
+        Ok(())
+    };
+    [
         ("vocabulary size", config.vocab_size),
         ("hidden size", config.hidden_size),
         ("feed-forward size", config.intermediate_size),
         ("number of blocks", config.layers),
+        ("context length", config.max_positions),
+    ]
+    .iter()
+    .try_for_each(within)?;
+    if let Some(StateSpaceShape { states, taps, step_rank }) = config.state_space() {
+        [("number of states", states), ("number of taps", taps), ("rank of the steps", step_rank)]
+            .iter()
+            .try_for_each(within)?;
+        return check_state_space(config).and_then(|()| check_rest(config));
+    }
+    [
         ("number of heads", config.heads),
         ("number of key-value heads", config.kv_heads),
         ("head dimension", config.head_dim),
-        ("context length", config.max_positions),
-    ] {
-        // Every product of two dimensions must stay far from overflow, in bytes too.
-        if value == 0 || value > 1 << 28 {
-            return Err(format!("the {name} is {value}, which is out of range"));
-        }
-    }
+    ]
+    .iter()
+    .try_for_each(within)?;
     if !config.heads.is_multiple_of(config.kv_heads) {
         return Err(format!("{} heads cannot share {} key-value heads", config.heads, config.kv_heads));
     }
     check_widths(config)?;
     if config.heads.checked_mul(config.head_dim).is_none_or(|width| width > 1 << 28) {
         return Err(format!("{} heads of dimension {} are out of range", config.heads, config.head_dim));
-    }
-    if !(config.norm_epsilon.is_finite() && config.norm_epsilon >= 0.0) {
-        return Err(format!("the norm epsilon {} is not a small positive number", config.norm_epsilon));
     }
     if let Some(width) = config.scaling.as_ref().and_then(|scaling| scaling.net)
         && (width == 0 || width > 1 << 20)
@@ -210,6 +271,37 @@ pub fn check_config(config: &Config) -> Result<(), String> {
         if !config.head_dim.is_multiple_of(2) {
             return Err(format!("heads of {} dimensions cannot be rotated in pairs", config.head_dim));
         }
+    }
+    check_rest(config)
+}
+
+/// What state spaces have no words for.
+fn check_state_space(config: &Config) -> Result<(), String> {
+    if (config.heads, config.kv_heads, config.head_dim) != (0, 0, 0) {
+        return Err(format!(
+            "{} heads of dimension {} were given to state spaces, which have none",
+            config.heads, config.head_dim
+        ));
+    }
+    if let Some(scaling) = &config.scaling {
+        return Err(format!("`{}` scales rotary frequencies, and state spaces have none", scaling.arm));
+    }
+    if config.norm != NormKind::Rms || config.activation != Activation::Silu {
+        return Err(format!(
+            "state spaces have the normalisation Rms and the activation Silu, not {:?} and {:?}",
+            config.norm, config.activation
+        ));
+    }
+    if config.qkv_bias || config.output_bias || config.mlp_bias {
+        return Err("state spaces have biases at the convolution and at the steps alone".to_owned());
+    }
+    Ok(())
+}
+
+/// What does not depend on what mixes tokens.
+fn check_rest(config: &Config) -> Result<(), String> {
+    if !(config.norm_epsilon.is_finite() && config.norm_epsilon >= 0.0) {
+        return Err(format!("the norm epsilon {} is not a small positive number", config.norm_epsilon));
     }
     for id in config.bos.iter().chain(&config.eos) {
         if *id as usize >= config.vocab_size {

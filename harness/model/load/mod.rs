@@ -33,7 +33,7 @@ use crate::weight::{DType, MappedFile, Weight};
 pub use error::{LoadError, Shape};
 pub(crate) use ggml::BlockType;
 pub use layout::{TensorSpec, block_tensors, check_config, expected_tensors, projection_bias, projection_shape};
-pub(crate) use layout::{frequency_net, learned_biases};
+pub(crate) use layout::{frequency_net, learned_biases, stated};
 
 /// What the identity of a checkpoint is computed from.
 #[derive(Debug)]
@@ -245,19 +245,18 @@ struct Parts {
     files: Vec<(String, MappedFile)>,
 }
 
-/// Biases and norm scales have one dimension in every format.
+/// Biases and norm scales have one dimension in every format, and what passes by the states of a scan.
 fn is_vector(name: &str) -> bool {
     // Biases by distance have a row a bucket or number.
-    name.ends_with(".bias") && !name.ends_with("position.bias") || name.ends_with("norm.weight")
+    name.ends_with(".bias") && !name.ends_with("position.bias")
+        || ["norm.weight", "norm_f.weight", "mixer.D"].iter().any(|end| name.ends_with(end))
 }
 
 /// Checks configuration, tensors and tokenizer against each other.
 fn assemble(parts: Parts) -> Result<Checkpoint, LoadError> {
     let Parts { path, source, config, mut tensors, packed, vectors, tokenizer, chat_template, coded, files } = parts;
     check_config(&config).map_err(|what| LoadError::Config { path: path.clone(), what })?;
-    let shape_of = |name: &str, weight: &Weight| {
-        Shape(if vectors.contains(name) { vec![weight.cols()] } else { vec![weight.rows(), weight.cols()] })
-    };
+    let shape_of = |name: &str, weight: &Weight| stated(name, vectors.contains(name), weight.rows(), weight.cols());
     let mut kept = BTreeMap::new();
     for spec in expected_tensors(&config).filter(|spec| !packed.contains_key(&spec.name)) {
         let Some(weight) = tensors.remove(&spec.name) else {

@@ -8,6 +8,7 @@ use ::safetensors::{Dtype, SafeTensorError, SafeTensors};
 
 use crate::weight::{DType, MappedFile, Weight};
 
+use super::layout::CONVOLUTION;
 use super::{LoadError, Shape, open};
 
 /// What the files of a folder hold.
@@ -129,6 +130,7 @@ fn read_file(
         let (rows, cols) = match info.shape[..] {
             [length] => (1, length),
             [rows, cols] => (rows, cols),
+            [rows, 1, cols] if tensor.ends_with(CONVOLUTION) => (rows, cols),
             _ => return Err(LoadError::ExtraTensor { path, name: tensor, found: Shape(info.shape.clone()) }),
         };
         let weight = data

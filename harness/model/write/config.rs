@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::config::{Activation, Config, NormKind, PositionScheme, RopeStyle, Scaling};
+use crate::config::{Activation, Config, NormKind, PositionScheme, RopeStyle, Scaling, StateSpaceShape};
 use crate::scaling::Kind;
 use crate::tokenizer::Tokenizer;
 use crate::weight::DType;
@@ -38,16 +38,14 @@ fn transformers_class(config: &Config) -> Option<(&'static str, &'static str)> {
 
 /// `config.json`: the keys that transformers reads, and the whole configuration under `harness`.
 pub(super) fn config_json(config: &Config, dtype: DType) -> Value {
+    if let Some(shape) = config.state_space() {
+        return mamba_json(config, shape, dtype);
+    }
     let (class, kind) = transformers_class(config).unwrap_or(("HarnessForCausalLM", "harness"));
     let activation = match config.activation {
         Activation::Silu => "silu",
         Activation::Gelu => "gelu",
         Activation::GeluTanh => "gelu_pytorch_tanh",
-    };
-    let torch_dtype = match dtype {
-        DType::F32 => "float32",
-        DType::F16 => "float16",
-        DType::Bf16 => "bfloat16",
     };
     let mut json = json!({
         "architectures": [class],
@@ -67,7 +65,7 @@ pub(super) fn config_json(config: &Config, dtype: DType) -> Value {
         "mlp_bias": config.mlp_bias,
         "bos_token_id": config.bos,
         "eos_token_id": eos(config),
-        "torch_dtype": torch_dtype,
+        "torch_dtype": torch_name(dtype),
         "use_cache": true,
         "harness": config,
     });
@@ -91,6 +89,45 @@ pub(super) fn config_json(config: &Config, dtype: DType) -> Value {
         }
     }
     json
+}
+
+/// The keys of a decoder of state spaces. Mamba models of transformers know no longest context; the key is for readers that ask.
+fn mamba_json(config: &Config, shape: StateSpaceShape, dtype: DType) -> Value {
+    let (channels, hidden) = (config.intermediate_size, config.hidden_size);
+    // transformers computes the channels of it, and wants a whole number where it is one.
+    let expand =
+        if channels.is_multiple_of(hidden) { json!(channels / hidden) } else { json!(channels as f64 / hidden as f64) };
+    json!({
+        "architectures": ["MambaForCausalLM"],
+        "model_type": "mamba",
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "intermediate_size": channels,
+        "expand": expand,
+        "num_hidden_layers": config.layers,
+        "state_size": shape.states,
+        "conv_kernel": shape.taps,
+        "time_step_rank": shape.step_rank,
+        "use_bias": false,
+        "use_conv_bias": true,
+        "hidden_act": "silu",
+        "residual_in_fp32": true,
+        "layer_norm_epsilon": config.norm_epsilon,
+        "max_position_embeddings": config.max_positions,
+        "tie_word_embeddings": config.tied_head,
+        "bos_token_id": config.bos,
+        "eos_token_id": eos(config),
+        "torch_dtype": torch_name(dtype),
+        "use_cache": true,
+    })
+}
+
+fn torch_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "float32",
+        DType::F16 => "float16",
+        DType::Bf16 => "bfloat16",
+    }
 }
 
 const ORIGINAL: &str = "original_max_position_embeddings";

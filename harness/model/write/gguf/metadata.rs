@@ -44,6 +44,9 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, WriteError> 
         }
         PositionScheme::Xpos { .. } => return refuse("xPos in the architectures llama and qwen2".to_owned()),
         PositionScheme::None => return refuse("a decoder without positions".to_owned()),
+        PositionScheme::StateSpace(_) => {
+            return refuse("state spaces in the architectures llama and qwen2".to_owned());
+        }
     };
     if config.norm != NormKind::Rms {
         return refuse("layer normalisation with a shift in the architectures llama and qwen2".to_owned());
