@@ -245,8 +245,10 @@ fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<f32> {
 #[test]
 fn narrower_checkpoints_compute_what_zeros_in_the_whole_model_compute() {
     let place = Place::new();
-    let dense = Decoder::from_checkpoint(&load(&crate::support::root().join("datasets/models/tiny-1m")).unwrap()).unwrap();
-    let windows: Vec<Vec<u32>> = serde_json::from_str(&std::fs::read_to_string(place.path("ids.json")).unwrap()).unwrap();
+    let dense =
+        Decoder::from_checkpoint(&load(&crate::support::root().join("datasets/models/tiny-1m")).unwrap()).unwrap();
+    let windows: Vec<Vec<u32>> =
+        serde_json::from_str(&std::fs::read_to_string(place.path("ids.json")).unwrap()).unwrap();
     let ids = place.path("ids.json");
     for (at, (shrink, class)) in [
         ("magnitude-width(ratio=0.34)", "LlamaForCausalLM"),

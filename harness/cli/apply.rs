@@ -154,6 +154,14 @@ pub fn main(arguments: &Arguments) -> Outcome {
     let path = inputs.model_path(&arguments.model.model).map_err(crate::fetch::from_fetch)?;
     let mut checkpoint = load::load(&path).or_exit(INPUT_MISSING)?;
     let mut model = LoadedModel::of(&arguments.model.model, checkpoint.clone()).or_exit(INPUT_MISSING)?;
+    let arms = [
+        (Axis::Merge, &merge),
+        (Axis::Shrink, &shrink),
+        (Axis::Lowrank, &lowrank),
+        (Axis::Prune, &arm),
+        (Axis::Quant, &quant),
+    ];
+    refuse_without_attention(&model.decoder, &arms).or_exit(BAD_INPUT)?;
     if !merger.is_identity() {
         let names: Vec<&str> = arguments.experts.iter().map(String::as_str).collect();
         crate::fetch::ensure(&inputs, (&names, &[], &[]), arguments.model.yes, arguments.model.offline)?;
@@ -163,8 +171,6 @@ pub fn main(arguments: &Arguments) -> Outcome {
         checkpoint.packed.clear();
         checkpoint.tensors.extend(model.decoder.tensors());
     }
-    let arms = [(Axis::Shrink, &shrink), (Axis::Lowrank, &lowrank), (Axis::Prune, &arm), (Axis::Quant, &quant)];
-    refuse_without_attention(&model.decoder, &arms).or_exit(BAD_INPUT)?;
     let calibration = calibration(arguments, &inputs, &model)?;
     let asks = [
         (&shrink, shrinker.needs_text()),

@@ -235,7 +235,9 @@ pub enum ShrinkError {
         blocks: usize,
     },
     /// A search over levels that all blocks have, in a model whose blocks differ.
-    #[error("block {block} has another width than block 0; a search over levels needs blocks of one width, so begin with the whole model")]
+    #[error(
+        "block {block} has another width than block 0; a search over levels needs blocks of one width, so begin with the whole model"
+    )]
     Unequal {
         /// Block from 0.
         block: usize,

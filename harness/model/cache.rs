@@ -278,6 +278,7 @@ impl KvCache {
             }
             (Held::Blocks(blocks), Held::Blocks(others)) if blocks.len() == others.len() => {
                 blocks.iter_mut().zip(others).try_for_each(|(block, other)| block.extend(other))
+            }
             (Held::States(cache), Held::States(other)) if cache.tokens() == 0 => {
                 *cache = other.clone();
                 Ok(())
@@ -325,24 +326,21 @@ impl KvCache {
     fn as_quantized(&self) -> Option<&QuantizedCache> {
         match &self.0 {
             Held::Quantized(cache) => Some(cache),
-            Held::Full(_) | Held::Evicting(_) | Held::Blocks(_) => None,
-            Held::Full(_) | Held::Evicting(_) | Held::States(_) => None,
+            Held::Full(_) | Held::Evicting(_) | Held::Blocks(_) | Held::States(_) => None,
         }
     }
 
     fn as_evicting(&self) -> Option<&EvictingCache> {
         match &self.0 {
             Held::Evicting(cache) => Some(cache),
-            Held::Full(_) | Held::Quantized(_) | Held::Blocks(_) => None,
-            Held::Full(_) | Held::Quantized(_) | Held::States(_) => None,
+            Held::Full(_) | Held::Quantized(_) | Held::Blocks(_) | Held::States(_) => None,
         }
     }
 
     fn as_full(&self) -> Option<&FullCache> {
         match &self.0 {
             Held::Full(cache) => Some(cache),
-            Held::Quantized(_) | Held::Evicting(_) | Held::Blocks(_) => None,
-            Held::Quantized(_) | Held::Evicting(_) | Held::States(_) => None,
+            Held::Quantized(_) | Held::Evicting(_) | Held::Blocks(_) | Held::States(_) => None,
         }
     }
 

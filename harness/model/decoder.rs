@@ -12,11 +12,8 @@ use harness_kernels::bfloat16::bf16_linear;
 use harness_kernels::packed::packed_linear;
 
 use crate::biases::{Biases, Trained};
-use crate::cache::{CacheFormat, CacheShape, KvCache, Past};
-use crate::config::{Config, Projection, Width};
-use crate::biases::Biases;
 use crate::cache::{CacheFormat, KvCache, Past};
-use crate::config::{Config, Projection};
+use crate::config::{Config, Projection, Width};
 use crate::error::{Context, ModelError};
 use crate::linear::{LinearOp, forward_together};
 use crate::ops::{self, AttentionShape};
@@ -120,59 +117,10 @@ impl Decoder {
         &self.head
     }
 
-    /// An empty cache for this decoder, in its format.
-    ///
-    /// # Panics
-    /// Never: [`Decoder::with_cache`] has seen that the format fits.
-    pub fn new_cache(&self) -> KvCache {
-        self.caches(KvCache::new).unwrap_or_else(|error| unreachable!("{error}"))
-    }
-
-    /// An empty cache in f32 for this decoder that holds all of a prompt, read in however many steps. [`KvCache::kept_as`] makes it
-    /// one in the decoder's format.
-    ///
-    /// # Panics
-    /// As [`Self::new_cache`].
-    pub fn full_cache(&self) -> KvCache {
-        self.caches(KvCache::for_prompt).unwrap_or_else(|error| unreachable!("{error}"))
-    }
-
-    /// A cache of all blocks in this decoder's format: one for all where they are of one width.
-    fn caches(
-        &self,
-        one: impl Fn(CacheShape, CacheFormat) -> Result<KvCache, ModelError>,
-    ) -> Result<KvCache, ModelError> {
-        let shape = self.cache_shape();
-        if self.config.widths.is_empty() {
-            return one(shape, self.cache_format);
-        }
-        let kv_heads = self.config.widths.iter().map(|width| width.kv_heads);
-        let blocks = kv_heads.map(|kv_heads| one(CacheShape { layers: 1, kv_heads, ..shape }, self.cache_format));
-        Ok(KvCache::of_blocks(blocks.collect::<Result<_, _>>()?))
-    }
-
-    /// Elements of the keys and values of a position in all blocks.
-    pub fn cache_elements(&self) -> usize {
-        let heads = (0..self.blocks.len()).map(|layer| self.config.width(layer).kv_heads);
-        2 * self.config.head_dim * heads.sum::<usize>()
-    }
-
     /// Whether the angles of cached keys change with the length of what is read, or with the query that meets them.
     pub(crate) fn keys_move(&self) -> bool {
         self.rope.as_ref().is_some_and(|rope| rope.moves())
             || self.reach.as_ref().is_some_and(|reach| reach.rule.moves())
-    }
-
-    /// What this decoder's caches keep keys and values as.
-    pub fn cache_format(&self) -> CacheFormat {
-        self.cache_format
-    }
-
-    /// What a cache for this decoder is of; of as many heads as the widest block has, where blocks differ.
-    pub fn cache_shape(&self) -> CacheShape {
-        let Config { kv_heads, head_dim, .. } = *self.config;
-        let kept = self.reach.as_ref().and_then(|reach| reach.rule.kept());
-        CacheShape { layers: self.blocks.len(), kv_heads, head_dim, kept }
     }
 
     /// Embeddings of equally long windows, `(batch, sequence, hidden)`, the first token at position 0.

@@ -1,7 +1,8 @@
 //! Training a decoder from a recipe: AdamW, warm-up and cosine, clipping, checkpoints that resume bit for bit.
 //!
 //! Batches are counter-based: window `n` of a run is a function of the recipe's seed and `n`, so a run that was
-//! interrupted and resumed sees the same data, and its weights are the same to the last bit.
+//! interrupted and resumed sees the same data, and its weights are the same to the last bit. Where windows follow one another in
+//! streams, each stream is such a function, and the states behind the last window are in the checkpoint.
 
 mod adamw;
 mod checkpoint;
@@ -9,10 +10,12 @@ mod error;
 mod flow;
 mod hook;
 mod initial;
+mod pass;
 mod places;
 mod recipe;
 mod schedule;
 mod start;
+mod streams;
 mod trainer;
 
 use std::ops::Range;
@@ -25,7 +28,7 @@ use crate::tokenizer::Tokenizer;
 pub use adamw::{AdamW, Group, Moments};
 pub use error::TrainError;
 pub use hook::{Hook, StepInfo};
-pub use recipe::{ArchitectureRecipe, AttentionRecipe, DataRecipe, Recipe, TrainingRecipe};
+pub use recipe::{ArchitectureRecipe, DataRecipe, Recipe, StateRecipe, StateSpaceRecipe, TrainingRecipe};
 pub use schedule::Schedule;
 pub use start::{Flowing, Start, Turning};
 pub use trainer::Trainer;
@@ -53,6 +56,12 @@ pub trait TokenSource {
     /// # Errors
     /// Why the window cannot be made, for people.
     fn window(&self, split: &str, index: u64, length: usize) -> Result<Vec<u32>, String>;
+
+    /// Whether a window is a piece of text that goes on, so that one of any length is a stream and can be cut into windows. A text whose
+    /// windows are problems of their own is not.
+    fn goes_on(&self) -> bool {
+        true
+    }
 
     /// Which tokens of a window are learned: all but the first, where a text does not say that others are given.
     fn scored(&self, window: &[u32]) -> Range<usize> {
@@ -172,6 +181,10 @@ pub fn train_with(
 #[cfg(test)]
 #[path = "train/mod_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "train/state_tests.rs"]
+mod state_tests;
 
 #[cfg(test)]
 #[path = "train/start_tests.rs"]

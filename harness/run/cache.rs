@@ -40,9 +40,7 @@ impl CacheFootprint {
         for token in &tokens[prompt..] {
             decoder.step(&[&[*token]], &mut cache, 1)?;
         }
-        let numbers = cache.len() * decoder.cache_elements();
-        let shape = decoder.cache_shape();
-        let keys_and_values = 2 * cache.len() * shape.layers * shape.width();
+        let keys_and_values = cache.len() * decoder.cache_elements();
         let numbers = cache.states().map_or(keys_and_values, |states| states.bytes() / size_of::<f32>());
         Ok(Self { bytes: cache.live_bytes(), numbers, keys: cache.held() })
     }

@@ -72,11 +72,8 @@ pub fn heads_of(decoder: &Decoder) -> Result<Vec<Head>, String> {
             PositionScheme::Rope { .. }
             | PositionScheme::Xpos { .. }
             | PositionScheme::Learned
+            | PositionScheme::StateSpace(_)
             | PositionScheme::Biases(DistanceBias::Fire) => {
-            PositionScheme::Rope { .. }
-            | PositionScheme::Xpos { .. }
-            | PositionScheme::Learned
-            | PositionScheme::StateSpace(_) => {
                 return Err(scheme_of(config).to_string());
             }
         })

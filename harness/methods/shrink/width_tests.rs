@@ -42,7 +42,15 @@ fn table(seed: u64) -> Table {
     let maps = (0..BLOCKS).map(|_| block()).collect();
     let map_gradients = (0..3).map(|_| (0..BLOCKS).map(|_| block()).collect()).collect();
     let inputs = (0..BLOCKS).map(|_| [16, 9].map(|cols| (0..60 * cols).map(|_| next()).collect())).collect();
-    Table { width: HIDDEN, weights: vec![vec![]; BLOCKS], inner: INNER, maps, map_gradients, inputs, ..Table::default() }
+    Table {
+        width: HIDDEN,
+        weights: vec![vec![]; BLOCKS],
+        inner: INNER,
+        maps,
+        map_gradients,
+        inputs,
+        ..Table::default()
+    }
 }
 
 fn widths(arm: &str, table: &Table) -> Vec<Narrow> {

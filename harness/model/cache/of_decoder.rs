@@ -3,6 +3,7 @@
 use super::{CacheFormat, CacheShape, KvCache};
 use crate::config::Config;
 use crate::decoder::Decoder;
+use crate::error::ModelError;
 
 impl Decoder {
     /// An empty cache for this decoder, in its format.
@@ -13,7 +14,7 @@ impl Decoder {
         if let Some(spaces) = &self.state_space {
             return KvCache::of_states(spaces.sizes());
         }
-        KvCache::new(self.cache_shape(), self.cache_format).unwrap_or_else(|error| unreachable!("{error}"))
+        self.caches(KvCache::new).unwrap_or_else(|error| unreachable!("{error}"))
     }
 
     /// An empty cache in f32 for this decoder that holds all of a prompt, read in however many steps. [`KvCache::kept_as`] makes it
@@ -25,7 +26,27 @@ impl Decoder {
         if self.has_states() {
             return self.new_cache();
         }
-        KvCache::for_prompt(self.cache_shape(), self.cache_format).unwrap_or_else(|error| unreachable!("{error}"))
+        self.caches(KvCache::for_prompt).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    /// A cache of all blocks in this decoder's format: one for all where they are of one width.
+    fn caches(
+        &self,
+        one: impl Fn(CacheShape, CacheFormat) -> Result<KvCache, ModelError>,
+    ) -> Result<KvCache, ModelError> {
+        let shape = self.cache_shape();
+        if self.config.widths.is_empty() {
+            return one(shape, self.cache_format);
+        }
+        let kv_heads = self.config.widths.iter().map(|width| width.kv_heads);
+        let blocks = kv_heads.map(|kv_heads| one(CacheShape { layers: 1, kv_heads, ..shape }, self.cache_format));
+        Ok(KvCache::of_blocks(blocks.collect::<Result<_, _>>()?))
+    }
+
+    /// Elements of the keys and values of a position in all blocks.
+    pub fn cache_elements(&self) -> usize {
+        let heads = (0..self.blocks.len()).map(|layer| self.config.width(layer).kv_heads);
+        2 * self.config.head_dim * heads.sum::<usize>()
     }
 
     /// What this decoder's caches keep keys and values as.
@@ -33,7 +54,8 @@ impl Decoder {
         self.cache_format
     }
 
-    /// What a cache for this decoder is of: of no keys and values where it holds states.
+    /// What a cache for this decoder is of: of as many heads as the widest block has, where blocks differ, and of no keys and values
+    /// where it holds states.
     pub fn cache_shape(&self) -> CacheShape {
         let Config { kv_heads, head_dim, .. } = *self.config;
         let kept = self.reach.as_ref().and_then(|reach| reach.rule.kept());

@@ -1,7 +1,6 @@
 //! Which tensors a configuration calls for, in their canonical (Hugging Face) names.
 
-use crate::config::{Config, NormKind, PositionScheme, Projection, Width};
-use crate::config::{Activation, Config, NormKind, PositionScheme, Projection, StateSpaceShape};
+use crate::config::{Activation, Config, NormKind, PositionScheme, Projection, StateSpaceShape, Width};
 use crate::load::Shape;
 
 /// One tensor that a configuration calls for.
@@ -44,10 +43,6 @@ impl TensorSpec {
     }
 }
 
-/// Rows and columns of a projection's weight in one block.
-pub fn projection_shape(config: &Config, layer: usize, projection: Projection) -> (usize, usize) {
-    let Width { heads, kv_heads, intermediate_size } = config.width(layer);
-    let (queries, keys) = (heads * config.head_dim, kv_heads * config.head_dim);
 /// The shape in which files state a tensor: vectors have one dimension, and the weights of a convolution of each channel with its own
 /// inputs one more than their rows and columns.
 pub(crate) fn stated(name: &str, vector: bool, rows: usize, cols: usize) -> Shape {
@@ -61,10 +56,10 @@ pub(crate) fn stated(name: &str, vector: bool, rows: usize, cols: usize) -> Shap
 /// How the names of such weights end.
 pub(crate) const CONVOLUTION: &str = "conv1d.weight";
 
-/// Rows and columns of a projection's weight.
-pub fn projection_shape(config: &Config, projection: Projection) -> (usize, usize) {
-    let queries = config.heads * config.head_dim;
-    let keys = config.kv_heads * config.head_dim;
+/// Rows and columns of a projection's weight in one block.
+pub fn projection_shape(config: &Config, layer: usize, projection: Projection) -> (usize, usize) {
+    let Width { heads, kv_heads, intermediate_size } = config.width(layer);
+    let (queries, keys) = (heads * config.head_dim, kv_heads * config.head_dim);
     match projection {
         Projection::Q => (queries, config.hidden_size),
         Projection::K | Projection::V => (keys, config.hidden_size),

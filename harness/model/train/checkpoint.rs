@@ -1,4 +1,4 @@
-//! The state of a run on disk: weights, optimizer state, step and loss curve in one safetensors file.
+//! The state of a run on disk: weights, optimizer state, carried states, step and loss curve in one safetensors file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -24,7 +24,12 @@ pub(crate) struct State {
     pub(crate) curve: Vec<CurvePoint>,
     pub(crate) weights: BTreeMap<String, Vec<f32>>,
     pub(crate) moments: BTreeMap<String, Moments>,
+    /// Inputs and states that the last step left behind in each block, where the next one reads on from them.
+    pub(crate) carried: Vec<[Vec<f32>; 2]>,
 }
+
+/// What the numbers of a block are called that are read on from.
+const CARRIED: [&str; 2] = ["inputs", "states"];
 
 const KINDS: [&str; 3] = ["weight", "first", "second"];
 const PROGRESS: &str = "progress";
@@ -52,6 +57,12 @@ impl State {
             for (kind, values) in KINDS.into_iter().zip([weight, &moments.first, &moments.second]) {
                 let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
                 tensors.push((format!("{kind}:{name}"), values.len(), bytes));
+            }
+        }
+        for (layer, block) in self.carried.iter().enumerate() {
+            for (kind, values) in CARRIED.into_iter().zip(block) {
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                tensors.push((format!("{kind}:{layer}"), values.len(), bytes));
             }
         }
         let views = tensors
@@ -94,7 +105,10 @@ impl State {
             curve: progress.curve,
             weights: BTreeMap::new(),
             moments: BTreeMap::new(),
+            carried: Vec::new(),
         };
+        let mut carried: BTreeMap<usize, [Vec<f32>; 2]> = BTreeMap::new();
+        let place = |layer: &str| layer.parse().map_err(|_| bad(format!("holds states of a block `{layer}`")));
         for (name, view) in SafeTensors::deserialize(&bytes).map_err(damaged)?.tensors() {
             let values: Vec<f32> =
                 view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
@@ -102,9 +116,12 @@ impl State {
                 Some(("weight", name)) => drop(state.weights.insert(name.to_owned(), values)),
                 Some(("first", name)) => state.moments.entry(name.to_owned()).or_default().first = values,
                 Some(("second", name)) => state.moments.entry(name.to_owned()).or_default().second = values,
+                Some(("inputs", layer)) => carried.entry(place(layer)?).or_default()[0] = values,
+                Some(("states", layer)) => carried.entry(place(layer)?).or_default()[1] = values,
                 _ => return Err(bad(format!("holds `{name}`, which no checkpoint does"))),
             }
         }
+        state.carried = carried.into_values().collect();
         Ok(Some(state))
     }
 }

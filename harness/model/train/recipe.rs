@@ -8,7 +8,7 @@ use super::TrainError;
 use super::adamw::AdamW;
 use super::places::PlacesRecipe;
 use super::schedule::Schedule;
-use crate::config::{Activation, Config, DistanceBias, NormKind, PositionScheme, RopeStyle};
+use crate::config::{Activation, Config, DistanceBias, NormKind, PositionScheme, RopeStyle, StateSpaceShape};
 use crate::ops::Groups;
 
 /// A training run.
@@ -32,23 +32,29 @@ pub struct Recipe {
     pub training: TrainingRecipe,
 }
 
-/// Shape of the decoder: RMSNorm, half-split rotary positions, SwiGLU, no biases.
+/// Shape of the decoder: RMSNorm, half-split rotary positions, SwiGLU, no biases; or state spaces in the place of attention and the
+/// feed-forward part, whose keys are then left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArchitectureRecipe {
     /// Width of the residual stream.
     pub hidden: usize,
     /// Width of the feed-forward part.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub feed_forward: usize,
     /// Blocks.
     pub layers: usize,
     /// Query heads.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub heads: usize,
     /// Key and value heads; divides `heads`.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub kv_heads: usize,
     /// Dimensions of a head.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub head_dim: usize,
     /// Base of the rotary frequencies.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub rope_theta: f64,
     /// How positions are told apart.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -57,8 +63,35 @@ pub struct ArchitectureRecipe {
     /// of the axis of positions, `linear(factor=4)`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub positions: Option<String>,
+    /// State spaces instead of attention.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_space: Option<StateSpaceRecipe>,
     /// The head is the embedding.
     pub tied_head: bool,
+}
+
+/// Sizes of selective state spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateSpaceRecipe {
+    /// Channels of a scan.
+    pub channels: usize,
+    /// States of a channel.
+    pub states: usize,
+    /// Inputs that the convolution sees.
+    pub taps: usize,
+    /// Numbers that the steps of a token are made of.
+    pub step_rank: usize,
+}
+
+/// The states that a window is read from, where windows follow one another in streams (LongSSM; 2024).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateRecipe {
+    /// Zeros, as if nothing stood before the window.
+    Zero,
+    /// Those behind the window before it in its stream; no gradient flows into them.
+    Previous,
 }
 
 /// What is as it always was is not written down, so that the identity of older runs stays.
@@ -170,6 +203,10 @@ pub struct TrainingRecipe {
     pub tokens: u64,
     /// Windows a step.
     pub batch: usize,
+    /// What windows of decoders of state spaces are read from. Where it is given, window `n` of every step goes on where window `n` of the step
+    /// before ended, in one of as many streams; where it is not, windows are drawn and read from zeros.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateRecipe>,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Share of the steps spent warming up.
@@ -225,12 +262,19 @@ impl Recipe {
         let (shape, data, training) = (&self.architecture, &self.data, &self.training);
         within("format", self.format, 1, 1)?;
         within("architecture.hidden", shape.hidden, 1, 1 << 16)?;
-        within("architecture.feed_forward", shape.feed_forward, 1, 1 << 18)?;
         within("architecture.layers", shape.layers, 1, 1024)?;
-        within("architecture.heads", shape.heads, 1, 1024)?;
-        within("architecture.kv_heads", shape.kv_heads, 1, shape.heads)?;
-        within("architecture.head_dim", shape.head_dim, 2, 1 << 12)?;
-        within("architecture.rope_theta", shape.rope_theta, 1.0, 1e12)?;
+        if let Some(state_space) = shape.state_space {
+            within("architecture.state_space.channels", state_space.channels, 1, 1 << 17)?;
+            within("architecture.state_space.states", state_space.states, 1, 1 << 10)?;
+            within("architecture.state_space.taps", state_space.taps, 1, 64)?;
+            within("architecture.state_space.step_rank", state_space.step_rank, 1, 1 << 16)?;
+        } else {
+            within("architecture.feed_forward", shape.feed_forward, 1, 1 << 18)?;
+            within("architecture.heads", shape.heads, 1, 1024)?;
+            within("architecture.kv_heads", shape.kv_heads, 1, shape.heads)?;
+            within("architecture.head_dim", shape.head_dim, 2, 1 << 12)?;
+            within("architecture.rope_theta", shape.rope_theta, 1.0, 1e12)?;
+        }
         within("data.valid_windows", data.valid_windows, 1, 1 << 20)?;
         within("data.context", data.context, 1, 1 << 20)?;
         within("data.scales", data.scales.unwrap_or(1), 1, 1 << 10)?;
@@ -255,6 +299,7 @@ impl Recipe {
         let refuse = |key, value: &dyn std::fmt::Display, allowed: &str| {
             Err(TrainError::Recipe { key, value: value.to_string(), allowed: allowed.to_owned() })
         };
+        self.check_states()?;
         let (data, positions) = (&self.data, &self.architecture.positions);
         if data.places.draws_factors() && data.scales.is_none() {
             return refuse(
@@ -310,6 +355,47 @@ impl Recipe {
         Some(Groups { size: self.data.context / GROUPS, shifted })
     }
 
+    /// Checks what state spaces have no use for, and what only they have.
+    fn check_states(&self) -> Result<(), TrainError> {
+        let refuse =
+            |key, value: String, allowed: &str| Err(TrainError::Recipe { key, value, allowed: allowed.to_owned() });
+        let shape = &self.architecture;
+        if shape.state_space.is_none() {
+            return match self.training.state {
+                None => Ok(()),
+                Some(state) => refuse(
+                    "training.state",
+                    format!("{state:?}").to_lowercase(),
+                    "left out, or `architecture.state_space` given: attention begins every window anew",
+                ),
+            };
+        }
+        const LEFT_OUT: &str =
+            "left out, for state spaces have neither attention nor positions nor a feed-forward part";
+        let sizes = [
+            ("architecture.feed_forward", shape.feed_forward),
+            ("architecture.heads", shape.heads),
+            ("architecture.kv_heads", shape.kv_heads),
+            ("architecture.head_dim", shape.head_dim),
+        ];
+        if let Some((key, size)) = sizes.into_iter().find(|(_, size)| *size != 0) {
+            return refuse(key, size.to_string(), LEFT_OUT);
+        }
+        if shape.rope_theta != 0.0 {
+            return refuse("architecture.rope_theta", shape.rope_theta.to_string(), LEFT_OUT);
+        }
+        if shape.position != PositionRecipe::default() {
+            return refuse("architecture.position", format!("{:?}", shape.position).to_lowercase(), LEFT_OUT);
+        }
+        if let Some(positions) = &shape.positions {
+            return refuse("architecture.positions", positions.clone(), LEFT_OUT);
+        }
+        if self.data.places != PlacesRecipe::Whole {
+            return refuse("data.places", format!("{:?}", self.data.places).to_lowercase(), LEFT_OUT);
+        }
+        Ok(())
+    }
+
     /// What is done to the rotary frequencies, where anything is.
     ///
     /// # Errors
@@ -348,11 +434,17 @@ impl Recipe {
     /// The decoder's configuration over a vocabulary.
     pub fn config(&self, vocabulary: usize, begin: Option<u32>, end: Option<u32>) -> Config {
         let shape = &self.architecture;
+        let (architecture, inner, position) = match shape.state_space {
+            Some(StateSpaceRecipe { channels, states, taps, step_rank }) => {
+                ("mamba", channels, PositionScheme::StateSpace(StateSpaceShape { states, taps, step_rank }))
+            }
+            None => ("llama", shape.feed_forward, shape.position.scheme(shape)),
+        };
         Config {
-            architecture: "llama".to_owned(),
+            architecture: architecture.to_owned(),
             vocab_size: vocabulary,
             hidden_size: shape.hidden,
-            intermediate_size: shape.feed_forward,
+            intermediate_size: inner,
             layers: shape.layers,
             heads: shape.heads,
             kv_heads: shape.kv_heads,
@@ -362,7 +454,7 @@ impl Recipe {
             norm_epsilon: 1e-5,
             activation: Activation::Silu,
             gated: true,
-            position: shape.position.scheme(shape),
+            position,
             scaling: None,
             qkv_bias: false,
             output_bias: false,

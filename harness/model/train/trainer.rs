@@ -5,21 +5,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use candle_core::{Device, Var};
+use candle_core::Var;
 use harness_kernels::allocator::Keeping;
 
 use super::adamw::{Group, Moments};
 use super::checkpoint::{State, write_atomically};
 use super::flow;
 use super::hook::{Hook, StepInfo};
-use super::initial::{is_embedding, is_norm};
+use super::initial::{is_embedding, is_norm, is_of_scan};
+use super::pass::{loss, variables, window};
 use super::start::{Begun, Flowing, Start, Turning};
+use super::streams::Streams;
 use super::{CurvePoint, Event, Recipe, TokenSource, TrainError, Trained};
+use crate::cache::KvCache;
 use crate::config::Config;
 use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
 use crate::load::{Checkpoint, expected_tensors};
-use crate::ops::cross_entropy;
 use crate::rope::Rope;
 use crate::tensor::{from_values, with_values};
 use crate::weight::{DType, Weight};
@@ -41,6 +43,10 @@ pub struct Trainer {
     state: State,
     variables: BTreeMap<String, Var>,
     decoder: Decoder,
+    /// What the rows of a batch read on in, where they do.
+    streams: Option<Streams>,
+    /// The states behind the last step, where the next one reads on from them.
+    carried: Option<KvCache>,
     groups: Option<BTreeMap<String, Group>>,
     spent: Duration,
     done_here: usize,
@@ -80,7 +86,14 @@ impl Trainer {
         };
         let mut decoder = decoder.map_err(failed)?;
         decoder.groups = recipe.groups();
+        let streams = Streams::of(recipe, source, config.vocab_size)?;
+        let carried = match &streams {
+            Some(streams) if streams.carries => Some(state.states(&path, recipe, decoder.new_cache())?),
+            _ => None,
+        };
         Ok(Self {
+            streams,
+            carried,
             recipe: recipe.clone(),
             config,
             turning,
@@ -114,6 +127,16 @@ impl Trainer {
     /// The weights by canonical name.
     pub fn weights(&self) -> &BTreeMap<String, Vec<f32>> {
         &self.state.weights
+    }
+
+    /// The states that the next step reads on from, where it does.
+    pub fn carried(&self) -> Option<&KvCache> {
+        self.carried.as_ref()
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_carried(&mut self) {
+        self.state.carried.clear();
     }
 
     /// Does one step, then scores and saves where the recipe says so.
@@ -164,7 +187,8 @@ impl Trainer {
             self.publish().map_err(failed)?;
         }
         let windows = self.batch(source, at.step)?;
-        let (loss, mut gradients) = self.gradients(source, at.step, &windows).map_err(failed)?;
+        let mut carried = self.carried.clone();
+        let (loss, mut gradients) = self.gradients(source, at.step, &windows, carried.as_mut()).map_err(failed)?;
         finite(at.step, "loss", loss)?;
         for hook in hooks.iter_mut() {
             hook.after_backward(at, &self.state.weights, &mut gradients).map_err(refused)?;
@@ -182,6 +206,10 @@ impl Trainer {
             hook.after_step(at, &mut self.state.weights).map_err(refused)?;
         }
         self.publish().map_err(failed)?;
+        if let Some(states) = carried.as_ref().and_then(KvCache::states) {
+            self.state.carried = states.blocks().to_vec();
+        }
+        self.carried = carried;
         self.state.step += 1;
         self.state.pending = (self.state.pending.0 + loss, self.state.pending.1 + 1);
         Ok((loss, norm, rate))
@@ -191,7 +219,7 @@ impl Trainer {
         let decay = self.recipe.training.weight_decay;
         let groups = self.groups.get_or_insert_with(|| {
             let group = |name: &String| {
-                let bare = is_norm(name) || is_embedding(name) || name.ends_with(".bias");
+                let bare = is_norm(name) || is_embedding(name) || is_of_scan(name) || name.ends_with(".bias");
                 let group = Group { rate: 1.0, decay: if bare { 0.0 } else { decay } };
                 (name.clone(), hooks.iter_mut().fold(group, |group, hook| hook.group(name, group)))
             };
@@ -207,6 +235,9 @@ impl Trainer {
 
     /// Windows of step `step`, one token longer than the context.
     fn batch(&self, source: &dyn TokenSource, step: usize) -> Result<Vec<Vec<u32>>, TrainError> {
+        if let Some(streams) = &self.streams {
+            return Ok(streams.windows(step));
+        }
         let (data, training) = (&self.recipe.data, &self.recipe.training);
         // Seeds read disjoint ranges of windows.
         let first = (training.seed << 40) + (step * training.batch) as u64;
@@ -236,6 +267,7 @@ impl Trainer {
         source: &dyn TokenSource,
         step: usize,
         windows: &[Vec<u32>],
+        carried: Option<&mut KvCache>,
     ) -> Result<candle_core::Tensor, ModelError> {
         let data = &self.recipe.data;
         if let Some(places) = self.places(step) {
@@ -245,11 +277,11 @@ impl Trainer {
                 }
                 _ => self.decoder.with_places(&places, data.context),
             };
-            return loss(&decoder, source, windows);
+            return loss(&decoder, source, windows, None);
         }
         let cut = (data.short_share * windows.len() as f64).round() as usize;
         if cut == 0 {
-            return loss(&self.decoder, source, windows);
+            return loss(&self.decoder, source, windows, carried);
         }
         let length = self.config.trained_positions();
         let pieces = |window: &Vec<u32>| -> Vec<Vec<u32>> {
@@ -258,10 +290,10 @@ impl Trainer {
         let short: Vec<Vec<u32>> = windows[..cut].iter().flat_map(pieces).collect();
         let share = cut as f64 / windows.len() as f64;
         let weighed = |windows: &[Vec<u32>], share: f64| {
-            (loss(&self.decoder, source, windows)? * share).doing(|| "weighing the loss".to_owned())
+            (loss(&self.decoder, source, windows, None)? * share).doing(|| "weighing the loss".to_owned())
         };
         if cut == windows.len() {
-            return loss(&self.decoder, source, &short);
+            return loss(&self.decoder, source, &short, None);
         }
         (weighed(&short, share)? + weighed(&windows[cut..], 1.0 - share)?).doing(|| "adding losses".to_owned())
     }
@@ -280,8 +312,9 @@ impl Trainer {
         source: &dyn TokenSource,
         step: usize,
         windows: &[Vec<u32>],
+        carried: Option<&mut KvCache>,
     ) -> Result<(f64, BTreeMap<String, Vec<f32>>), ModelError> {
-        let loss = self.loss_of(source, step, windows)?;
+        let loss = self.loss_of(source, step, windows, carried)?;
         let value = f64::from(loss.to_scalar::<f32>().doing(|| "reading the loss".to_owned())?);
         let store = loss.backward().doing(|| "running the backward pass".to_owned())?;
         let mut gradients = BTreeMap::new();
@@ -326,7 +359,7 @@ impl Trainer {
             let windows = range
                 .map(|index| window(source, &data.valid, index as u64, data.context + 1, self.config.vocab_size))
                 .collect::<Result<Vec<_>, _>>()?;
-            let loss = loss(&decoder, source, &windows).map_err(failed)?.to_scalar::<f32>();
+            let loss = loss(&decoder, source, &windows, None).map_err(failed)?.to_scalar::<f32>();
             sum += f64::from(loss.doing(|| "reading the loss".to_owned()).map_err(failed)?) * count as f64;
         }
         let mean = sum / data.valid_windows as f64;
@@ -389,7 +422,18 @@ impl Trainer {
 
 impl State {
     fn new(run: String, weights: BTreeMap<String, Vec<f32>>) -> Self {
-        Self { run, step: 0, pending: (0.0, 0), curve: Vec::new(), weights, moments: BTreeMap::new() }
+        let (curve, moments, carried) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { run, step: 0, pending: (0.0, 0), curve, weights, moments, carried }
+    }
+
+    /// The states that the next step reads on from: zeros before the first.
+    fn states(&self, path: &Path, recipe: &Recipe, mut cache: KvCache) -> Result<KvCache, TrainError> {
+        let read = self.step * recipe.data.context;
+        if read > 0 && !cache.restore_states(recipe.training.batch, read, self.carried.clone()) {
+            let reason = "does not hold the states that its recipe reads on from".to_owned();
+            return Err(TrainError::Checkpoint { path: path.to_owned(), reason });
+        }
+        Ok(cache)
     }
 
     fn checked(self, path: &Path, run: &str, config: &Config) -> Result<Self, TrainError> {
@@ -426,61 +470,6 @@ fn rope_of(
 
 fn checkpoint_path(out: &Path) -> PathBuf {
     out.join("checkpoint.safetensors")
-}
-
-fn variables(config: &Config, weights: &BTreeMap<String, Vec<f32>>) -> Result<BTreeMap<String, Var>, ModelError> {
-    expected_tensors(config)
-        .map(|spec| {
-            let values = weights.get(&spec.name).cloned();
-            let values = values.ok_or_else(|| ModelError::MissingTensor { name: spec.name.clone() })?;
-            let variable = if spec.vector {
-                Var::from_vec(values, spec.cols, &Device::Cpu)
-            } else {
-                Var::from_vec(values, (spec.rows, spec.cols), &Device::Cpu)
-            };
-            let variable = variable.doing(|| format!("placing {}", spec.name))?;
-            Ok((spec.name, variable))
-        })
-        .collect()
-}
-
-/// Mean negative log-likelihood of the tokens that a source has learned, as a scalar.
-fn loss(decoder: &Decoder, source: &dyn TokenSource, windows: &[Vec<u32>]) -> Result<candle_core::Tensor, ModelError> {
-    let inputs: Vec<&[u32]> = windows.iter().map(|window| &window[..window.len() - 1]).collect();
-    // (batch, sequence, hidden) → (batch · sequence, hidden)
-    let mut hidden = decoder.hidden(&inputs)?.flatten_to(1).doing(|| "flattening hidden states".to_owned())?;
-    let (mut rows, mut targets) = (Vec::new(), Vec::new());
-    for (window, tokens) in windows.iter().enumerate() {
-        for at in source.scored(tokens) {
-            // What stands at a place is predicted at the one before.
-            rows.push((window * (tokens.len() - 1) + at - 1) as u32);
-            targets.push(tokens[at]);
-        }
-    }
-    if rows.len() < inputs.iter().map(|input| input.len()).sum() {
-        let choosing = || "choosing what is learned".to_owned();
-        let rows = candle_core::Tensor::new(rows, &Device::Cpu).doing(choosing)?;
-        hidden = hidden.index_select(&rows, 0).doing(choosing)?;
-    }
-    cross_entropy(&decoder.logits(&hidden)?, &targets).doing(|| "computing the loss".to_owned())
-}
-
-fn window(
-    source: &dyn TokenSource,
-    split: &str,
-    index: u64,
-    length: usize,
-    vocabulary: usize,
-) -> Result<Vec<u32>, TrainError> {
-    let failed = |reason: String| TrainError::Source { split: split.to_owned(), index, reason };
-    let window = source.window(split, index, length).map_err(failed)?;
-    if window.len() != length {
-        return Err(failed(format!("it has {} tokens instead of {length}", window.len())));
-    }
-    match window.iter().find(|&&token| token as usize >= vocabulary) {
-        Some(token) => Err(failed(format!("token {token} lies outside the vocabulary of {vocabulary}"))),
-        None => Ok(window),
-    }
 }
 
 fn finite(step: usize, what: &'static str, value: f64) -> Result<(), TrainError> {

@@ -203,6 +203,10 @@ impl TokenSource for Sums {
         })
     }
 
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     fn scored(&self, window: &[u32]) -> Range<usize> {
         match self.protocol {
             Protocol::Pairs => pairs::PROMPT..window.len(),
