@@ -188,7 +188,7 @@ impl Config {
         let layers = widths.len();
         let equal = widths.windows(2).all(|pair| pair[0] == pair[1]);
         let widths = if equal { Vec::new() } else { widths };
-        Self { heads, kv_heads, intermediate_size, layers, widths, ..self.clone() }
+        Self { intermediate_size, layers, heads, kv_heads, widths, ..self.clone() }
     }
 
     /// Whether heads are told apart by their place, so that none can be left out: by slopes or biases of their own.

@@ -253,7 +253,7 @@ impl Checkpoint {
         let mut narrow = self.clone();
         let widths = decoder.config().widths.clone();
         let old = self.config.clone();
-        narrow.config = Config { heads, kv_heads, intermediate_size, qkv_bias, output_bias, mlp_bias, widths, ..old };
+        narrow.config = Config { intermediate_size, heads, kv_heads, widths, qkv_bias, output_bias, mlp_bias, ..old };
         for layer in 0..decoder.config().layers {
             for projection in Projection::ALL {
                 let Some(map) = decoder.linear(layer, projection) else { continue };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::cache::{Budget, CacheFormat, CodeBits, Eviction, Grid, KvCache};
 use crate::config::{DistanceBias, PositionScheme};
+use crate::depth::Layer;
 use crate::load::load;
 use crate::packed::small_decoder;
 use crate::weight::DType;
@@ -141,7 +142,9 @@ fn caches_of_unequal_blocks_read_step_by_step_as_at_once() {
     let mut twice = KvCache::gather(&[(&cache, 0), (&cache, 0)], 4).unwrap();
     let both = narrow.step(&[&TOKENS[4..], &TOKENS[4..]], &mut twice, 1).unwrap();
     let both = narrow.logits(&both.flatten_to(1).unwrap()).unwrap().to_vec2::<f32>().unwrap();
-    both.iter().for_each(|row| near(row, last, 1e-4));
+    for row in &both {
+        near(row, last, 1e-4);
+    }
     let mut joined = KvCache::gather(&[(&cache, 0)], 2).unwrap();
     joined.extend(&cache.rest(2).unwrap()).unwrap();
     near(&narrow.logits_last(&TOKENS[4..], &mut joined).unwrap(), last, 1e-4);
@@ -193,7 +196,6 @@ fn gradients_and_depth_know_unequal_blocks() {
                 .all(|((w, g), weight)| w.len() == g.len() && w.len() == weight.rows() * weight.cols())
         );
     }
-    use crate::depth::Layer;
     let short = narrow.of_layers(&[Layer::kept(0), Layer::kept(2)]).unwrap();
     assert_eq!((short.config().widths.len(), short.config().kv_heads), (2, 1));
     let alone = narrow.of_layers(&[Layer::kept(2)]).unwrap();

@@ -14,6 +14,7 @@ use crate::sampling::SamplingSettings;
 use crate::tasks::long::{self, LongSelection};
 use crate::tasks::{ChoiceSelection, QuestionSelection};
 use crate::text::{self, TextSelection};
+use crate::zeros::Zeros;
 
 harness_core::parameters! {
     /// Scalar keys of a `language-model` bench.
@@ -34,6 +35,8 @@ harness_core::parameters! {
         head: HeadFormat = HeadFormat::Kept;
         /// What linear maps that are not quantized are multiplied in, and the head.
         compute: Compute = Compute::F32;
+        /// Whether the zeros of pruned maps are held and multiplied.
+        zeros: Zeros = Zeros::Kept;
         /// First place of a scored window whose token is decoded, one at a time through the cache of keys and values; those
         /// before are read at once and not scored. 0 reads whole windows at once, without a cache.
         decode_from: usize = 0, Domain::closed(0.0, 1_048_576.0);
@@ -57,7 +60,8 @@ impl Settings {
         let exec = packed.map(|activations| ("exec", format!("packed {activations:?}")));
         let head = (head != HeadFormat::Kept).then(|| ("head", format!("{head:?}")));
         let compute = (self.compute != Compute::F32).then(|| ("compute", format!("{:?}", self.compute)));
-        exec.into_iter().chain(head).chain(compute).collect()
+        let zeros = (self.zeros != Zeros::Kept).then(|| ("zeros", format!("{:?}", self.zeros)));
+        exec.into_iter().chain(head).chain(compute).chain(zeros).collect()
     }
 
     /// How quantized models are held and multiplied.

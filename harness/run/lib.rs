@@ -47,5 +47,6 @@ pub mod text;
 pub mod typical;
 mod whole;
 mod writing;
+pub mod zeros;
 
 pub use catalog::catalog;

@@ -25,6 +25,7 @@ use crate::runner::{ArmWork, Event, RunError, Session};
 use crate::search::settled;
 use crate::setup::Setup;
 use crate::shrink::shortened;
+use crate::zeros::{Zeros, dropped};
 
 /// An arm whose methods are built.
 struct Built<'a> {
@@ -312,6 +313,9 @@ impl<'a> Session<'_> {
         if setup.settings.compute == Compute::Bf16 {
             ready = in_bf16(ready, &mut failures);
         }
+        if setup.settings.zeros == Zeros::Dropped {
+            ready = without_zeros(ready, &mut failures);
+        }
         for (work, reason) in failures {
             self.failed(&work, "apply", &reason, 0.0)?;
         }
@@ -337,6 +341,21 @@ fn in_bf16<'a>(
         match brain.of(&prepared.decoder, prepared.taken.as_ref()) {
             // No arm is the dense model any more: that stays in f32.
             Ok(decoder) => changed.push((work, Prepared { decoder, identity: false, ..prepared })),
+            Err(error) => failures.push((work, error.to_string())),
+        }
+    }
+    changed
+}
+
+/// The arms without the zeros of their pruned maps; what cannot be done goes to `failures`.
+fn without_zeros<'a>(
+    ready: Vec<(ArmWork<'a>, Prepared)>,
+    failures: &mut Vec<(ArmWork<'a>, String)>,
+) -> Vec<(ArmWork<'a>, Prepared)> {
+    let mut changed = Vec::with_capacity(ready.len());
+    for (work, prepared) in ready {
+        match dropped(&prepared.decoder, prepared.taken.as_ref()) {
+            Ok(decoder) => changed.push((work, Prepared { decoder, ..prepared })),
             Err(error) => failures.push((work, error.to_string())),
         }
     }

@@ -11,11 +11,13 @@ use crate::addition::AdditionSelection;
 use crate::addition::ask::Questions;
 use crate::cache;
 use crate::catalog::{ADDITION, LONG_CONTEXT, Settings};
+use crate::compute::Compute;
 use crate::inputs::{Inputs, LoadedModel};
 use crate::quantize::{ActivationType, Execution};
 use crate::tasks::Tasks;
 use crate::tasks::long::{LongItems, LongSelection, Retrieved};
 use crate::text::{TextSelection, Windows, refuse_overlap, windows};
+use crate::zeros::Zeros;
 
 /// Why a bench cannot begin on a model.
 pub(crate) struct SetupError {
@@ -149,6 +151,10 @@ impl Setup {
             .map_err(|error| SetupError::at("settings")(&error))?;
         if settings.activations == ActivationType::Int8 && settings.exec == Execution::Fake {
             let why = "`activations = \"int8\"` is of packed maps; set `exec = \"packed\"` as well";
+            return Err(SetupError::at("settings")(&why));
+        }
+        if settings.zeros == Zeros::Dropped && settings.compute == Compute::Bf16 {
+            let why = "`zeros = \"dropped\"` is of maps that multiply in f32; leave `compute = \"bf16\"` out";
             return Err(SetupError::at("settings")(&why));
         }
         cache::refuse_unseen(cells, &settings, &probes).map_err(|why| SetupError::at("settings")(&why))?;

@@ -20,7 +20,7 @@ pub(super) struct Scored {
 
 impl Scored {
     /// What it is chosen by. What is not a number is chosen first, so that it is not lost.
-    fn rank(&self) -> f32 {
+    fn rank(self) -> f32 {
         if self.score.is_nan() { f32::INFINITY } else { self.score }
     }
 }
@@ -60,7 +60,10 @@ impl Largest {
                 && let Some(worst) = self.held.peek()
             {
                 let bound = worst.rank();
-                if scores.iter().fold(true, |none, score| none & (*score <= bound)) {
+                // Without branches, which the compiler makes vectors of.
+                #[allow(clippy::needless_bitwise_bool)]
+                let below = scores.iter().fold(true, |none, score| none & (*score <= bound));
+                if below {
                     continue;
                 }
             }

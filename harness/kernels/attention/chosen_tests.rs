@@ -136,7 +136,7 @@ fn a_query_alone_chooses_as_among_others() {
     let seen: Vec<Range<usize>> = (0..50).map(|i| 0..i + 100).collect();
     let all = Inputs::new(150, 0.6, seen, Some(9));
     let found = attention_of_parts(&[all.part()], &shape(None));
-    let (last, one) = (49 * HEADS * D, [0..149]);
+    let (last, one) = (49 * HEADS * D, std::array::from_fn::<_, 1, _>(|_| 0..149));
     let alone = Part { q: &all.q[last..], seen: &one, places: (&all.places.0[49..], &all.places.1), ..all.part() };
     let alone = attention_of_parts(&[alone], &shape(None));
     assert!(found[last..].iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-6));

@@ -101,7 +101,7 @@ fn spreads_are_those_of_whole_rows_of_probabilities_on_every_instruction_set() {
 #[test]
 fn entropies_have_known_answers() {
     for keys in [256, 4096] {
-        let mut inputs = Inputs::new(keys, 0.2, vec![0..keys], None);
+        let mut inputs = Inputs::new(keys, 0.2, std::iter::once(0..keys).collect(), None);
         inputs.q.fill(0.0);
         let uniform = spread(&[(inputs.part(), 4)], &shape(None));
         for Spread { entropy, first } in uniform {
@@ -120,7 +120,7 @@ fn entropies_have_known_answers() {
     }
     // Two stretches that get alike.
     let halves = [3usize, 5].map(|keys| {
-        let mut inputs = Inputs::new(keys, 0.2, vec![0..keys], None);
+        let mut inputs = Inputs::new(keys, 0.2, std::iter::once(0..keys).collect(), None);
         inputs.q.fill(0.0);
         inputs
     });

@@ -32,7 +32,7 @@ harness_core::parameters! {
         /// Share of the mean second moment that is added to every input's own.
         damp: f64 = 0.01, Domain::closed(1e-9, 10.0);
         /// Generations.
-        generations: usize = 30, Domain::closed(0.0, 100000.0);
+        generations: usize = 30, Domain::closed(0.0, 100_000.0);
         /// Offspring of a generation.
         offspring: usize = 8, Domain::closed(2.0, 4096.0);
         /// Stages of selection, each of which half of the candidates survive; one survives the last.

@@ -47,7 +47,7 @@ harness_core::parameters! {
         /// Query heads of every pruned block that go, whole groups of those that share keys and values.
         heads: Option<usize> = None, Domain::closed(0.0, 65536.0);
         /// Channels of every pruned block's feed-forward part that go.
-        channels: Option<usize> = None, Domain::closed(0.0, 16777216.0);
+        channels: Option<usize> = None, Domain::closed(0.0, 16_777_216.0);
         /// What a row or column scores.
         criterion: Criterion = Criterion::First;
         /// How scores of what goes together become one.

@@ -27,7 +27,7 @@ harness_core::parameters! {
         /// Query heads of every block that go, whole groups of those that share keys and values.
         heads: Option<usize> = None, Domain::closed(0.0, 65536.0);
         /// Channels of every block's feed-forward part that go.
-        channels: Option<usize> = None, Domain::closed(0.0, 16777216.0);
+        channels: Option<usize> = None, Domain::closed(0.0, 16_777_216.0);
     }
 }
 

@@ -112,7 +112,7 @@ pub fn coupled(
     let dimension = |map: Map, sums: &[f64], group: usize, i: usize| match map {
         Map::Q | Map::O => {
             let start = group * inner.group_width() + i;
-            sums[start..start + (inner.shared - 1) * inner.head_dim + 1].iter().step_by(inner.head_dim).sum::<f64>()
+            sums[start..=start + (inner.shared - 1) * inner.head_dim].iter().step_by(inner.head_dim).sum::<f64>()
         }
         _ => sums[group * inner.head_dim + i],
     };
@@ -136,12 +136,16 @@ mod tests {
         let weights = vec![1.0, -2.0, 0.5, 4.0];
         let samples = [[1.0, 1.0, -2.0, 0.25], [3.0, 0.0, 2.0, 0.75]];
         let mut gradients = Gradients::default();
-        samples.iter().for_each(|sample| gradients.add(sample, criterion));
+        for sample in &samples {
+            gradients.add(sample, criterion);
+        }
         let matrices: Vec<(Map, Vec<f32>, &Gradients)> =
             [Map::Q, Map::K, Map::V].map(|map| (map, weights.clone(), &gradients)).to_vec();
         let transposed = vec![1.0, 0.5, -2.0, 4.0];
         let mut columns = Gradients::default();
-        [[1.0, -2.0, 1.0, 0.25], [3.0, 2.0, 0.0, 0.75]].iter().for_each(|sample| columns.add(sample, criterion));
+        for sample in &[[1.0, -2.0, 1.0, 0.25], [3.0, 2.0, 0.0, 0.75]] {
+            columns.add(sample, criterion);
+        }
         let more = [(Map::O, transposed, &columns)];
         coupled(INNER, 2, &[matrices, more.to_vec()].concat(), criterion, reduction)
     }
@@ -167,7 +171,9 @@ mod tests {
     #[test]
     fn what_one_sample_wants_and_another_does_not_counts_only_in_second_order() {
         let mut gradients = Gradients::default();
-        [[2.0, 0.0], [-2.0, 0.0]].iter().for_each(|sample| gradients.add(sample, Criterion::Mixed));
+        for sample in &[[2.0, 0.0], [-2.0, 0.0]] {
+            gradients.add(sample, Criterion::Mixed);
+        }
         let matrices = [(Map::Up, vec![1.0, 1.0], &gradients)];
         let of = |criterion| coupled(INNER, 2, &matrices, criterion, Reduction::Sum).1[0];
         assert_eq!((of(Criterion::First), of(Criterion::Second), of(Criterion::Mixed)), (0.0, 4.0, 2.0));

@@ -14,7 +14,7 @@ impl KvCache {
     fn as_blocks(&self) -> Option<&[Self]> {
         match &self.0 {
             Held::Blocks(blocks) => Some(blocks),
-            Held::Full(_) | Held::Quantized(_) | Held::Evicting(_) => None,
+            Held::Full(_) | Held::Quantized(_) | Held::Evicting(_) | Held::States(_) => None,
         }
     }
 }

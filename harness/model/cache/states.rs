@@ -14,7 +14,7 @@ impl KvCache {
     pub fn states(&self) -> Option<&Carried> {
         match &self.0 {
             Held::States(carried) => Some(carried),
-            Held::Full(_) | Held::Quantized(_) | Held::Evicting(_) => None,
+            Held::Full(_) | Held::Quantized(_) | Held::Evicting(_) | Held::Blocks(_) => None,
         }
     }
 
@@ -28,7 +28,9 @@ impl KvCache {
     pub(crate) fn states_mut(&mut self) -> Result<&mut Carried, ModelError> {
         match &mut self.0 {
             Held::States(carried) => Ok(carried),
-            Held::Full(_) | Held::Quantized(_) | Held::Evicting(_) => Err(ModelError::StateSpace { what: NO_KEYS }),
+            Held::Full(_) | Held::Quantized(_) | Held::Evicting(_) | Held::Blocks(_) => {
+                Err(ModelError::StateSpace { what: NO_KEYS })
+            }
         }
     }
 

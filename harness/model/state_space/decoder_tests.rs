@@ -47,6 +47,7 @@ fn golden() -> Golden {
             step_rank: size("step_rank"),
         }),
         scaling: None,
+        widths: Vec::new(),
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,

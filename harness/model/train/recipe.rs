@@ -357,6 +357,8 @@ impl Recipe {
 
     /// Checks what state spaces have no use for, and what only they have.
     fn check_states(&self) -> Result<(), TrainError> {
+        const LEFT_OUT: &str =
+            "left out, for state spaces have neither attention nor positions nor a feed-forward part";
         let refuse =
             |key, value: String, allowed: &str| Err(TrainError::Recipe { key, value, allowed: allowed.to_owned() });
         let shape = &self.architecture;
@@ -370,8 +372,6 @@ impl Recipe {
                 ),
             };
         }
-        const LEFT_OUT: &str =
-            "left out, for state spaces have neither attention nor positions nor a feed-forward part";
         let sizes = [
             ("architecture.feed_forward", shape.feed_forward),
             ("architecture.heads", shape.heads),

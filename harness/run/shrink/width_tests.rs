@@ -106,7 +106,7 @@ fn units_of_nothing_are_the_first_to_go_and_go_without_loss() {
             let mut values = map.weight().to_f32();
             values.iter_mut().enumerate().for_each(|(at, value)| {
                 if zero(at % cols) {
-                    *value = 0.0
+                    *value = 0.0;
                 }
             });
             dense = dense.with_weight(layer, projection, Weight::from_f32(rows, cols, values));

@@ -29,9 +29,10 @@ pub(super) fn read(json: &Value) -> Result<Config, Fault> {
         return Err(Fault::Unsupported(format!("state spaces with the activation {}", json["hidden_act"])));
     }
     let hidden_size = size("hidden_size", None)?;
-    let channels = match json["intermediate_size"].is_null() {
-        true => hidden_size.saturating_mul(size("expand", Some(2))?),
-        false => size("intermediate_size", None)?,
+    let channels = if json["intermediate_size"].is_null() {
+        hidden_size.saturating_mul(size("expand", Some(2))?)
+    } else {
+        size("intermediate_size", None)?
     };
     // "auto", the default, is a sixteenth of the width.
     let auto = json["time_step_rank"].is_null() || json["time_step_rank"] == "auto";
@@ -56,6 +57,7 @@ pub(super) fn read(json: &Value) -> Result<Config, Fault> {
             step_rank,
         }),
         scaling: None,
+        widths: Vec::new(),
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,
