@@ -19,6 +19,8 @@ use crate::tensor::from_values;
 struct Turned {
     look: Look,
     seen: Vec<Range<usize>>,
+    /// Where its first query stands.
+    first_query: usize,
     turns: Option<(RopeTables, RopeTables)>,
 }
 
@@ -84,7 +86,7 @@ impl Reached {
             let first = look.keys.start;
             let seen =
                 look.seen.iter().map(|seen| if seen.is_empty() { 0..0 } else { seen.start - first..seen.end - first });
-            Turned { seen: seen.collect(), turns, look }
+            Turned { seen: seen.collect(), first_query: queries.start, turns, look }
         };
         let all = self.rule.looks(queries.clone()).into_iter().map(turned).collect();
         let looks = Arc::new(Looks { all, blocks });
@@ -178,9 +180,9 @@ impl<'a> Met<'a> {
     }
 
     fn part(&self) -> Part<'_> {
-        let Turned { look, seen, .. } = self.of;
+        let Turned { look, seen, first_query, .. } = self.of;
         let places = (&*look.query_places, &*look.key_places);
-        Part { q: &self.q, k: &self.k, v: self.v, seen, chosen: look.chosen, places }
+        Part { q: &self.q, k: &self.k, v: self.v, seen, chosen: look.chosen, first_query: *first_query, places }
     }
 }
 

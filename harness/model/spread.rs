@@ -46,6 +46,6 @@ fn causal(q: &[f32], k: &[f32], first: usize, shape: &AttentionShape) -> Vec<Spr
     let positions = q.len() / (shape.heads * shape.head_dim);
     let seen: Vec<Range<usize>> = (0..positions).map(|i| 0..i + 1).collect();
     let places: Vec<f32> = (0..positions).map(|position| position as f32).collect();
-    let part = Part { q, k, v: k, seen: &seen, chosen: None, places: (&places, &places) };
+    let part = Part { q, k, v: k, seen: &seen, chosen: None, first_query: 0, places: (&places, &places) };
     spread(&[(part, first)], &shape.kernel(1, 0, 0, 0))
 }

@@ -19,6 +19,8 @@ pub struct Part<'a> {
     pub seen: &'a [Range<usize>],
     /// How many of them each head of a query attends to, those with the largest scores and of equal ones the first; all where it is not set.
     pub chosen: Option<usize>,
+    /// Where the first of the queries stands in its text, whatever its place here: for biases that know of it.
+    pub first_query: usize,
     /// Places of the queries and of the keys, whose difference linear biases are of.
     pub places: (&'a [f32], &'a [f32]),
 }
@@ -41,7 +43,7 @@ impl Part<'_> {
                 *score += biases[distance] / shape.scale;
             }
         } else if let Some(Biases::Progressive(net)) = shape.biases {
-            net.add(head, f64::from(queries[query]), whole, shape.scale, scores);
+            net.add(head, (self.first_query + query) as f64, whole, shape.scale, scores);
         }
     }
 

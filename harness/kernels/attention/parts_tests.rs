@@ -47,7 +47,7 @@ impl Inputs {
 
     fn part(&self) -> Part<'_> {
         let places = (&*self.places.0, &*self.places.1);
-        Part { q: &self.q, k: &self.k, v: &self.v, seen: &self.seen, chosen: None, places }
+        Part { q: &self.q, k: &self.k, v: &self.v, seen: &self.seen, chosen: None, first_query: 0, places }
     }
 }
 

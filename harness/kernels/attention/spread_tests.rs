@@ -45,7 +45,7 @@ impl Inputs {
 
     fn part(&self) -> Part<'_> {
         let places = (&*self.places.0, &*self.places.1);
-        Part { q: &self.q, k: &self.k, v: &self.k, seen: &self.seen, chosen: self.chosen, places }
+        Part { q: &self.q, k: &self.k, v: &self.k, seen: &self.seen, chosen: self.chosen, first_query: 0, places }
     }
 }
 

@@ -117,7 +117,7 @@ fn attend(
     let parts: Vec<Part<'_>> = (held.iter().zip(looks))
         .map(|((q, k, v, seen), look)| {
             let places = (&*look.query_places, &*look.key_places);
-            Part { q, k, v, seen, chosen: look.chosen, places }
+            Part { q, k, v, seen, chosen: look.chosen, first_query: 0, places }
         })
         .collect();
     attention_of_parts(&parts, shape)

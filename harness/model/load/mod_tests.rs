@@ -243,7 +243,7 @@ fn folder_faults_are_named() {
     assert!(with(&|files| drop(files.remove(1))).contains("neither model.safetensors nor"));
     assert!(with(&|files| files[1].0 = "pytorch_model.bin").contains("pickle"));
     assert!(with(&|files| files[0].1.truncate(20)).contains("config.json is damaged"));
-    assert!(config("LlamaForCausalLM", "MambaForCausalLM").contains("the architecture \"MambaForCausalLM\""));
+    assert!(config("LlamaForCausalLM", "GPT2LMHeadModel").contains("the architecture \"GPT2LMHeadModel\""));
     assert!(config("\"hidden_size\":32", "\"hidden_size\":-3").contains("hidden_size is -3"));
     assert!(config("\"num_hidden_layers\":2", "\"num_hidden_layers\":99999999999").contains("out of range"));
     assert!(
