@@ -125,6 +125,45 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::inputs::Inputs;
+    use crate::position::placed;
+
+    #[test]
+    fn windows_of_a_model_have_known_spreads() {
+        let model = Inputs::from_environment().unwrap().model("tiny-100k").unwrap();
+        let window: Vec<u32> = (0..400).map(|i| (i * i + 7 * i) % 250).collect();
+        let of = |arm: &str, length: usize| {
+            let (decoder, _) = placed(&model.decoder, &arm.parse().unwrap()).unwrap();
+            let mut told = Vec::new();
+            let windows = vec![window[..length].to_vec(), window[..length].to_vec()];
+            let found = watch(&decoder, &windows, 0, &mut |done, of| told.push((done, of))).unwrap();
+            assert_eq!((told, found.len()), (vec![(1, 2), (2, 2)], 2));
+            assert_eq!(found[0], found[1]);
+            found[0].clone()
+        };
+        // A query that sees itself alone; the first four are the first keys.
+        let heads = model.decoder.config().heads as f64;
+        for block in of("sliding-window(window=1)", 64) {
+            assert_eq!(block, BlockSpread { entropy: 0.0, first: 4.0 * heads, rows: 63.0 * heads });
+        }
+        // Entropies are below those of queries that give all keys alike, masses between nothing and everything.
+        let uniform: f64 = (1..400).map(|keys| f64::from(keys).ln()).sum::<f64>() * heads;
+        let plain = of("none", 400);
+        for block in &plain {
+            assert!(block.entropy > 0.0 && block.entropy < uniform && block.first > 0.0 && block.first < block.rows);
+        }
+        // What is read as without a rule is spread as without it; sharpened queries beyond the training see less.
+        assert_eq!(of("lm-infinite", 256), of("none", 256));
+        let sharp = of("log-n", 400);
+        assert!(sharp[0].entropy < plain[0].entropy);
+        // Choosing all there is spreads as seeing it all.
+        let [all, chosen] =
+            ["lm-infinite(globals=400)", "lm-infinite(globals=0, top_k=400, top_k_skip=0)"].map(|arm| of(arm, 400));
+        for (all, chosen) in all.iter().zip(&chosen) {
+            assert!((all.entropy - chosen.entropy).abs() < 1e-4 * all.entropy, "{all:?} {chosen:?}");
+            assert!((all.first - chosen.first).abs() < 1e-4 * all.first, "{all:?} {chosen:?}");
+        }
+    }
 
     #[test]
     fn spreads_are_averaged_over_blocks_and_windows() {
