@@ -61,6 +61,7 @@ impl Recipe {
             qkv_bias: false,
             output_bias: false,
             widths: Vec::new(),
+            shortcuts: false,
             mlp_bias: false,
             tied_head: true,
             bos: Some(1),

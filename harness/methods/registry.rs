@@ -57,6 +57,7 @@ register! {
     "shrink/flap.rs" flap;
     "shrink/llm_pruner.rs" llm_pruner;
     "shrink/darwinlm.rs" darwinlm;
+    "shrink/slicegpt.rs" slicegpt;
     "lowrank/none.rs" whole_matrices;
     "lowrank/svd.rs" svd;
     "lowrank/fwsvd.rs" fwsvd;

@@ -50,6 +50,9 @@ pub struct Shorter {
     pub layers: Vec<Layer>,
     /// What is left of each of them, where they become narrower; empty where they do not.
     pub widths: Vec<Narrow>,
+    /// What the residual stream becomes at each place, before attention and before the feed-forward part of every block and at the end: orthonormal rows
+    /// `(left, width)`; empty where it stays as it is.
+    pub stream: Vec<Vec<f32>>,
     /// A number for each block of the whole model, or each depth, and what it is.
     pub scores: Option<(Vec<f64>, &'static str)>,
     /// How like the whole model's its final hidden states are, where the method looks at that.
@@ -86,6 +89,9 @@ pub type WithGradient<'a> = (usize, &'a [f32], &'a [f64]);
 
 /// The window, the block, the map, and the gradient of that window's loss by its matrix.
 pub type OfMap<'a> = (usize, usize, Map, &'a [f32]);
+
+/// What the residual stream becomes at a place `(left, width)`, given its second moment there `Σ x xᵀ (width, width)`.
+pub type Turning<'a> = &'a mut dyn FnMut(usize, &[f64]) -> Result<Vec<f32>, ShrinkError>;
 
 /// What a method may ask of a model.
 pub trait Stack {
@@ -163,6 +169,13 @@ pub trait Stack {
     /// # Errors
     /// [`ShrinkError::Text`], [`ShrinkError::Pass`].
     fn divergence(&mut self, widths: &[Narrow], samples: Samples) -> Result<f64, ShrinkError>;
+
+    /// Goes through the places of the residual stream in order, each time with the second moment over all samples' tokens of what stands there in the model
+    /// whose earlier places are cut to what was given.
+    ///
+    /// # Errors
+    /// [`ShrinkError::Text`], [`ShrinkError::Pass`] and those of `turn`.
+    fn residuals(&mut self, samples: Samples, turn: Turning<'_>) -> Result<(), ShrinkError>;
 
     /// Tells whoever waits that so many steps of so many are done.
     fn tell(&mut self, done: usize, total: usize);

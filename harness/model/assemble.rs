@@ -13,6 +13,7 @@ use crate::error::{Context, ModelError};
 use crate::linear::{Dense, LinearOp, Trainable};
 use crate::load::{
     Checkpoint, TensorSpec, check_config, frequency_net, learned_biases, projection_bias, projection_shape,
+    shortcut_modules,
 };
 use crate::ops::AttentionShape;
 use crate::packed::{Activations, Packed, PackedMatrix};
@@ -145,6 +146,7 @@ impl Decoder {
             weights.extend(block.attention_norm.weights());
             weights.extend(block.feed_forward_norm.weights());
             weights.extend(block.biases.iter().map(Parameter::weight));
+            weights.extend(block.shortcuts.iter().flatten().map(|map| map.weight()));
         }
         weights.extend(self.state_space.iter().flat_map(|spaces| spaces.weights()));
         weights.extend(self.each_learned_biases().map(Parameter::weight));
@@ -321,7 +323,15 @@ fn block(
         biases.extend(bias.clone());
         projections[projection as usize] = Some(linear(source, &module, (rows, cols), bias)?);
     }
+    let shortcuts = if config.shortcuts {
+        let square = (config.hidden_size, config.hidden_size);
+        let [attention, feed_forward] = shortcut_modules(layer);
+        Some([linear(source, &attention, square, None)?, linear(source, &feed_forward, square, None)?])
+    } else {
+        None
+    };
     Ok(Block {
+        shortcuts,
         attention_norm: norm(config, source, &format!("{prefix}.input_layernorm"))?,
         feed_forward_norm: norm(config, source, &format!("{prefix}.post_attention_layernorm"))?,
         projections,

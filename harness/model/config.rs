@@ -164,6 +164,9 @@ pub struct Config {
     pub output_bias: bool,
     /// The feed-forward projections carry a bias.
     pub mlp_bias: bool,
+    /// What passes by a part of a block goes through a matrix of its own, where the residual stream was turned (`slice.rs`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shortcuts: bool,
     /// The head shares the embedding matrix.
     pub tied_head: bool,
     /// Beginning-of-sequence token.

@@ -42,6 +42,8 @@ pub(crate) struct Block {
     pub projections: [Option<Arc<dyn LinearOp>>; 7],
     /// The biases of the projections as stored, for counting and writing.
     pub biases: Vec<Parameter>,
+    /// What passes by attention, and by the feed-forward part, goes through these.
+    pub shortcuts: Option<[Arc<dyn LinearOp>; 2]>,
     /// Biases of scores by distance.
     pub by_distance: Option<Arc<Biases>>,
 }
@@ -178,9 +180,10 @@ impl Decoder {
         let doing = || format!("attention of block {layer}");
         let attended = self.attention_part(layer, hidden, past, keep.clone(), &mut tap)?;
         let hidden = keep.map_or_else(|| Ok(hidden.clone()), |keep| kept(hidden, keep)).doing(doing)?;
-        let hidden = ops::add(&hidden, &attended).doing(doing)?;
+        let hidden = ops::add(&self.passing(layer, 0, hidden)?, &attended).doing(doing)?;
         let inner = self.feed_forward_part(layer, &hidden, &mut tap)?;
-        ops::add(&hidden, &inner).doing(|| format!("feed-forward part of block {layer}"))
+        let passing = self.passing(layer, 1, hidden)?;
+        ops::add(&passing, &inner).doing(|| format!("feed-forward part of block {layer}"))
     }
 
     pub(crate) fn block_at(&self, layer: usize) -> Result<&Block, ModelError> {

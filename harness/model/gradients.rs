@@ -126,6 +126,9 @@ impl Decoder {
             for (name, weight) in self.small_tensors(layer) {
                 add(name, &weight, true)?;
             }
+            for (name, weight) in self.shortcut_tensors(layer) {
+                add(name, &weight, false)?;
+            }
             for projection in Projection::ALL {
                 if let Some(map) = self.linear(layer, projection) {
                     add(projection.tensor(layer), &map.weight(), false)?;

@@ -23,6 +23,7 @@ pub mod reach;
 pub mod replace;
 pub mod rope;
 mod scaling;
+pub mod slice;
 pub mod sparse;
 pub mod spread;
 pub mod state_space;

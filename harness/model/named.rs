@@ -33,7 +33,7 @@ impl Decoder {
                     put(&projection.tensor(layer), map.weight());
                 }
             }
-            for (name, weight) in self.small_tensors(layer) {
+            for (name, weight) in self.small_tensors(layer).into_iter().chain(self.shortcut_tensors(layer)) {
                 put(&name, weight);
             }
             let learned = self.blocks[layer].by_distance.as_ref().and_then(|biases| biases.learned());

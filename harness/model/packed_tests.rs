@@ -33,6 +33,7 @@ fn config() -> Config {
         qkv_bias: true,
         output_bias: false,
         widths: Vec::new(),
+        shortcuts: false,
         mlp_bias: false,
         tied_head: true,
         bos: None,

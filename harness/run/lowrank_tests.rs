@@ -37,6 +37,7 @@ pub(crate) fn small(layers: usize) -> Config {
         qkv_bias: false,
         output_bias: false,
         widths: Vec::new(),
+        shortcuts: false,
         mlp_bias: false,
         tied_head: true,
         bos: None,

@@ -34,6 +34,7 @@ fn config(layers: usize, position: PositionScheme) -> Config {
         qkv_bias: false,
         output_bias: false,
         widths: Vec::new(),
+        shortcuts: false,
         mlp_bias: false,
         tied_head: true,
         bos: None,

@@ -47,6 +47,7 @@ fn fixture(folder: &Path, scale: f32) -> (PathBuf, PathBuf, PathBuf) {
         qkv_bias: false,
         output_bias: false,
         widths: Vec::new(),
+        shortcuts: false,
         mlp_bias: false,
         tied_head: true,
         bos: Some(harness_language::BEGIN),

@@ -61,6 +61,7 @@ fn folder(config: &Json) -> (TempDir, PathBuf) {
         qkv_bias: config["model_type"] == "qwen2",
         output_bias: false,
         widths: Vec::new(),
+        shortcuts: false,
         mlp_bias: false,
         tied_head: true,
         bos: None,

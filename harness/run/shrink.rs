@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use harness_core::seed;
 use harness_methods::block::Map;
-use harness_methods::shrink::{Layer, OfMap, Samples, Shorter, Shrink, ShrinkError, Stack, WithGradient};
+use harness_methods::shrink::{Layer, OfMap, Samples, Shorter, Shrink, ShrinkError, Stack, Turning, WithGradient};
 use harness_methods::width::units::{Inner, Narrow};
 use harness_model::decoder::Decoder;
 use harness_model::depth;
@@ -47,7 +47,11 @@ impl Shortened {
     /// The checkpoint of this model, of that of the whole model.
     pub fn checkpoint(&self, whole: &Checkpoint) -> Checkpoint {
         let shorter = whole.shortened(&self.layers(), &self.decoder);
-        if self.shorter.widths.is_empty() { shorter } else { shorter.narrowed(&self.decoder) }
+        match (self.shorter.stream.is_empty(), self.shorter.widths.is_empty()) {
+            (false, _) => shorter.turned(&self.decoder),
+            (true, false) => shorter.narrowed(&self.decoder),
+            (true, true) => shorter,
+        }
     }
 
     /// Key-value heads and channels that are left of each block, as shares of the whole model's.
@@ -86,6 +90,9 @@ pub fn shortened(
         let shorter = method.shrink(&mut walked, &mut seed::stream(seed, &["shrink"]))?;
         let layers: Vec<depth::Layer> = shorter.layers.iter().map(layer).collect();
         let mut decoder = dense.of_layers(&layers).map_err(pass)?;
+        if !shorter.stream.is_empty() {
+            decoder = decoder.turned(&shorter.stream).map_err(pass)?;
+        }
         if !shorter.widths.is_empty() {
             decoder = decoder.narrowed(&inner::narrow(&shorter.widths)).map_err(pass)?;
         }
@@ -265,6 +272,10 @@ impl Stack for Walked<'_> {
 
     fn divergence(&mut self, widths: &[Narrow], samples: Samples) -> Result<f64, ShrinkError> {
         self.divergence_of(widths, samples)
+    }
+
+    fn residuals(&mut self, samples: Samples, turn: Turning<'_>) -> Result<(), ShrinkError> {
+        self.turn_stream(samples, turn)
     }
 
     fn tell(&mut self, done: usize, total: usize) {

@@ -9,6 +9,7 @@ model of the full widths, so that its logits owe nothing to how slices are taken
   groups, channels   what stays of each block
   bias               FLAP's biases of block 1: of the output map and of the contraction
   logits             of the last token of the first window
+under `sliced` the logits of the last token of the first window when the residual stream is cut to 32 and to 48 of its 48 numbers at every place,
 and under `levels` what removing columns with the others fitted leaves of the contraction of block 0: the order of removal and the last of the levels.
 """
 
@@ -200,6 +201,31 @@ def logits(stays, seen=None, bias=False):
         return made(torch.tensor([WINDOWS[0]])).logits[0, -1].tolist(), kept
 
 
+def sliced(made, left, damp=0.01):
+    """The logits when the stream is projected onto its main directions at every place, one place after the other."""
+    with torch.no_grad():
+        states = [made.model.embed_tokens(torch.tensor([window])) for window in WINDOWS]
+        length = len(WINDOWS[0])
+        turns = made.model.rotary_emb(states[0], torch.arange(length)[None])
+        mask = torch.full((length, length), float("-inf"), dtype=torch.float64).triu(1)[None, None]
+        for place in range(2 * LAYERS + 1):
+            moment = sum(state[0].T @ state[0] for state in states)
+            moment = moment + damp * torch.diagonal(moment).mean() * torch.eye(HIDDEN, dtype=torch.float64)
+            main = torch.linalg.eigh(moment)[1][:, HIDDEN - left :]
+            states = [state @ main @ main.T for state in states]
+            if place == 2 * LAYERS:
+                break
+            layer = made.model.layers[place // 2]
+            for at, state in enumerate(states):
+                if place % 2 == 0:
+                    normal = layer.input_layernorm(state)
+                    part = layer.self_attn(hidden_states=normal, position_embeddings=turns, attention_mask=mask)[0]
+                else:
+                    part = layer.mlp(layer.post_attention_layernorm(state))
+                states[at] = state + part
+        return made.lm_head(made.model.norm(states[0]))[0, -1].tolist()
+
+
 def levels(made, seen, damp=0.01):
     """Columns of the contraction of block 0 removed one by one, the others fitted each time by least squares on what is left."""
     w, x = made.model.layers[0].mlp.down_proj.weight.detach().numpy(), seen[0][1]
@@ -256,7 +282,8 @@ def main():
         found[arm] = {"groups": [groups for groups, _ in stays], "channels": [channels for _, channels in stays], "logits": values}
         if with_bias:
             found[arm]["bias"] = bias
-    text = json.dumps({"arms": found, "levels": levels(made, seen)}, indent=1) + "\n"
+    cut = {str(left): sliced(made, left) for left in (32, HIDDEN)}
+    text = json.dumps({"arms": found, "sliced": cut, "levels": levels(made, seen)}, indent=1) + "\n"
     if "--check" in sys.argv:
         sys.exit(0 if close(json.loads(TARGET.read_text()), json.loads(text)) else 1)
     TARGET.write_text(text)

@@ -1,6 +1,6 @@
 //! A model of numbers, for tests of methods that look at it.
 
-use super::{Layer, OfMap, Samples, ShrinkError, Stack, WithGradient};
+use super::{Layer, OfMap, Samples, ShrinkError, Stack, Turning, WithGradient};
 use crate::block::Map;
 use crate::width::units::{Inner, Narrow};
 
@@ -107,6 +107,10 @@ impl Stack for Table {
         let left = |narrow: &Narrow| narrow.groups.len() + narrow.channels.len();
         let all = widths.len() * (self.inner.groups + self.inner.channels);
         Ok((all - widths.iter().map(left).sum::<usize>()) as f64)
+    }
+
+    fn residuals(&mut self, _: Samples, _: Turning<'_>) -> Result<(), ShrinkError> {
+        Err(ShrinkError::Pass("a table has no residual stream".to_owned()))
     }
 
     fn tell(&mut self, _: usize, _: usize) {}

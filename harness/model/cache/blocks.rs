@@ -2,7 +2,8 @@
 //!
 //! Every block has a cache of its own in the same format, of one block each, and all of them step together.
 
-use super::{Held, KvCache};
+use super::{CacheFormat, CacheShape, Held, KvCache};
+use crate::decoder::Decoder;
 use crate::error::ModelError;
 
 impl KvCache {
@@ -16,6 +17,28 @@ impl KvCache {
             Held::Blocks(blocks) => Some(blocks),
             Held::Full(_) | Held::Quantized(_) | Held::Evicting(_) | Held::States(_) => None,
         }
+    }
+}
+
+impl Decoder {
+    /// A cache of all blocks in this decoder's format: one for all where they are of one width.
+    pub(crate) fn caches(
+        &self,
+        one: impl Fn(CacheShape, CacheFormat) -> Result<KvCache, ModelError>,
+    ) -> Result<KvCache, ModelError> {
+        let shape = self.cache_shape();
+        if self.config.widths.is_empty() {
+            return one(shape, self.cache_format);
+        }
+        let kv_heads = self.config.widths.iter().map(|width| width.kv_heads);
+        let blocks = kv_heads.map(|kv_heads| one(CacheShape { layers: 1, kv_heads, ..shape }, self.cache_format));
+        Ok(KvCache::of_blocks(blocks.collect::<Result<_, _>>()?))
+    }
+
+    /// Elements of the keys and values of a position in all blocks.
+    pub fn cache_elements(&self) -> usize {
+        let heads = (0..self.blocks.len()).map(|layer| self.config.width(layer).kv_heads);
+        2 * self.config.head_dim * heads.sum::<usize>()
     }
 }
 

@@ -3,7 +3,6 @@
 use super::{CacheFormat, CacheShape, KvCache};
 use crate::config::Config;
 use crate::decoder::Decoder;
-use crate::error::ModelError;
 
 impl Decoder {
     /// An empty cache for this decoder, in its format.
@@ -27,26 +26,6 @@ impl Decoder {
             return self.new_cache();
         }
         self.caches(KvCache::for_prompt).unwrap_or_else(|error| unreachable!("{error}"))
-    }
-
-    /// A cache of all blocks in this decoder's format: one for all where they are of one width.
-    fn caches(
-        &self,
-        one: impl Fn(CacheShape, CacheFormat) -> Result<KvCache, ModelError>,
-    ) -> Result<KvCache, ModelError> {
-        let shape = self.cache_shape();
-        if self.config.widths.is_empty() {
-            return one(shape, self.cache_format);
-        }
-        let kv_heads = self.config.widths.iter().map(|width| width.kv_heads);
-        let blocks = kv_heads.map(|kv_heads| one(CacheShape { layers: 1, kv_heads, ..shape }, self.cache_format));
-        Ok(KvCache::of_blocks(blocks.collect::<Result<_, _>>()?))
-    }
-
-    /// Elements of the keys and values of a position in all blocks.
-    pub fn cache_elements(&self) -> usize {
-        let heads = (0..self.blocks.len()).map(|layer| self.config.width(layer).kv_heads);
-        2 * self.config.head_dim * heads.sum::<usize>()
     }
 
     /// What this decoder's caches keep keys and values as.

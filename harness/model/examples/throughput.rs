@@ -94,6 +94,7 @@ fn decoder(dtype: DType) -> Result<Decoder, ModelError> {
         qkv_bias: false,
         output_bias: false,
         widths: Vec::new(),
+        shortcuts: false,
         mlp_bias: false,
         tied_head: true,
         bos: None,

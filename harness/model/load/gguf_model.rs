@@ -241,6 +241,7 @@ impl<'a> Reader<'a> {
             qkv_bias: architecture == "qwen2" || holds("blk.0.attn_q.bias"),
             output_bias: holds("blk.0.attn_output.bias"),
             widths: Vec::new(),
+            shortcuts: false,
             mlp_bias: holds("blk.0.ffn_up.bias"),
             tied_head: !holds("output.weight"),
             bos: self.token("tokenizer.ggml.bos_token_id"),

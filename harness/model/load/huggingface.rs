@@ -150,6 +150,7 @@ fn read_config(json: &Value) -> Result<Config, Fault> {
         qkv_bias: !llama || flag("attention_bias"),
         output_bias: llama && flag("attention_bias"),
         widths: Vec::new(),
+        shortcuts: false,
         mlp_bias: llama && flag("mlp_bias"),
         tied_head: flag("tie_word_embeddings"),
         bos: tokens(&json["bos_token_id"]).first().copied(),

@@ -148,11 +148,20 @@ pub(crate) fn learned_biases(config: &Config, layer: Option<usize>) -> Option<Te
     (own == layer.is_some()).then(|| TensorSpec::matrix(name, rows, columns))
 }
 
+/// Where the matrices stand that what passes by attention and by the feed-forward part goes through.
+pub(crate) fn shortcut_modules(layer: usize) -> [String; 2] {
+    ["self_attn", "mlp"].map(|part| format!("model.layers.{layer}.{part}.shortcut"))
+}
+
 /// The tensors of one block: norms, then projections in the order they are applied.
 pub fn block_tensors(config: &Config, layer: usize) -> Vec<TensorSpec> {
     let mut tensors = norm_tensors(config, &format!("model.layers.{layer}.input_layernorm"));
     tensors.extend(norm_tensors(config, &format!("model.layers.{layer}.post_attention_layernorm")));
     tensors.extend(learned_biases(config, Some(layer)));
+    if config.shortcuts {
+        let matrix = |module| TensorSpec::matrix(format!("{module}.weight"), config.hidden_size, config.hidden_size);
+        tensors.extend(shortcut_modules(layer).map(matrix));
+    }
     for projection in Projection::ALL {
         if projection == Projection::Gate && !config.gated {
             continue;

@@ -117,6 +117,7 @@ fn config(header: &[i32; 7]) -> Result<Config, String> {
         qkv_bias: false,
         output_bias: false,
         widths: Vec::new(),
+        shortcuts: false,
         mlp_bias: false,
         tied_head: header[5] > 0,
         bos: Some(1),

@@ -33,7 +33,7 @@ use crate::weight::{DType, MappedFile, Weight};
 pub use error::{LoadError, Shape};
 pub(crate) use ggml::BlockType;
 pub use layout::{TensorSpec, block_tensors, check_config, expected_tensors, projection_bias, projection_shape};
-pub(crate) use layout::{frequency_net, learned_biases, stated};
+pub(crate) use layout::{frequency_net, learned_biases, shortcut_modules, stated};
 
 /// What the identity of a checkpoint is computed from.
 #[derive(Debug)]

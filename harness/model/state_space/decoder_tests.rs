@@ -48,6 +48,7 @@ fn golden() -> Golden {
         }),
         scaling: None,
         widths: Vec::new(),
+        shortcuts: false,
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,

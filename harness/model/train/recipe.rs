@@ -459,6 +459,7 @@ impl Recipe {
             qkv_bias: false,
             output_bias: false,
             widths: Vec::new(),
+            shortcuts: false,
             mlp_bias: false,
             tied_head: shape.tied_head,
             bos: begin,

@@ -1,7 +1,9 @@
 //! What methods that make blocks narrower ask of a model.
 
 use harness_methods::block::Map;
-use harness_methods::shrink::{OfMap, Samples, ShrinkError};
+use harness_methods::prune::Needs;
+use harness_methods::shrink::{OfMap, Samples, ShrinkError, Turning};
+use harness_methods::statistics::LinearStatistics;
 use harness_methods::width::units::{Fit, Inner, Narrow};
 use harness_model::config::{Projection, Width};
 use harness_model::decoder::{Decoder, Tap};
@@ -81,6 +83,42 @@ impl Walked<'_> {
             }
         };
         self.decoder.each_gradient(&windows, &mut visit).map_err(pass)
+    }
+
+    pub(super) fn turn_stream(&self, samples: Samples, turn: Turning<'_>) -> Result<(), ShrinkError> {
+        let windows = self.cut(samples, 1)?;
+        let width = self.decoder.config().hidden_size;
+        let embed = |window: &Vec<u32>| self.decoder.embed(&[window]).map_err(pass);
+        let mut hidden = windows.iter().map(embed).collect::<Result<Vec<Tensor>, ShrinkError>>()?;
+        let places = 2 * self.decoder.config().layers;
+        for place in 0..=places {
+            let mut statistics = LinearStatistics::new(width, Needs::SECOND_MOMENT);
+            for states in &hidden {
+                let added = with_values(states, |values| statistics.add(values)).map_err(failed)?;
+                let what = "what stands in the residual stream";
+                added.map_err(|_| ShrinkError::NotFinite { what, block: place / 2 })?;
+            }
+            let rows = turn(place, statistics.second_moment().unwrap_or_default())?;
+            let left = rows.len() / width;
+            let rotation = Tensor::from_vec(rows, (left, width), hidden[0].device()).map_err(failed)?;
+            let cut = |states: &Tensor| {
+                let flat = states.flatten_to(1)?;
+                flat.matmul(&rotation.t()?)?.matmul(&rotation)?.reshape(states.shape())
+            };
+            for states in &mut hidden {
+                let stream = cut(states).map_err(failed)?;
+                if place < places {
+                    let layer = place / 2;
+                    let part = if place % 2 == 0 {
+                        self.decoder.attention_of(layer, &stream)
+                    } else {
+                        self.decoder.feed_forward_of(layer, &stream)
+                    };
+                    *states = (stream + part.map_err(pass)?).map_err(failed)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads the samples by the whole model, as far as that was not done before; says how many windows they are.

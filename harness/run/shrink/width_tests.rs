@@ -243,6 +243,36 @@ fn removed_columns_and_fitted_ones_are_those_of_numpy() {
     near(&over(|w| w * w), &numbers(&expected["squares"]), "squares");
 }
 
+#[test]
+fn a_turned_stream_computes_the_same_until_it_is_cut() {
+    let dense = wide(DType::F32);
+    let whole = made("slicegpt(ratio=0)", &dense);
+    near(&logits(&whole.decoder), &logits(&dense), "all of the stream");
+    let expected = &golden()["sliced"];
+    for (ratio, left) in [(0.0, 48), (0.25, 32)] {
+        let made = made(&format!("slicegpt(ratio={ratio})"), &dense);
+        assert_eq!(made.decoder.config().hidden_size, left);
+        let found = logits(&made.decoder);
+        near(&found[found.len() - 23..], &numbers(&expected[left.to_string()]), "cut stream");
+        assert_eq!(made.shorter.steps.len(), 7);
+        assert!(made.narrow().is_empty());
+    }
+    // What is behind sees the turned model, which has maps of its own size.
+    let cut = made("slicegpt(ratio=0.25)", &dense).decoder;
+    let pruner = registry::pruner(&"wanda(sparsity=0.5)".parse().unwrap()).unwrap();
+    let arms = [PruneArm { pruner: &*pruner, seed: 0, dtype: None }];
+    let pruned = prune_all(&cut, &arms, Some(&windows()), CalibrationOrder::Sequential, &mut |_, _| {});
+    let counted = Footprint::of(
+        &pruned.into_iter().next().unwrap().unwrap().decoder,
+        Counting { dense: Some(&cut), moments: false },
+    );
+    assert!((counted.sparsity() - 0.5).abs() < 0.02);
+    assert_eq!(Footprint::of(&cut, Counting::default()).parameters as usize, cut.parameters());
+    let twice =
+        shortened(&cut, &*registry::shrink(&"slicegpt".parse().unwrap()).unwrap(), Some(&windows()), 0, &mut |_, _| {});
+    assert!(twice.unwrap_err().to_string().contains("turned before"));
+}
+
 fn golden() -> serde_json::Value {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/width.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()

@@ -58,6 +58,7 @@ pub(super) fn read(json: &Value) -> Result<Config, Fault> {
         }),
         scaling: None,
         widths: Vec::new(),
+        shortcuts: false,
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,

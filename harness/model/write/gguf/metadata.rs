@@ -31,6 +31,9 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, WriteError> 
     if !config.widths.is_empty() {
         return refuse("blocks of unequal widths, which programs that read it do not agree on".to_owned());
     }
+    if config.shortcuts {
+        return refuse("a residual stream that was turned".to_owned());
+    }
     let style = match config.position {
         PositionScheme::Rope { rotary, style, .. } if rotary == config.head_dim => style,
         PositionScheme::Rope { rotary, .. } => {

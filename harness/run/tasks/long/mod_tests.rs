@@ -55,6 +55,7 @@ fn bytes(position: PositionScheme, chat: Option<&str>) -> LoadedModel {
         qkv_bias: false,
         output_bias: false,
         widths: Vec::new(),
+        shortcuts: false,
         mlp_bias: false,
         tied_head: true,
         bos: None,
