@@ -72,7 +72,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`ModelError::Config`] for normalisations with a mean and a shift, a stream that was turned before, and matrices that do not fit.
-    pub fn turned(&self, rotations: &[Vec<f32>]) -> Result<Self, ModelError> {
+    pub fn sliced(&self, rotations: &[Vec<f32>]) -> Result<Self, ModelError> {
         let config = self.config();
         let (whole, places) = (config.hidden_size, 2 * config.layers + 1);
         let refuse = |why: String| Err(ModelError::Config(why));
@@ -179,9 +179,9 @@ fn scale_of(norm: &Norm) -> Vec<f32> {
 }
 
 impl Checkpoint {
-    /// The checkpoint of a decoder that [`Decoder::turned`] made of this one's. Its hash stays that of what it was made of.
+    /// The checkpoint of a decoder that [`Decoder::sliced`] made of this one's. Its hash stays that of what it was made of.
     #[must_use]
-    pub fn turned(&self, decoder: &Decoder) -> Self {
+    pub fn sliced(&self, decoder: &Decoder) -> Self {
         let Config { hidden_size, norm_epsilon, .. } = *decoder.config();
         let mut turned = self.clone();
         turned.config = Config { hidden_size, norm_epsilon, tied_head: false, shortcuts: true, ..self.config.clone() };

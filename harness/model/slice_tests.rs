@@ -64,7 +64,9 @@ fn orthonormal(whole: usize, left: usize, seed: u32) -> Vec<f32> {
             }
         }
         let size = row.iter().map(|a| a * a).sum::<f64>().sqrt();
-        row.iter_mut().for_each(|a| *a /= size);
+        for a in &mut *row {
+            *a /= size;
+        }
         rows.push(row);
     }
     rows.into_iter().flatten().map(|value| value as f32).collect()
@@ -74,7 +76,7 @@ fn orthonormal(whole: usize, left: usize, seed: u32) -> Vec<f32> {
 fn a_turned_stream_of_all_its_numbers_computes_the_same() {
     for biased in [false, true] {
         let (_, decoder) = model(biased);
-        let turned = decoder.turned(&rotations(&decoder, decoder.config().hidden_size)).unwrap();
+        let turned = decoder.sliced(&rotations(&decoder, decoder.config().hidden_size)).unwrap();
         near(&logits(&turned), &logits(&decoder), 1e-4);
         assert!(!turned.config().tied_head && turned.config().shortcuts);
     }
@@ -86,7 +88,7 @@ fn a_cut_stream_computes_what_a_projected_one_computes() {
     let whole = decoder.config().hidden_size;
     let left = whole / 2;
     let rotations = rotations(&decoder, left);
-    let cut = decoder.turned(&rotations).unwrap();
+    let cut = decoder.sliced(&rotations).unwrap();
     // The whole model, whose stream loses what is cut off at every place.
     let project = |hidden: &candle_core::Tensor, place: usize| {
         let flat = hidden.flatten_to(1).unwrap().to_vec2::<f32>().unwrap().concat();
@@ -112,7 +114,7 @@ fn a_cut_stream_computes_what_a_projected_one_computes() {
 fn caches_gradients_and_counts_are_those_of_the_cut_model() {
     let (checkpoint, decoder) = model(false);
     let left = decoder.config().hidden_size / 2;
-    let cut = decoder.turned(&rotations(&decoder, left)).unwrap();
+    let cut = decoder.sliced(&rotations(&decoder, left)).unwrap();
     let at_once = logits(&cut);
     let mut cache = cut.new_cache();
     let mut found = Vec::new();
@@ -123,7 +125,7 @@ fn caches_gradients_and_counts_are_those_of_the_cut_model() {
     let counted: usize = expected_tensors(cut.config()).map(|spec| spec.len()).sum();
     assert_eq!(cut.parameters(), counted);
     cut.mean_gradients(&[TOKENS.to_vec()]).unwrap();
-    let written = checkpoint.turned(&cut);
+    let written = checkpoint.sliced(&cut);
     assert_eq!(logits(&Decoder::from_checkpoint(&written).unwrap()), at_once);
     assert_eq!(written.tensors.len(), expected_tensors(&written.config).count());
     let place = std::env::temp_dir().join(format!("harness-slice-{}", std::process::id()));
@@ -138,11 +140,11 @@ fn caches_gradients_and_counts_are_those_of_the_cut_model() {
 fn what_cannot_be_turned_is_refused() {
     let (_, decoder) = model(false);
     let whole = decoder.config().hidden_size;
-    assert!(decoder.turned(&rotations(&decoder, whole)[1..]).is_err());
-    assert!(decoder.turned(&vec![vec![1.0; whole + 1]; 7]).is_err());
-    let turned = decoder.turned(&rotations(&decoder, whole)).unwrap();
-    let again = turned.turned(&rotations(&turned, whole)).unwrap_err();
+    assert!(decoder.sliced(&rotations(&decoder, whole)[1..]).is_err());
+    assert!(decoder.sliced(&vec![vec![1.0; whole + 1]; 7]).is_err());
+    let turned = decoder.sliced(&rotations(&decoder, whole)).unwrap();
+    let again = turned.sliced(&rotations(&turned, whole)).unwrap_err();
     assert!(again.to_string().contains("turned before"), "{again}");
     let (_, shifted) = made(Config { norm: NormKind::Layer, layers: 3, ..decoder.config().clone() });
-    assert!(shifted.turned(&rotations(&shifted, whole)).unwrap_err().to_string().contains("subtract a mean"));
+    assert!(shifted.sliced(&rotations(&shifted, whole)).unwrap_err().to_string().contains("subtract a mean"));
 }

@@ -9,7 +9,7 @@ use harness_model::train::{Recipe, train};
 use super::*;
 use crate::position::decoder_of;
 
-const MODELS: [&str; 19] = [
+const MODELS: [&str; 21] = [
     "tiny-100k",
     "tiny-300k",
     "tiny-1m",
@@ -29,6 +29,8 @@ const MODELS: [&str; 19] = [
     "tiny-300k-e2",
     "tiny-300k-clex",
     "tiny-300k-longrope2",
+    "tiny-300k-states",
+    "tiny-300k-states-carried",
 ];
 
 fn datasets() -> PathBuf {

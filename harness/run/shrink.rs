@@ -48,7 +48,7 @@ impl Shortened {
     pub fn checkpoint(&self, whole: &Checkpoint) -> Checkpoint {
         let shorter = whole.shortened(&self.layers(), &self.decoder);
         match (self.shorter.stream.is_empty(), self.shorter.widths.is_empty()) {
-            (false, _) => shorter.turned(&self.decoder),
+            (false, _) => shorter.sliced(&self.decoder),
             (true, false) => shorter.narrowed(&self.decoder),
             (true, true) => shorter,
         }
@@ -91,7 +91,7 @@ pub fn shortened(
         let layers: Vec<depth::Layer> = shorter.layers.iter().map(layer).collect();
         let mut decoder = dense.of_layers(&layers).map_err(pass)?;
         if !shorter.stream.is_empty() {
-            decoder = decoder.turned(&shorter.stream).map_err(pass)?;
+            decoder = decoder.sliced(&shorter.stream).map_err(pass)?;
         }
         if !shorter.widths.is_empty() {
             decoder = decoder.narrowed(&inner::narrow(&shorter.widths)).map_err(pass)?;

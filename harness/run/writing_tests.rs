@@ -8,8 +8,8 @@ use harness_model::load::load;
 
 use super::*;
 
-fn model() -> Decoder {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/models/tiny-100k");
+fn model(name: &str) -> Decoder {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets/models").join(name);
     Decoder::from_checkpoint(&load(&folder).unwrap()).unwrap()
 }
 
@@ -34,7 +34,15 @@ fn alone(decoder: &Decoder, prompt: &[u32], mut chain: Chain, length: usize) -> 
 
 #[test]
 fn together_is_as_alone() {
-    let decoder = model();
+    are_as_alone(&model("tiny-100k"));
+}
+
+#[test]
+fn texts_in_states_are_as_alone() {
+    are_as_alone(&model("tiny-300k-states"));
+}
+
+fn are_as_alone(decoder: &Decoder) {
     // More texts than step together, prompts of several lengths with and without a shared beginning.
     let prompts: Vec<Vec<u32>> =
         (0..40).map(|at| [1, 40, 77].into_iter().chain((0..at % 5).map(|token| 20 + token * at)).collect()).collect();
@@ -48,12 +56,12 @@ fn together_is_as_alone() {
             length: length(at),
         });
         let mut done = Vec::new();
-        let texts = write(&decoder, jobs.collect(), &mut read, &|_, _| false, &mut |count| done.push(count)).unwrap();
+        let texts = write(decoder, jobs.collect(), &mut read, &|_, _| false, &mut |count| done.push(count)).unwrap();
         assert_eq!(done, (1..=40).collect::<Vec<_>>());
         for (at, (text, prompt)) in texts.iter().zip(&prompts).enumerate() {
             assert_eq!(
                 text.tokens,
-                alone(&decoder, prompt, chain(stages, &at.to_string()), length(at)),
+                alone(decoder, prompt, chain(stages, &at.to_string()), length(at)),
                 "{stages} {at}"
             );
             let ended = text.tokens.last().is_some_and(|token| decoder.config().eos.contains(token));
@@ -65,7 +73,7 @@ fn together_is_as_alone() {
 
 #[test]
 fn a_stop_ends_a_text_that_is_not_cut_off() {
-    let decoder = model();
+    let decoder = model("tiny-100k");
     let jobs = vec![Job { prompt: &[1, 40], chain: chain("greedy", "a"), length: 9 }];
     let texts =
         write(&decoder, jobs, &mut Read::default(), &|number, tokens| number == 0 && tokens.len() == 4, &mut |_| {})
