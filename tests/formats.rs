@@ -255,9 +255,9 @@ fn narrower_checkpoints_compute_what_zeros_in_the_whole_model_compute() {
         ("wanda-width(heads=2, channels=70)", "LlamaForCausalLM"),
         ("flap(ratio=0.34, manner=ul-um)", "LlamaForCausalLM"),
         ("flap(ratio=0.34)", "HarnessForCausalLM"),
-        ("llm-pruner(ratio=0.34, skip_first=1, skip_last=0)", "HarnessForCausalLM"),
+        ("llm-pruner(ratio=0.5, skip_first=1, skip_last=0)", "HarnessForCausalLM"),
         ("darwinlm(ratio=0.34, generations=2)", ""),
-        ("slicegpt(ratio=0.25)", "HarnessForCausalLM"),
+        ("slicegpt(ratio=0.34, interval=32)", "HarnessForCausalLM"),
     ]
     .into_iter()
     .enumerate()
@@ -277,14 +277,18 @@ fn narrower_checkpoints_compute_what_zeros_in_the_whole_model_compute() {
         for (a, b) in found.iter().zip(&expected) {
             assert!((a - b).abs() < 1e-4, "{shrink}: {a} for {b}");
         }
-        // Packed codes and what they stand for compute the same, whatever the widths.
+        // Packed codes and what they stand for compute the same, whatever the widths that groups divide.
         if class == "HarnessForCausalLM" {
             let ran = run(&[&asked[..], &["--quant", "q8_0", "--format", "packed", "--out", &packed]].concat());
-            assert_eq!(ran.code, 0, "{shrink}: {}", ran.err);
-            let codes = load(Path::new(&packed)).unwrap();
-            assert!(!codes.packed.is_empty() && codes.config.widths == written.config().widths);
-            let near = perplexity(&place.score(&packed, &[])) / perplexity(&place.score(&folder, &[]));
-            assert!((near - 1.0).abs() < 0.02, "{shrink}: {near}");
+            if shrink.starts_with("flap") {
+                assert!(ran.code != 0 && ran.err.contains("groups of 32 do not divide"), "{shrink}: {}", ran.err);
+            } else {
+                assert_eq!(ran.code, 0, "{shrink}: {}", ran.err);
+                let codes = load(Path::new(&packed)).unwrap();
+                assert!(!codes.packed.is_empty() && codes.config.widths == written.config().widths);
+                let near = perplexity(&place.score(&packed, &[])) / perplexity(&place.score(&folder, &[]));
+                assert!((near - 1.0).abs() < 0.02, "{shrink}: {near}");
+            }
             let text = run(&["generate", "--model", &folder, "--prompt", "the", "--max-tokens", "4"]);
             assert_eq!(text.code, 0, "{}", text.err);
             let file = place.path(&format!("{at}.gguf"));
