@@ -274,22 +274,30 @@ impl Segment<'_> {
         scores: &mut [f32; QUERIES * KEYS],
         mut take: impl FnMut(usize, usize, usize, &mut [f32; QUERIES * KEYS]),
     ) {
+        let Block { first, rows, .. } = block;
+        let Range { start: first_seen, end: last_seen } = self.seen_by_any(first..first + rows);
+        for key in (first_seen / KEYS * KEYS..last_seen).step_by(KEYS) {
+            let here = (last_seen - key).min(KEYS);
+            let wide = here.next_multiple_of(WIDTH);
+            // SAFETY: the caller runs on what V needs.
+            unsafe { self.score::<V>(block, key, wide, scores) };
+            take(key, here, wide, scores);
+        }
+    }
+
+    /// The products of the queries with `wide` keys from `key` on.
+    #[inline(always)]
+    unsafe fn score<V: Vector>(&self, block: Block, key: usize, wide: usize, scores: &mut [f32; QUERIES * KEYS]) {
         let Block { batch, head, kv_head, first, rows } = block;
         let (shape, d, width) = (&self.shape, self.shape.head_dim, self.shape.query_width());
         let start = (batch * shape.queries + first) * width + head * d;
         let query = Strided { start: self.q[start..start + (rows - 1) * width + d].as_ptr(), row: width, column: 1 };
         let unit = shape.key_blocks() * KEYS * d;
         let packed = &self.packed[(batch * shape.kv_heads + kv_head) * unit..][..unit];
-        let Range { start: first_seen, end: last_seen } = self.seen_by_any(first..first + rows);
-        for key in (first_seen / KEYS * KEYS..last_seen).step_by(KEYS) {
-            let here = (last_seen - key).min(KEYS);
-            let wide = here.next_multiple_of(WIDTH);
-            // SAFETY: the slices above cover the queries and the whole block of packed keys.
-            unsafe {
-                let keys = packed[key * d..].as_ptr();
-                multiply::<V>((rows, wide, d), query, keys, KEYS, scores.as_mut_ptr(), KEYS, false);
-            }
-            take(key, here, wide, scores);
+        // SAFETY: the slices above cover the queries and the whole block of packed keys.
+        unsafe {
+            let keys = packed[key * d..].as_ptr();
+            multiply::<V>((rows, wide, d), query, keys, KEYS, scores.as_mut_ptr(), KEYS, false);
         }
     }
 
@@ -330,7 +338,12 @@ vectorised! {
             let shape = &segment.shape;
             let values = &segment.v[batch * shape.key_batch_stride + kv_head * d..];
             assert!(values.len() >= (shape.keys - 1) * shape.key_width() + d);
-            segment.score_blocks::<V>(block, &mut scores, |key, here, wide, scores| {
+            // A loop and no closure, which would not have the instruction set of this function.
+            let Range { start: first_seen, end: last_seen } = segment.seen_by_any(first..first + rows);
+            for key in (first_seen / KEYS * KEYS..last_seen).step_by(KEYS) {
+                let here = (last_seen - key).min(KEYS);
+                let wide = here.next_multiple_of(WIDTH);
+                segment.score::<V>(block, key, wide, &mut scores);
                 for i in 0..rows {
                     let row = &mut scores[i * KEYS..i * KEYS + wide];
                     let Some(seen) = segment.biased(block, i, key, &mut row[..here]) else {
@@ -345,7 +358,7 @@ vectorised! {
                 let output = online.output.as_mut_ptr();
                 multiply::<V>((rows, d, here), weights, values, shape.key_width(), output, d, online.begun);
                 online.begun = true;
-            });
+            }
         }
         for i in 0..rows {
             sums.slice((batch * shape.heads + head) * shape.queries + first + i, 1)[0] = online.log_sum(i);
