@@ -99,14 +99,15 @@ pub(super) unsafe fn choose<V: Vector>(
     let mut largest: Vec<Largest> = (0..block.rows).map(|_| Largest::new(count)).collect();
     // SAFETY: as the caller's.
     unsafe {
-        segment.score_blocks::<V>(block, scores, |key, here, _, scores| {
+        for (key, here, wide) in segment.blocks_of_keys(block) {
+            segment.score::<V>(block, key, wide, scores);
             for (i, largest) in largest.iter_mut().enumerate() {
                 let row = &mut scores[i * KEYS..i * KEYS + here];
                 if let Some(seen) = segment.biased(block, i, key, row) {
                     largest.offer(&row[seen.clone()], key + seen.start);
                 }
             }
-        });
+        }
     }
     largest.into_iter().map(Largest::into_keys).collect()
 }

@@ -123,14 +123,15 @@ vectorised! {
                 }
                 continue;
             }
-            segment.score_blocks::<V>(block, &mut scores, |key, here, _, scores| {
+            for (key, here, wide) in segment.blocks_of_keys(block) {
+                segment.score::<V>(block, key, wide, &mut scores);
                 for (i, sums) in sums[..block.rows].iter_mut().enumerate() {
                     let row = &mut scores[i * KEYS..i * KEYS + here];
                     if let Some(seen) = segment.biased(block, i, key, row) {
                         sums.add::<V>(&row[seen.clone()], scale, |at| key + seen.start + at < *first);
                     }
                 }
-            });
+            }
         }
         // Every task writes the rows of its own head and block.
         let out = out.slice(2 * (block.head * queries + block.first), 2 * block.rows);
