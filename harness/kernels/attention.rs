@@ -3,6 +3,8 @@
 mod chosen;
 mod few;
 mod gradient;
+#[cfg(test)]
+mod inputs;
 mod online;
 mod parts;
 mod progressive;

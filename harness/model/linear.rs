@@ -109,6 +109,21 @@ pub(crate) fn output_dims(x: &Tensor, rows: usize, cols: usize) -> Result<Vec<us
     Ok(dims)
 }
 
+/// The map of a plain matrix, of any number of rows.
+pub(crate) fn product(x: &Tensor, Linear { weight, bias, rows, cols }: Linear<'_>) -> Result<Tensor> {
+    let dims = output_dims(x, rows, cols)?;
+    let m = x.elem_count() / cols;
+    let values = with_values(x, |x| {
+        filled(m * rows, |out| {
+            matmul_nt(x, weight, out, m, cols, rows);
+            if let Some(bias) = bias {
+                add_bias(out, bias);
+            }
+        })
+    })?;
+    from_values(values, dims)
+}
+
 impl LinearOp for Dense {
     fn rows(&self) -> usize {
         self.weight.rows()
@@ -119,18 +134,7 @@ impl LinearOp for Dense {
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (rows, cols) = (self.rows(), self.cols());
-        let dims = output_dims(x, rows, cols)?;
-        let m = x.elem_count() / cols;
-        let values = with_values(x, |x| {
-            filled(m * rows, |out| {
-                matmul_nt(x, self.weight.view(), out, m, cols, rows);
-                if let Some(bias) = &self.bias {
-                    add_bias(out, bias);
-                }
-            })
-        })?;
-        from_values(values, dims)
+        product(x, self.view())
     }
 
     fn weight(&self) -> Weight {

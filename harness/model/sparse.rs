@@ -5,9 +5,9 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 use harness_kernels::buffer::filled;
 pub use harness_kernels::sparse::{Format, SparseError, SparseMatrix};
-use harness_kernels::{MatrixRef, add_bias, matmul_nt};
+use harness_kernels::{Linear, MatrixRef};
 
-use crate::linear::{LinearOp, output_dims};
+use crate::linear::{LinearOp, output_dims, product};
 use crate::tensor::{from_values, with_values};
 use crate::weight::Weight;
 
@@ -49,21 +49,14 @@ impl LinearOp for Sparse {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (rows, cols) = (self.rows(), self.cols());
-        let dims = output_dims(x, rows, cols)?;
         let m = x.elem_count() / cols;
-        let values = with_values(x, |x| {
-            filled(m * rows, |out| {
-                if m < MANY_ROWS {
-                    self.matrix.linear(x, m, self.bias.as_deref(), out);
-                    return;
-                }
-                let dense = self.matrix.dense();
-                matmul_nt(x, MatrixRef::F32(&dense), out, m, cols, rows);
-                if let Some(bias) = &self.bias {
-                    add_bias(out, bias);
-                }
-            })
-        })?;
+        if m >= MANY_ROWS {
+            let dense = self.matrix.dense();
+            let weight = MatrixRef::F32(&dense);
+            return product(x, Linear { weight, bias: self.bias.as_deref(), rows, cols });
+        }
+        let dims = output_dims(x, rows, cols)?;
+        let values = with_values(x, |x| filled(m * rows, |out| self.matrix.linear(x, m, self.bias.as_deref(), out)))?;
         from_values(values, dims)
     }
 

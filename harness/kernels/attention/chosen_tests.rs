@@ -2,60 +2,9 @@ use std::ops::Range;
 
 use super::*;
 use crate::attention::attention_of_parts;
+use crate::attention::inputs::{D, HEADS, Inputs, SCALE, shape};
 use crate::attention::parts::attention_of_parts_on;
 use crate::vector::available;
-
-const HEADS: usize = 4;
-const D: usize = 24;
-const SCALE: f32 = 0.3;
-
-fn sample(count: usize, phase: f32) -> Vec<f32> {
-    (0..count).map(|i| (i as f32 * 0.731 + phase + (i as f32 * 0.017).cos() * 9.0).sin() * 1.5).collect()
-}
-
-fn shape(slopes: Option<&[f32]>) -> Shape<'_> {
-    Shape {
-        batch: 1,
-        queries: 0,
-        keys: 0,
-        heads: HEADS,
-        kv_heads: 2,
-        head_dim: D,
-        scale: SCALE,
-        slopes,
-        biases: None,
-        key_batch_stride: 0,
-    }
-}
-
-/// Inputs of a part of so many keys.
-struct Inputs {
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    seen: Vec<Range<usize>>,
-    chosen: Option<usize>,
-    places: (Vec<f32>, Vec<f32>),
-}
-
-impl Inputs {
-    fn new(keys: usize, phase: f32, seen: Vec<Range<usize>>, chosen: Option<usize>) -> Self {
-        let queries = seen.len();
-        Self {
-            q: sample(queries * HEADS * D, phase),
-            k: sample(keys * 2 * D, phase + 0.1),
-            v: sample(keys * 2 * D, phase + 0.2),
-            seen,
-            chosen,
-            places: (sample(queries, phase + 0.3), sample(keys, phase + 0.4)),
-        }
-    }
-
-    fn part(&self) -> Part<'_> {
-        let places = (&*self.places.0, &*self.places.1);
-        Part { q: &self.q, k: &self.k, v: &self.v, seen: &self.seen, chosen: self.chosen, first_query: 0, places }
-    }
-}
 
 /// All scores of all keys, sorted where some are chosen, and one softmax, in double precision.
 fn oracle(parts: &[Part<'_>], slopes: Option<&[f32]>) -> Vec<f64> {

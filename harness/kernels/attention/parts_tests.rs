@@ -1,55 +1,7 @@
 use super::*;
 use crate::attention::attention;
+use crate::attention::inputs::{D, HEADS, Inputs, sample, shape};
 use crate::vector::available;
-
-fn sample(count: usize, phase: f32) -> Vec<f32> {
-    (0..count).map(|i| (i as f32 * 0.731 + phase).sin() * 1.5).collect()
-}
-
-const HEADS: usize = 4;
-const D: usize = 24;
-
-fn shape(slopes: Option<&[f32]>) -> Shape<'_> {
-    Shape {
-        batch: 1,
-        queries: 0,
-        keys: 0,
-        heads: HEADS,
-        kv_heads: 2,
-        head_dim: D,
-        scale: 0.3,
-        slopes,
-        biases: None,
-        key_batch_stride: 0,
-    }
-}
-
-/// Inputs of a part of so many keys and queries.
-struct Inputs {
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    seen: Vec<Range<usize>>,
-    places: (Vec<f32>, Vec<f32>),
-}
-
-impl Inputs {
-    fn new(keys: usize, phase: f32, seen: Vec<Range<usize>>) -> Self {
-        let queries = seen.len();
-        Self {
-            q: sample(queries * HEADS * D, phase),
-            k: sample(keys * 2 * D, phase + 0.1),
-            v: sample(keys * 2 * D, phase + 0.2),
-            seen,
-            places: (sample(queries, phase + 0.3), sample(keys, phase + 0.4)),
-        }
-    }
-
-    fn part(&self) -> Part<'_> {
-        let places = (&*self.places.0, &*self.places.1);
-        Part { q: &self.q, k: &self.k, v: &self.v, seen: &self.seen, chosen: None, first_query: 0, places }
-    }
-}
 
 /// One softmax over all that a query sees, in double precision.
 fn oracle(parts: &[Part<'_>], slopes: Option<&[f32]>) -> Vec<f64> {
@@ -87,7 +39,8 @@ fn parts_share_one_softmax_on_every_instruction_set() {
         let window = (0..queries).map(|i| (before + i).saturating_sub(70)..before + i + 1).collect();
         let first = (0..queries).map(|i| 0..(before + i).saturating_sub(70).min(5)).collect();
         let odd = (0..queries).map(|i| if i % 37 == 5 { 3..90 } else { 0..0 }).collect();
-        let inputs = [Inputs::new(170, 0.1, window), Inputs::new(5, 0.7, first), Inputs::new(101, 0.9, odd)];
+        let inputs =
+            [Inputs::new(170, 0.1, window, None), Inputs::new(5, 0.7, first, None), Inputs::new(101, 0.9, odd, None)];
         let parts = inputs.each_ref().map(Inputs::part);
         for slopes in [None, Some(&slopes[..])] {
             let exact = oracle(&parts, slopes);
@@ -107,7 +60,7 @@ fn biases_go_by_the_distance_of_places() {
     let biases = sample(HEADS * 60, 0.8);
     for queries in [1_usize, 40] {
         let places = (0..queries).map(|i| (10 + i) as f32).collect();
-        let mut inputs = Inputs::new(50, 0.2, (0..queries).map(|i| i..i + 11).collect());
+        let mut inputs = Inputs::new(50, 0.2, (0..queries).map(|i| i..i + 11).collect(), None);
         inputs.places = (places, (0..50).map(|j| j as f32).collect());
         let found =
             attention_of_parts(&[inputs.part()], &Shape { biases: Some(Biases::Table(&biases)), ..shape(None) });
@@ -125,7 +78,7 @@ fn biases_go_by_the_distance_of_places() {
 #[test]
 fn a_part_that_is_everything_is_plain_attention_to_the_bit() {
     let seen = (0..100).map(|i| 0..i + 1).collect();
-    let inputs = Inputs::new(100, 0.3, seen);
+    let inputs = Inputs::new(100, 0.3, seen, None);
     let found = attention_of_parts(&[inputs.part()], &shape(None));
     let whole = Shape { queries: 100, keys: 100, key_batch_stride: 100 * 2 * D, ..shape(None) };
     assert_eq!(found, attention(&inputs.q, &inputs.k, &inputs.v, &whole).0);
@@ -134,7 +87,7 @@ fn a_part_that_is_everything_is_plain_attention_to_the_bit() {
 #[test]
 fn keys_outside_of_what_is_seen_do_not_count_even_where_they_are_not_numbers() {
     let seen: Vec<Range<usize>> = (0..40).map(|i| i..i + 30).collect();
-    let mut inputs = Inputs::new(70, 0.3, seen);
+    let mut inputs = Inputs::new(70, 0.3, seen, None);
     let clean = attention_of_parts(&[inputs.part()], &shape(None));
     inputs.k[..2 * D].fill(f32::NAN);
     let found = attention_of_parts(&[inputs.part()], &shape(None));

@@ -1,53 +1,6 @@
-use std::ops::Range;
-
 use super::*;
+use crate::attention::inputs::{D, HEADS, Inputs, shape};
 use crate::vector::available;
-
-const HEADS: usize = 4;
-const D: usize = 24;
-
-fn sample(count: usize, phase: f32) -> Vec<f32> {
-    (0..count).map(|i| (i as f32 * 0.731 + phase + (i as f32 * 0.017).cos() * 9.0).sin() * 1.5).collect()
-}
-
-fn shape(slopes: Option<&[f32]>) -> Shape<'_> {
-    Shape {
-        batch: 1,
-        queries: 0,
-        keys: 0,
-        heads: HEADS,
-        kv_heads: 2,
-        head_dim: D,
-        scale: 0.3,
-        slopes,
-        biases: None,
-        key_batch_stride: 0,
-    }
-}
-
-/// Keys, queries and places of a part.
-struct Inputs {
-    q: Vec<f32>,
-    k: Vec<f32>,
-    seen: Vec<Range<usize>>,
-    chosen: Option<usize>,
-    places: (Vec<f32>, Vec<f32>),
-}
-
-impl Inputs {
-    fn new(keys: usize, phase: f32, seen: Vec<Range<usize>>, chosen: Option<usize>) -> Self {
-        let queries = seen.len();
-        let places =
-            ((0..queries).map(|i| (keys - queries + i) as f32).collect(), (0..keys).map(|j| j as f32).collect());
-        let (q, k) = (sample(queries * HEADS * D, phase), sample(keys * 2 * D, phase + 0.1));
-        Self { q, k, seen, chosen, places }
-    }
-
-    fn part(&self) -> Part<'_> {
-        let places = (&*self.places.0, &*self.places.1);
-        Part { q: &self.q, k: &self.k, v: &self.k, seen: &self.seen, chosen: self.chosen, first_query: 0, places }
-    }
-}
 
 /// From all probabilities of a row, in double precision.
 fn oracle(parts: &[(Part<'_>, usize)], slopes: Option<&[f32]>) -> Vec<[f64; 2]> {
@@ -82,7 +35,7 @@ fn spreads_are_those_of_whole_rows_of_probabilities_on_every_instruction_set() {
         let far = |i: usize| (before + i).saturating_sub(70);
         let window = (0..queries).map(|i| far(i)..before + i + 1).collect();
         let chosen = (0..queries).map(|i| 0..far(i)).collect();
-        let inputs = [Inputs::new(230, 0.1, window, None), Inputs::new(230, 0.9, chosen, Some(7))];
+        let inputs = [Inputs::in_order(230, 0.1, window, None), Inputs::in_order(230, 0.9, chosen, Some(7))];
         let parts = inputs.each_ref().map(|inputs| (inputs.part(), 3));
         for slopes in [None, Some(&slopes[..])] {
             let found = spread(&parts, &shape(slopes));
@@ -101,7 +54,7 @@ fn spreads_are_those_of_whole_rows_of_probabilities_on_every_instruction_set() {
 #[test]
 fn entropies_have_known_answers() {
     for keys in [256, 4096] {
-        let mut inputs = Inputs::new(keys, 0.2, std::iter::once(0..keys).collect(), None);
+        let mut inputs = Inputs::in_order(keys, 0.2, std::iter::once(0..keys).collect(), None);
         inputs.q.fill(0.0);
         let uniform = spread(&[(inputs.part(), 4)], &shape(None));
         for Spread { entropy, first } in uniform {
@@ -120,7 +73,7 @@ fn entropies_have_known_answers() {
     }
     // Two stretches that get alike.
     let halves = [3usize, 5].map(|keys| {
-        let mut inputs = Inputs::new(keys, 0.2, std::iter::once(0..keys).collect(), None);
+        let mut inputs = Inputs::in_order(keys, 0.2, std::iter::once(0..keys).collect(), None);
         inputs.q.fill(0.0);
         inputs
     });
