@@ -4,12 +4,8 @@ use half::{bf16, f16};
 
 use crate::buffer::Shared;
 use crate::matrix::{Element, MatrixRef};
-use crate::prefetch::prefetch;
+use crate::prefetch::{AHEAD, STREAMS, prefetch, streams};
 use crate::vector::{InstructionSet, Vector, WIDTH, vectorised};
-
-/// How far ahead of their use weights are asked for, in bytes. A core keeps more lines on their way from memory than
-/// its hardware prefetcher starts by itself.
-const AHEAD: usize = 4096;
 
 /// Multiplies the weight rows `first .. first + count` with all `m` rows of `x` and writes their columns of `out`
 /// `(m, n)`. `weight` is `(n, k)`, `x` is `(m, k)`.
@@ -67,75 +63,108 @@ unsafe fn generic_rows<V: Vector, E: Element>(
     assert!(x.len() >= m * k && span.end <= n && weight.len() >= span.end * k);
     assert!(bias.is_none_or(|bias| bias.len() == n));
     unsafe {
-        for row in span {
-            let add = bias.map_or(0.0, |bias| bias[row]);
-            let mut i = 0;
-            while i < m {
-                let wide = (m - i).min(4);
-                let sums = match wide {
-                    1 => dots::<V, E, 1>(x, i, k, weight, row),
-                    2 => dots::<V, E, 2>(x, i, k, weight, row),
-                    3 => dots::<V, E, 3>(x, i, k, weight, row),
-                    _ => dots::<V, E, 4>(x, i, k, weight, row),
-                };
-                for c in 0..wide {
-                    out.slice((i + c) * n + row, 1)[0] = sums[c] + add;
+        if m > 1 {
+            return walk::<V, E, 1>(x, m, k, weight, bias, [span.start], span.len(), out, n);
+        }
+        let (starts, each, rest) = streams::<STREAMS>(&span);
+        walk::<V, E, STREAMS>(x, m, k, weight, bias, starts, each, out, n);
+        walk::<V, E, 1>(x, m, k, weight, bias, [rest.start], rest.len(), out, n);
+    }
+}
+
+/// The `each` rows from every one of `starts` on, those of all streams side by side.
+#[inline(always)]
+unsafe fn walk<V: Vector, E: Element, const S: usize>(
+    x: &[f32],
+    m: usize,
+    k: usize,
+    weight: &[E],
+    bias: Option<&[f32]>,
+    starts: [usize; S],
+    each: usize,
+    out: Shared,
+    n: usize,
+) {
+    for step in 0..each {
+        let rows = starts.map(|start| start + step);
+        let mut i = 0;
+        while i < m {
+            let wide = (m - i).min(if S == 1 { 4 } else { 1 });
+            let sums = unsafe {
+                match wide {
+                    1 => dots::<V, E, 1, S>(x, i, k, weight, rows),
+                    2 if S == 1 => dots::<V, E, 2, S>(x, i, k, weight, rows),
+                    3 if S == 1 => dots::<V, E, 3, S>(x, i, k, weight, rows),
+                    _ => dots::<V, E, 4, S>(x, i, k, weight, rows),
                 }
-                i += wide;
+            };
+            for (row, sums) in rows.into_iter().zip(sums) {
+                let add = bias.map_or(0.0, |bias| bias[row]);
+                for c in 0..wide {
+                    unsafe { out.slice((i + c) * n + row, 1)[0] = sums[c] + add };
+                }
             }
+            i += wide;
         }
     }
 }
 
-/// Dot products of one weight row with `C` rows of `x`, in an order of additions that `C` does not change.
+/// Dot products of one weight row of each stream with `C` rows of `x`, in an order of additions that neither `C` nor `S` changes.
 ///
-/// Rows are taken one after the other, so that the weights are a single stream of consecutive addresses: the hardware
-/// follows it across row ends, while several short rows side by side are lost before they are worth following (half
+/// The rows of a stream are taken one after the other, so that its weights are consecutive addresses: the hardware
+/// follows them across row ends, while several short rows side by side are lost before they are worth following (half
 /// the bandwidth, measured). Four partial sums hide the latency of the additions.
 #[inline(always)]
-unsafe fn dots<V: Vector, E: Element, const C: usize>(
+unsafe fn dots<V: Vector, E: Element, const C: usize, const S: usize>(
     x: &[f32],
     i: usize,
     k: usize,
     weight: &[E],
-    row: usize,
-) -> [f32; 4] {
+    rows: [usize; S],
+) -> [[f32; 4]; S] {
     const UNROLL: usize = 4;
     unsafe {
         let x = x.as_ptr().add(i * k);
-        let w = weight.as_ptr().add(row * k);
-        let mut sums = [[V::splat(0.0); C]; UNROLL];
+        let starts = rows.map(|row| weight.as_ptr().wrapping_add(row * k));
+        let mut sums = [[[V::splat(0.0); C]; UNROLL]; S];
         let whole = k / WIDTH * WIDTH;
         let mut at = 0;
         while at + UNROLL * WIDTH <= whole {
             for u in 0..UNROLL {
-                let here = w.add(at + u * WIDTH);
-                // One line of memory is sixteen f32 or thirty-two of the narrower ones.
-                if u % (64 / (WIDTH * size_of::<E>())) == 0 {
-                    prefetch(here, AHEAD);
-                }
-                let weights = E::load::<V>(here);
-                for c in 0..C {
-                    sums[u][c] = weights.fma(V::load(x.add(c * k + at + u * WIDTH)), sums[u][c]);
+                for s in 0..S {
+                    let here = starts[s].add(at + u * WIDTH);
+                    // One line of memory is sixteen f32 or thirty-two of the narrower ones.
+                    if u % (64 / (WIDTH * size_of::<E>())) == 0 {
+                        prefetch(here, AHEAD);
+                    }
+                    let weights = E::load::<V>(here);
+                    for c in 0..C {
+                        sums[s][u][c] = weights.fma(V::load(x.add(c * k + at + u * WIDTH)), sums[s][u][c]);
+                    }
                 }
             }
             at += UNROLL * WIDTH;
         }
         while at < whole {
-            let weights = E::load::<V>(w.add(at));
-            for c in 0..C {
-                sums[0][c] = weights.fma(V::load(x.add(c * k + at)), sums[0][c]);
+            for s in 0..S {
+                let weights = E::load::<V>(starts[s].add(at));
+                for c in 0..C {
+                    sums[s][0][c] = weights.fma(V::load(x.add(c * k + at)), sums[s][0][c]);
+                }
             }
             at += WIDTH;
         }
-        let mut result = [0.0; 4];
-        for c in 0..C {
-            let mut sum = sums[0][c].add(sums[1][c]).add(sums[2][c].add(sums[3][c])).sum();
-            for j in whole..k {
-                sum = (*w.add(j)).single().mul_add(*x.add(c * k + j), sum);
+        let mut results = [[0.0; 4]; S];
+        for s in 0..S {
+            let sums = &sums[s];
+            for c in 0..C {
+                let mut sum = sums[0][c].add(sums[1][c]).add(sums[2][c].add(sums[3][c])).sum();
+                for j in whole..k {
+                    sum = (*starts[s].add(j)).single().mul_add(*x.add(c * k + j), sum);
+                }
+                results[s][c] = sum;
             }
-            result[c] = sum;
         }
-        result
+        results
     }
 }

@@ -28,6 +28,7 @@ unsafe impl Plain for f32 {}
 unsafe impl Plain for f16 {}
 unsafe impl Plain for bf16 {}
 unsafe impl Plain for u8 {}
+unsafe impl Plain for u16 {}
 unsafe impl Plain for Line {}
 
 /// Values that several owners share and nobody changes. Cloning copies nothing.
@@ -68,6 +69,12 @@ impl<T> Deref for Stored<T> {
     fn deref(&self) -> &[T] {
         // SAFETY: `filled` wrote the range, which nobody writes again while this owner keeps the chunk.
         unsafe { std::slice::from_raw_parts(self.chunk.start.add(self.offset).cast::<T>(), self.count) }
+    }
+}
+
+impl<T: PartialEq> PartialEq for Stored<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
     }
 }
 

@@ -17,8 +17,6 @@ pub(crate) struct Panel<'a> {
     /// Four columns of sixteen rows a line, `cols / 4` lines a block. Tiles take them less the base, as signed bytes.
     pub lines: &'a [Line],
     pub scaling: &'a Scaling,
-    /// Taken off every code, or to be.
-    pub base: i32,
     /// Weight rows of the whole matrix.
     pub rows: usize,
     /// The blocks of the matrix that this panel holds.
@@ -86,7 +84,7 @@ pub(crate) fn product(
     #[cfg(target_arch = "x86_64")]
     if integers == IntegerSet::Amx {
         let lines = &amx::spread(packed, matrix.bits(), base);
-        let panel = Panel { lines, scaling: &scaling, base, rows: matrix.rows(), blocks, bias };
+        let panel = Panel { lines, scaling: &scaling, rows: matrix.rows(), blocks, bias };
         amx::multiply(&panel, x, span, out);
         return;
     }
@@ -98,8 +96,10 @@ pub(crate) fn product(
             &spread
         }
     };
-    let panel = Panel { lines, scaling: &scaling, base, rows: matrix.rows(), blocks, bias };
-    multiply(integers, matrix.bits() == Bits::Four, &panel, x, span, out);
+    let panel = Panel { lines, scaling: &scaling, rows: matrix.rows(), blocks, bias };
+    let sums = &x.sums[span.start * x.groups()..span.end * x.groups()];
+    let starts: Vec<i32> = sums.iter().map(|sum| sum.wrapping_mul(-base)).collect();
+    multiply(integers, matrix.bits() == Bits::Four, &panel, x, &starts, span, out);
 }
 
 fn spread_nibbles(set: IntegerSet, packed: &[Line]) -> Vec<Line> {
@@ -123,18 +123,21 @@ integers! {
 }
 
 integers! {
-    fn multiply<D, M, N>(panel: &Panel<'_>, x: &Bytes, span: Range<usize>, out: Shared) {
+    /// `starts (rows of the span, groups)` is what the base takes off, where integer sums begin.
+    fn multiply<D, M, N>(panel: &Panel<'_>, x: &Bytes, starts: &[i32], span: Range<usize>, out: Shared) {
+        assert!(starts.len() == span.len() * x.groups());
         let mut i = span.start;
         while i < span.end {
             let left = span.end - i;
+            let starts = starts.as_ptr().add((i - span.start) * x.groups());
             if left >= M {
-                across::<D, M, N>(panel, x, i, out);
+                across::<D, M, N>(panel, x, starts, i, out);
                 i += M;
             } else if left >= 4 {
-                across::<D, 4, N>(panel, x, i, out);
+                across::<D, 4, N>(panel, x, starts, i, out);
                 i += 4;
             } else {
-                across::<D, 1, N>(panel, x, i, out);
+                across::<D, 1, N>(panel, x, starts, i, out);
                 i += 1;
             }
         }
@@ -143,39 +146,73 @@ integers! {
 
 /// `M` rows of activations from row `i` on with the whole panel.
 #[inline(always)]
-unsafe fn across<D: Dot, const M: usize, const N: usize>(panel: &Panel<'_>, x: &Bytes, i: usize, out: Shared) {
+unsafe fn across<D: Dot, const M: usize, const N: usize>(
+    panel: &Panel<'_>,
+    x: &Bytes,
+    starts: *const i32,
+    i: usize,
+    out: Shared,
+) {
     let blocks = panel.blocks.len();
     let mut b = 0;
     unsafe {
         while b + N <= blocks {
-            tile::<D, M, N>(panel, x, i, b, out);
+            tile::<D, M, N>(panel, x, starts, i, b, out);
             b += N;
         }
         while b < blocks {
-            tile::<D, M, 1>(panel, x, i, b, out);
+            tile::<D, M, 1>(panel, x, starts, i, b, out);
             b += 1;
         }
     }
 }
 
 /// `M` rows of activations from row `i` on with `N` blocks of the panel from block `b` on.
-///
-/// The sums in f32 lie in memory: registers hold the integer sums of one group, and a group is long enough to hide
-/// the traffic.
 #[inline(always)]
-unsafe fn tile<D: Dot, const M: usize, const N: usize>(panel: &Panel<'_>, x: &Bytes, i: usize, b: usize, out: Shared) {
+unsafe fn tile<D: Dot, const M: usize, const N: usize>(
+    panel: &Panel<'_>,
+    x: &Bytes,
+    starts: *const i32,
+    i: usize,
+    b: usize,
+    out: Shared,
+) {
+    // Half the rows leave registers for the sums in f32 as well, where there are 32 of them.
+    const SHORT: usize = 128;
+    unsafe {
+        if M == 8 && N > 1 && x.group <= SHORT {
+            rows::<D, 4, N, true>(panel, x, starts, i, b, out);
+            rows::<D, 4, N, true>(panel, x, starts.add(4 * x.groups()), i + 4, b, out);
+        } else {
+            rows::<D, M, N, false>(panel, x, starts, i, b, out);
+        }
+    }
+}
+
+/// [`tile`], with the sums in f32 in registers or, where those only hold the integer sums of one group, in memory: a group that is
+/// long enough hides the traffic.
+#[inline(always)]
+unsafe fn rows<D: Dot, const M: usize, const N: usize, const HELD: bool>(
+    panel: &Panel<'_>,
+    x: &Bytes,
+    starts: *const i32,
+    i: usize,
+    b: usize,
+    out: Shared,
+) {
     let (cols, group, groups) = (x.cols, x.group, x.groups());
-    let mut sums = [[Line([0; 64]); N]; M];
+    let mut memory = [[Line([0; 64]); N]; M];
     unsafe {
         // The address escapes, so that the compiler does not try to keep these sums in registers as well.
-        let sums = std::hint::black_box(sums.as_mut_ptr().cast::<f32>());
+        let memory = std::hint::black_box(memory.as_mut_ptr().cast::<f32>());
+        let mut held = [[D::Float::splat(0.0); N]; M];
         let lines = panel.lines.as_ptr().cast::<u8>().add(b * cols * WIDTH);
         let codes = x.codes.as_ptr().add(i * cols);
         for g in 0..groups {
             let at = i * groups + g;
             let mut whole = [[D::splat(0); N]; M];
             for r in 0..M {
-                whole[r] = [D::splat(x.sums[at + r * groups].wrapping_mul(-panel.base)); N];
+                whole[r] = [D::splat(*starts.add(r * groups + g)); N];
             }
             for column in (g * group..(g + 1) * group).step_by(4) {
                 let mut weights = [D::bytes(lines.add(column * WIDTH)); N];
@@ -190,28 +227,42 @@ unsafe fn tile<D: Dot, const M: usize, const N: usize>(panel: &Panel<'_>, x: &By
                 }
             }
             let place = (b * groups + g) * WIDTH;
-            let mut scale = [D::Float::load(panel.scaling.scales.as_ptr().add(place)); N];
-            for v in 1..N {
-                scale[v] = D::Float::load(panel.scaling.scales.as_ptr().add(place + v * groups * WIDTH));
-            }
-            for r in 0..M {
-                let factor = D::Float::splat(*x.scales.as_ptr().add(at + r * groups));
-                for v in 0..N {
-                    let sum = sums.add((r * N + v) * WIDTH);
-                    whole[r][v].float().mul(scale[v]).fma(factor, D::Float::load(sum)).store(sum);
+            for v in 0..N {
+                let scale = D::Float::load(panel.scaling.scales.as_ptr().add(place + v * groups * WIDTH));
+                for r in 0..M {
+                    let factor = D::Float::splat(*x.scales.as_ptr().add(at + r * groups));
+                    let product = whole[r][v].float().mul(scale);
+                    if HELD {
+                        held[r][v] = product.fma(factor, held[r][v]);
+                    } else {
+                        let sum = memory.add((r * N + v) * WIDTH);
+                        product.fma(factor, D::Float::load(sum)).store(sum);
+                    }
                 }
             }
             if !panel.scaling.offsets.is_empty() {
                 for v in 0..N {
                     let offset = D::Float::load(panel.scaling.offsets.as_ptr().add(place + v * groups * WIDTH));
                     for r in 0..M {
-                        let (sum, place) = (sums.add((r * N + v) * WIDTH), at + r * groups);
-                        let factor = D::Float::splat(x.scales[place] * x.sums[place] as f32);
-                        offset.fma(factor, D::Float::load(sum)).store(sum);
+                        let of = at + r * groups;
+                        let factor = D::Float::splat(x.scales[of] * x.sums[of] as f32);
+                        if HELD {
+                            held[r][v] = offset.fma(factor, held[r][v]);
+                        } else {
+                            let sum = memory.add((r * N + v) * WIDTH);
+                            offset.fma(factor, D::Float::load(sum)).store(sum);
+                        }
                     }
                 }
             }
         }
-        panel.write::<D::Float>(sums, N * WIDTH, M, i, b, N, out);
+        if HELD {
+            for r in 0..M {
+                for v in 0..N {
+                    held[r][v].store(memory.add((r * N + v) * WIDTH));
+                }
+            }
+        }
+        panel.write::<D::Float>(memory, N * WIDTH, M, i, b, N, out);
     }
 }

@@ -1,12 +1,14 @@
 //! Scales and zero points of a few blocks of rows, in f32.
 
 use super::matrix::{Bits, Decoding, PackedMatrix};
-use crate::vector::{InstructionSet, WIDTH};
+use crate::matrix::Element;
+use crate::vector::{InstructionSet, Vector, WIDTH};
 
 /// Scales of some blocks, and what their zero points add.
 ///
 /// A kernel sums `(code − base) · x`; with `base` not the zero point, `scale · (base − zero)` times the sum of the
 /// activations of the group makes up for it.
+#[derive(Clone, Default)]
 pub(crate) struct Scaling {
     /// `(blocks, groups, 16)`.
     pub scales: Vec<f32>,
@@ -14,10 +16,90 @@ pub(crate) struct Scaling {
     pub offsets: Vec<f32>,
 }
 
-/// Blocks whose scales are read at once while codes stream by: few enough to stay in the first-level cache, many enough
-/// that the stream does not pause for each.
-pub(crate) fn scaled_together(matrix: &PackedMatrix) -> usize {
-    (64 / matrix.groups()).max(1)
+/// Scales of the block that a stream of codes has come to.
+///
+/// # Safety
+/// Lanes may only be asked for of groups that the matrix has, on a processor that has the instructions, and after a first block was
+/// reached.
+pub(crate) trait BlockScales: Clone {
+    /// Comes to a block; `left` blocks of the stream are left, this one counted.
+    fn reach(&mut self, block: usize, left: usize);
+    /// Sixteen scales of a group.
+    unsafe fn scale<V: Vector>(&self, group: usize) -> V;
+    /// `scale · (base − zero)` of a group, where the base is not the zero point everywhere.
+    unsafe fn offset<V: Vector>(&self, group: usize) -> Option<V>;
+}
+
+/// Scales that are all there is: read as they lie, one more stream beside that of the codes. Read for several blocks at once they hold
+/// that one up: a tenth of the bandwidth with codes of four bits.
+#[derive(Clone)]
+pub(crate) struct Direct<'a, E> {
+    values: &'a [E],
+    per_block: usize,
+    start: usize,
+}
+
+impl<'a, E: Element> Direct<'a, E> {
+    pub fn new(matrix: &PackedMatrix, values: &'a [E]) -> Self {
+        Self { values, per_block: matrix.groups() * WIDTH, start: 0 }
+    }
+}
+
+impl<E: Element> BlockScales for Direct<'_, E> {
+    #[inline(always)]
+    fn reach(&mut self, block: usize, _left: usize) {
+        self.start = block * self.per_block;
+        assert!(self.start + self.per_block <= self.values.len());
+    }
+    #[inline(always)]
+    unsafe fn scale<V: Vector>(&self, group: usize) -> V {
+        unsafe { E::load(self.values.as_ptr().add(self.start + group * WIDTH)) }
+    }
+    #[inline(always)]
+    unsafe fn offset<V: Vector>(&self, _group: usize) -> Option<V> {
+        None
+    }
+}
+
+/// Scales and offsets, written out for a few blocks at once: zero points are narrower than lanes.
+#[derive(Clone)]
+pub(crate) struct Ahead<'a> {
+    set: InstructionSet,
+    matrix: &'a PackedMatrix,
+    base: f32,
+    held: Scaling,
+    /// Blocks that are held from `first` on, few enough to stay in the first-level cache.
+    first: usize,
+    count: usize,
+    start: usize,
+}
+
+impl<'a> Ahead<'a> {
+    pub fn new(set: InstructionSet, matrix: &'a PackedMatrix, base: f32) -> Self {
+        Self { set, matrix, base, held: Scaling::default(), first: 0, count: 0, start: 0 }
+    }
+}
+
+impl BlockScales for Ahead<'_> {
+    #[inline(always)]
+    fn reach(&mut self, block: usize, left: usize) {
+        if block >= self.first + self.count {
+            (self.first, self.count) = (block, (64 / self.matrix.groups()).max(1).min(left));
+            self.held.read(self.set, self.matrix, self.first, self.count, self.base);
+        }
+        self.start = (block - self.first) * self.matrix.groups() * WIDTH;
+    }
+    #[inline(always)]
+    unsafe fn scale<V: Vector>(&self, group: usize) -> V {
+        unsafe { V::load(self.held.scales.as_ptr().add(self.start + group * WIDTH)) }
+    }
+    #[inline(always)]
+    unsafe fn offset<V: Vector>(&self, group: usize) -> Option<V> {
+        if self.held.offsets.is_empty() {
+            return None;
+        }
+        unsafe { Some(V::load(self.held.offsets.as_ptr().add(self.start + group * WIDTH))) }
+    }
 }
 
 impl Scaling {
@@ -32,13 +114,6 @@ impl Scaling {
         let start = first * per_block;
         self.scales.resize(blocks * per_block, 0.0);
         matrix.scales().read(set, start, &mut self.scales);
-        // Those of the next blocks come while this one's codes are multiplied: the stream of codes would wait for them.
-        let (next, end) = (start + self.scales.len(), matrix.blocks() * per_block);
-        let ahead = self.scales.len().min(end - next);
-        matrix.scales().prefetch(next, ahead);
-        if let Decoding::Zeros(zeros) = matrix.decoding() {
-            zeros.prefetch(next, ahead);
-        }
         match matrix.decoding() {
             Decoding::Table(_) => self.offsets.clear(),
             Decoding::Zero(zero) if *zero == base => self.offsets.clear(),

@@ -4,7 +4,6 @@ use half::f16;
 
 use super::matrix::{Bits, fit_f16};
 use crate::matrix::Element;
-use crate::prefetch::prefetch_all;
 use crate::stored::Stored;
 use crate::vector::{InstructionSet, WIDTH, vectorised};
 
@@ -35,14 +34,6 @@ impl Floats {
         match self {
             Self::Half(values) => values.iter().map(|value| value.to_f32()).collect(),
             Self::Full(values) => values.to_vec(),
-        }
-    }
-
-    /// Asks for the memory of the values `start .. start + count`.
-    pub fn prefetch(&self, start: usize, count: usize) {
-        match self {
-            Self::Half(values) => prefetch_all(&values[start..start + count]),
-            Self::Full(values) => prefetch_all(&values[start..start + count]),
         }
     }
 
@@ -107,15 +98,6 @@ impl Zeros {
         let mut out = vec![0.0; count];
         self.read(InstructionSet::Scalar, 0, &mut out);
         out
-    }
-
-    /// Asks for the memory of the values `start .. start + count`.
-    pub fn prefetch(&self, start: usize, count: usize) {
-        match self {
-            Self::Nibbles(values) => prefetch_all(&values[start / 2..][..count / 2]),
-            Self::Bytes(values) => prefetch_all(&values[start..start + count]),
-            Self::Floats(values) => values.prefetch(start, count),
-        }
     }
 
     /// Writes the values `start .. start + out.len()`, both multiples of sixteen.

@@ -4,13 +4,11 @@ use std::ops::Range;
 
 use super::lanes::Codes;
 use super::matrix::{Bits, PackedMatrix};
-use super::scaling::{Scaling, scaled_together};
+use super::scaling::{Ahead, BlockScales, Direct};
+use super::storage::Floats;
 use crate::buffer::Shared;
-use crate::prefetch::prefetch;
+use crate::prefetch::{AHEAD, prefetch};
 use crate::vector::{InstructionSet, WIDTH, vectorised};
-
-/// How far ahead of their use codes are asked for, in bytes.
-const AHEAD: usize = 4096;
 
 /// Multiplies some blocks of sixteen weight rows with all `m` rows of `x (m, cols)` and writes their columns of `out
 /// (m, rows)`. `sums (m, groups)` are those of [`super::activations::group_sums`], or empty where no zero point needs
@@ -61,15 +59,38 @@ unsafe fn generic_blocks<V: Codes, const NIBBLES: bool>(
     let (table, base) = if NIBBLES { matrix.table() } else { ([0.0; 16], 128.0) };
     assert!(x.len() == m * cols && span.end <= matrix.blocks() && bias.is_none_or(|bias| bias.len() == rows));
     assert!(!matrix.has_offsets(base) || sums.len() == m * groups);
-    let together = scaled_together(matrix);
-    let mut scaling = Scaling::with_capacity(matrix, together);
     unsafe {
-        let (start, end) = (span.start, span.end);
-        for block in span {
-            let within = (block - start) % together;
-            if within == 0 {
-                scaling.read(set, matrix, block, together.min(end - block), base);
+        match matrix.scales() {
+            _ if matrix.has_offsets(base) => {
+                walk::<V, NIBBLES, _>(Ahead::new(set, matrix, base), matrix, &table, x, sums, m, bias, span, out);
             }
+            Floats::Half(values) => {
+                walk::<V, NIBBLES, _>(Direct::new(matrix, values), matrix, &table, x, sums, m, bias, span, out);
+            }
+            Floats::Full(values) => {
+                walk::<V, NIBBLES, _>(Direct::new(matrix, values), matrix, &table, x, sums, m, bias, span, out);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn walk<V: Codes, const NIBBLES: bool, T: BlockScales>(
+    mut scales: T,
+    matrix: &PackedMatrix,
+    table: &[f32; 16],
+    x: &[f32],
+    sums: &[f32],
+    m: usize,
+    bias: Option<&[f32]>,
+    span: Range<usize>,
+    out: Shared,
+) {
+    let (rows, cols, groups) = (matrix.rows(), matrix.cols(), matrix.groups());
+    let end = span.end;
+    unsafe {
+        for block in span {
+            scales.reach(block, end - block);
             let lanes = WIDTH.min(rows - block * WIDTH);
             let add = bias.map_or(V::splat(0.0), |bias| V::load_partial(bias.as_ptr().add(block * WIDTH), lanes, 0.0));
             let mut i = 0;
@@ -77,10 +98,10 @@ unsafe fn generic_blocks<V: Codes, const NIBBLES: bool>(
                 let wide = (m - i).min(4);
                 let (x, sums) = (&x[i * cols..], sums.get(i * groups..).unwrap_or(&[]));
                 let products = match wide {
-                    1 => products::<V, NIBBLES, 1>(matrix, block, &table, &scaling, within, x, sums),
-                    2 => products::<V, NIBBLES, 2>(matrix, block, &table, &scaling, within, x, sums),
-                    3 => products::<V, NIBBLES, 3>(matrix, block, &table, &scaling, within, x, sums),
-                    _ => products::<V, NIBBLES, 4>(matrix, block, &table, &scaling, within, x, sums),
+                    1 => products::<V, NIBBLES, T, 1>(matrix, block, table, &scales, x, sums),
+                    2 => products::<V, NIBBLES, T, 2>(matrix, block, table, &scales, x, sums),
+                    3 => products::<V, NIBBLES, T, 3>(matrix, block, table, &scales, x, sums),
+                    _ => products::<V, NIBBLES, T, 4>(matrix, block, table, &scales, x, sums),
                 };
                 for c in 0..wide {
                     let to = out.slice((i + c) * rows + block * WIDTH, lanes);
@@ -92,14 +113,13 @@ unsafe fn generic_blocks<V: Codes, const NIBBLES: bool>(
     }
 }
 
-/// Products of one block, number `within` of those whose scales were read, with `C` rows of `x`, one weight row a lane; `C` does not change the order of additions.
+/// Products of one block, which `scales` have come to, with `C` rows of `x`, one weight row a lane; `C` does not change the order of additions.
 #[inline(always)]
-unsafe fn products<V: Codes, const NIBBLES: bool, const C: usize>(
+unsafe fn products<V: Codes, const NIBBLES: bool, T: BlockScales, const C: usize>(
     matrix: &PackedMatrix,
     block: usize,
     table: &[f32; 16],
-    scaling: &Scaling,
-    within: usize,
+    scales: &T,
     x: &[f32],
     sums: &[f32],
 ) -> [V; 4] {
@@ -143,13 +163,12 @@ unsafe fn products<V: Codes, const NIBBLES: bool, const C: usize>(
                     column!(3, V::centred_byte::<24>(words));
                 }
             }
-            let scale = V::load(scaling.scales.as_ptr().add((within * groups + g) * WIDTH));
+            let scale = scales.scale::<V>(g);
             for c in 0..C {
                 let sum = partial[0][c].add(partial[1][c]).add(partial[2][c].add(partial[3][c]));
                 out[c] = sum.fma(scale, out[c]);
             }
-            if !scaling.offsets.is_empty() {
-                let offset = V::load(scaling.offsets.as_ptr().add((within * groups + g) * WIDTH));
+            if let Some(offset) = scales.offset::<V>(g) {
                 for c in 0..C {
                     out[c] = offset.fma(V::splat(sums[c * groups + g]), out[c]);
                 }

@@ -5,11 +5,9 @@ use std::ops::Range;
 
 use super::SparseError;
 use crate::buffer::Shared;
-use crate::prefetch::prefetch;
+use crate::prefetch::{AHEAD, STREAMS, prefetch, streams};
+use crate::stored::Stored;
 use crate::vector::{Vector, WIDTH, vectorised};
-
-/// How far ahead of their use weights are asked for, in bytes.
-const AHEAD: usize = 4096;
 
 /// Weights of sixteen columns where two of each four are held.
 const HALF: usize = WIDTH / 2;
@@ -18,30 +16,34 @@ const HALF: usize = WIDTH / 2;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Masked {
     /// One for each sixteen columns of a row, the first column in the lowest bit.
-    masks: Vec<u16>,
+    masks: Stored<u16>,
     /// Weights in the order of their columns, and a vector's width of zeros behind them, which loads may touch.
-    values: Vec<f32>,
+    values: Stored<f32>,
     /// Where each row's weights begin; none where every sixteen columns hold eight.
     starts: Vec<u32>,
 }
 
 impl Masked {
     pub(super) fn bitmap(weight: &[f32], rows: usize, cols: usize) -> Self {
-        let mut held =
-            Self { masks: Vec::with_capacity(rows * cols.div_ceil(WIDTH)), values: Vec::new(), starts: Vec::new() };
+        let (mut masks, mut values) = (Vec::with_capacity(rows * cols.div_ceil(WIDTH)), Vec::new());
+        let mut starts = Vec::with_capacity(rows);
         for row in weight.chunks_exact(cols.max(1)) {
-            held.starts.push(held.values.len() as u32);
+            starts.push(values.len() as u32);
             for part in row.chunks(WIDTH) {
                 let mut mask = 0;
                 for (lane, value) in part.iter().enumerate().filter(|(_, value)| **value != 0.0) {
                     mask |= 1 << lane;
-                    held.values.push(*value);
+                    values.push(*value);
                 }
-                held.masks.push(mask);
+                masks.push(mask);
             }
         }
-        held.values.extend([0.0; WIDTH]);
-        held
+        Self::stored(&masks, values, starts)
+    }
+
+    fn stored(masks: &[u16], mut values: Vec<f32>, starts: Vec<u32>) -> Self {
+        values.extend([0.0; WIDTH]);
+        Self { masks: Stored::copied(masks), values: Stored::copied(&values), starts }
     }
 
     pub(super) fn two_of_four(weight: &[f32], rows: usize, cols: usize) -> Result<Self, SparseError> {
@@ -49,11 +51,7 @@ impl Masked {
             return Err(SparseError::Columns(cols));
         }
         let parts = rows * cols.div_ceil(WIDTH);
-        let mut held = Self {
-            masks: Vec::with_capacity(parts),
-            values: Vec::with_capacity(parts * HALF + WIDTH),
-            starts: Vec::new(),
-        };
+        let (mut masks, mut values) = (Vec::with_capacity(parts), Vec::with_capacity(parts * HALF + WIDTH));
         for (number, row) in weight.chunks_exact(cols.max(1)).enumerate() {
             for (at, part) in row.chunks(WIDTH).enumerate() {
                 let mut mask: u16 = 0;
@@ -70,14 +68,13 @@ impl Masked {
                         kept |= kept + 1;
                     }
                     mask |= kept << (group * 4);
-                    held.values.extend((0..4).filter(|lane| kept >> lane & 1 == 1).map(|lane| four[lane]));
+                    values.extend((0..4).filter(|lane| kept >> lane & 1 == 1).map(|lane| four[lane]));
                 }
-                held.masks.push(mask);
-                held.values.resize(held.masks.len() * HALF, 0.0);
+                masks.push(mask);
+                values.resize(masks.len() * HALF, 0.0);
             }
         }
-        held.values.extend([0.0; WIDTH]);
-        Ok(held)
+        Ok(Self::stored(&masks, values, Vec::new()))
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -154,73 +151,106 @@ unsafe fn each_row<V: Vector, const FIXED: bool>(
     out: Shared,
     n: usize,
 ) {
-    for row in span {
-        let add = bias.map_or(0.0, |bias| bias[row]);
-        for first in (0..m).step_by(4) {
-            let wide = (m - first).min(4);
+    unsafe {
+        if m > 1 {
+            return walk::<V, FIXED, 1>(held, x, m, k, bias, [span.start], span.len(), out, n);
+        }
+        let (starts, each, rest) = streams::<STREAMS>(&span);
+        walk::<V, FIXED, STREAMS>(held, x, m, k, bias, starts, each, out, n);
+        walk::<V, FIXED, 1>(held, x, m, k, bias, [rest.start], rest.len(), out, n);
+    }
+}
+
+/// The `each` rows from every one of `starts` on, those of all streams side by side.
+#[inline(always)]
+unsafe fn walk<V: Vector, const FIXED: bool, const S: usize>(
+    held: &Masked,
+    x: &[f32],
+    m: usize,
+    k: usize,
+    bias: Option<&[f32]>,
+    starts: [usize; S],
+    each: usize,
+    out: Shared,
+    n: usize,
+) {
+    for step in 0..each {
+        let rows = starts.map(|start| start + step);
+        let mut first = 0;
+        while first < m {
+            let wide = (m - first).min(if S == 1 { 4 } else { 1 });
             unsafe {
                 let sums = match wide {
-                    1 => dots::<V, FIXED, 1>(held, x, first, k, row),
-                    2 => dots::<V, FIXED, 2>(held, x, first, k, row),
-                    3 => dots::<V, FIXED, 3>(held, x, first, k, row),
-                    _ => dots::<V, FIXED, 4>(held, x, first, k, row),
+                    1 => dots::<V, FIXED, 1, S>(held, x, first, k, rows),
+                    2 if S == 1 => dots::<V, FIXED, 2, S>(held, x, first, k, rows),
+                    3 if S == 1 => dots::<V, FIXED, 3, S>(held, x, first, k, rows),
+                    _ => dots::<V, FIXED, 4, S>(held, x, first, k, rows),
                 };
-                for c in 0..wide {
-                    out.slice((first + c) * n + row, 1)[0] = sums[c] + add;
+                for (row, sums) in rows.into_iter().zip(sums) {
+                    let add = bias.map_or(0.0, |bias| bias[row]);
+                    for c in 0..wide {
+                        out.slice((first + c) * n + row, 1)[0] = sums[c] + add;
+                    }
                 }
             }
+            first += wide;
         }
     }
 }
 
-/// Products of one row with `C` rows of `x`, added up as the dense kernel adds them.
+/// Products of one row of each stream with `C` rows of `x`, added up as the dense kernel adds them.
 #[inline(always)]
-unsafe fn dots<V: Vector, const FIXED: bool, const C: usize>(
+unsafe fn dots<V: Vector, const FIXED: bool, const C: usize, const S: usize>(
     held: &Masked,
     x: &[f32],
     first: usize,
     k: usize,
-    row: usize,
-) -> [f32; 4] {
+    rows: [usize; S],
+) -> [[f32; 4]; S] {
     const UNROLL: usize = 4;
     let parts = k.div_ceil(WIDTH);
-    let start = if FIXED { row * parts * HALF } else { held.starts[row] as usize };
-    let masks = &held.masks[row * parts..(row + 1) * parts];
     let whole = k / WIDTH;
-    // SAFETY: masks name as many values as there are behind `start`, a vector's width is behind the last, and `x` has
+    let masks = rows.map(|row| &held.masks[row * parts..(row + 1) * parts]);
+    // SAFETY: masks name as many values as there are behind a row's start, a vector's width is behind the last, and `x` has
     // `k` elements from each row's beginning.
     unsafe {
         let x = x.as_ptr().add(first * k);
-        let mut values = held.values.as_ptr().add(start);
-        let mut sums = [[V::splat(0.0); C]; UNROLL];
+        let mut values = rows
+            .map(|row| held.values.as_ptr().add(if FIXED { row * parts * HALF } else { held.starts[row] as usize }));
+        let mut sums = [[[V::splat(0.0); C]; UNROLL]; S];
         let mut at = 0;
         while at < whole {
             let unrolled = if at + UNROLL <= whole { UNROLL } else { 1 };
             for u in 0..unrolled {
-                let mask = *masks.get_unchecked(at + u);
-                prefetch(values, AHEAD);
-                let weights = V::expand(values, u32::from(mask));
-                values = values.add(if FIXED { HALF } else { mask.count_ones() as usize });
-                for c in 0..C {
-                    sums[u][c] = weights.fma(V::load(x.add(c * k + (at + u) * WIDTH)), sums[u][c]);
+                for s in 0..S {
+                    let mask = *masks[s].get_unchecked(at + u);
+                    prefetch(values[s], AHEAD);
+                    let weights = V::expand(values[s], u32::from(mask));
+                    values[s] = values[s].add(if FIXED { HALF } else { mask.count_ones() as usize });
+                    for c in 0..C {
+                        sums[s][u][c] = weights.fma(V::load(x.add(c * k + (at + u) * WIDTH)), sums[s][u][c]);
+                    }
                 }
             }
             at += unrolled;
         }
-        let mut result = [0.0; 4];
-        for c in 0..C {
-            let mut sum = sums[0][c].add(sums[1][c]).add(sums[2][c].add(sums[3][c])).sum();
-            if whole < parts {
-                let (mut left, mut here) = (masks[whole], values);
-                while left != 0 {
-                    let column = whole * WIDTH + left.trailing_zeros() as usize;
-                    sum = (*here).mul_add(*x.add(c * k + column), sum);
-                    here = here.add(1);
-                    left &= left - 1;
+        let mut results = [[0.0; 4]; S];
+        for s in 0..S {
+            let sums = &sums[s];
+            for c in 0..C {
+                let mut sum = sums[0][c].add(sums[1][c]).add(sums[2][c].add(sums[3][c])).sum();
+                if whole < parts {
+                    let (mut left, mut here) = (masks[s][whole], values[s]);
+                    while left != 0 {
+                        let column = whole * WIDTH + left.trailing_zeros() as usize;
+                        sum = (*here).mul_add(*x.add(c * k + column), sum);
+                        here = here.add(1);
+                        left &= left - 1;
+                    }
                 }
+                results[s][c] = sum;
             }
-            result[c] = sum;
         }
-        result
+        results
     }
 }
