@@ -8,6 +8,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use harness_kernels::sparse::{Format, SparseMatrix};
+use harness_kernels::stored::Stored;
 use harness_kernels::{Linear, MatrixRef, linear_few};
 
 const ROWS: usize = 4096;
@@ -45,7 +46,7 @@ fn products(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("sparse/{m}"));
         group.throughput(Throughput::Elements((ROWS * COLS * m) as u64));
         let (x, mut out) = (numbers(m * COLS), vec![0.0; m * ROWS]);
-        let dense = pruned(None);
+        let dense = Stored::copied(&pruned(None));
         let map = Linear { weight: MatrixRef::F32(&dense), bias: None, rows: ROWS, cols: COLS };
         group.bench_function("dense", |bencher| {
             bencher.iter(|| linear_few(black_box(&x), m, &[map], &mut [&mut out]));

@@ -137,11 +137,22 @@ impl Vector for Avx512 {
     }
     #[inline(always)]
     unsafe fn expand(from: *const f32, kept: u32) -> Self {
-        unsafe { Self(_mm512_maskz_expand_ps(kept as __mmask16, _mm512_loadu_ps(from))) }
+        unsafe { Self(_mm512_maskz_expand_ps(kept as __mmask16, load_apart(from))) }
     }
     #[inline(always)]
     unsafe fn to_array(self) -> [f32; WIDTH] {
         unsafe { std::mem::transmute(self.0) }
+    }
+}
+
+/// Sixteen floats that stay in a register of their own: expanding from memory takes twice as long on Zen 4 as loading and expanding.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_apart(from: *const f32) -> __m512 {
+    unsafe {
+        let mut loaded = _mm512_loadu_ps(from);
+        std::arch::asm!("/* {0} */", inout(zmm_reg) loaded, options(pure, nomem, nostack, preserves_flags));
+        loaded
     }
 }
 
