@@ -22,6 +22,12 @@ const PANEL: usize = 256;
 /// Rows of the second moment that one task computes.
 const BAND: usize = 96;
 
+/// Columns that one task adds up.
+const STRIPE: usize = 64;
+
+/// Inputs that one task looks through for what is not finite.
+const CHECKED: usize = 1 << 14;
+
 /// Why a sequence was refused. The sums are as they were.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum StatisticsError {
@@ -86,41 +92,60 @@ impl LinearStatistics {
     /// # Errors
     /// [`StatisticsError`] for a wrong length or an input that is not finite; nothing is added then.
     pub fn add(&mut self, x: &[f32]) -> Result<(), StatisticsError> {
-        if self.columns == 0 || !x.len().is_multiple_of(self.columns) {
+        self.add_sequences(x, 1)
+    }
+
+    /// Adds the inputs of several sequences of equal length, one after the other; the sums are those of adding them one by one.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn add_sequences(&mut self, x: &[f32], sequences: usize) -> Result<(), StatisticsError> {
+        if self.columns == 0 || sequences == 0 || !x.len().is_multiple_of(self.columns * sequences) {
             return Err(StatisticsError::Shape { columns: self.columns, length: x.len() });
         }
-        if let Some(at) = x.iter().position(|value| !value.is_finite()) {
+        if x.par_chunks(CHECKED).any(|values| values.iter().any(|value| !value.is_finite()))
+            && let Some(at) = x.iter().position(|value| !value.is_finite())
+        {
             let (token, column) = (at / self.columns, at % self.columns);
+            let token = token % (x.len() / self.columns / sequences);
             return Err(StatisticsError::NotFinite { token, column, value: x[at] });
         }
         self.factors.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-        for row in x.chunks_exact(self.columns) {
-            for (sum, &value) in self.column_sum_squares.iter_mut().zip(row) {
-                *sum += f64::from(value) * f64::from(value);
-            }
-        }
-        if let Some((sums, largest)) = &mut self.magnitudes {
-            for row in x.chunks_exact(self.columns) {
-                for ((sum, most), value) in sums.iter_mut().zip(largest.iter_mut()).zip(row) {
-                    *sum += f64::from(value.abs());
-                    *most = most.max(value.abs());
+        let columns = self.columns;
+        self.column_sum_squares.par_chunks_mut(STRIPE).enumerate().for_each(|(stripe, sums)| {
+            for row in x.chunks_exact(columns) {
+                for (sum, &value) in sums.iter_mut().zip(&row[stripe * STRIPE..]) {
+                    *sum += f64::from(value) * f64::from(value);
                 }
             }
+        });
+        if let Some((sums, largest)) = &mut self.magnitudes {
+            let stripes = sums.par_chunks_mut(STRIPE).zip(largest.par_chunks_mut(STRIPE)).enumerate();
+            stripes.for_each(|(stripe, (sums, largest))| {
+                for row in x.chunks_exact(columns) {
+                    for ((sum, most), value) in sums.iter_mut().zip(largest.iter_mut()).zip(&row[stripe * STRIPE..]) {
+                        *sum += f64::from(value.abs());
+                        *most = most.max(value.abs());
+                    }
+                }
+            });
         }
         if let Some(samples) = &mut self.samples {
-            samples.add(x, self.columns);
+            samples.add(x, columns);
         }
         if let Some(moment) = &mut self.second_moment {
             let mut panel: Vec<f64> = Vec::new();
-            for rows in x.chunks(PANEL * self.columns) {
+            // Panels begin anew with each sequence, so that it does not matter how many come at once.
+            let of_sequence = (x.len() / sequences).max(columns);
+            for rows in x.chunks(of_sequence).flat_map(|sequence| sequence.chunks(PANEL * columns)) {
                 panel.clear();
                 panel.extend(rows.iter().map(|&value| f64::from(value)));
-                add_product(moment, &panel, self.columns);
+                add_product(moment, &panel, columns);
             }
-            mirror(moment, self.columns);
+            mirror(moment, columns);
         }
-        self.tokens += x.len() / self.columns;
-        self.sequences += 1;
+        self.tokens += x.len() / columns;
+        self.sequences += sequences;
         Ok(())
     }
 
@@ -384,6 +409,26 @@ mod tests {
                 assert_eq!(moment[i * columns + j], moment[j * columns + i]);
             }
         }
+    }
+
+    #[test]
+    fn sequences_together_sum_up_as_one_by_one() {
+        let all = Needs { samples: true, magnitudes: true, ..BOTH };
+        for (tokens, columns) in [(300, 131), (5, 64), (256, 3)] {
+            let x = inputs(4 * tokens, columns);
+            let (mut alone, mut together) = (LinearStatistics::new(columns, all), LinearStatistics::new(columns, all));
+            x.chunks(tokens * columns).for_each(|sequence| alone.add(sequence).unwrap());
+            together.add_sequences(&x[..3 * tokens * columns], 3).unwrap();
+            together.add_sequences(&x[3 * tokens * columns..], 1).unwrap();
+            assert_eq!((together.tokens(), together.sequences()), (4 * tokens, 4));
+            assert_eq!(together.column_sum_squares(), alone.column_sum_squares());
+            assert_eq!(together.second_moment(), alone.second_moment());
+            assert_eq!(together.mean_magnitudes(), alone.mean_magnitudes());
+            assert_eq!(together.largest_magnitudes(), alone.largest_magnitudes());
+            assert_eq!(together.samples(), alone.samples());
+        }
+        let mut odd = LinearStatistics::new(3, BOTH);
+        assert_eq!(odd.add_sequences(&[0.0; 9], 2), Err(StatisticsError::Shape { columns: 3, length: 9 }));
     }
 
     #[test]

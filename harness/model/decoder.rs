@@ -15,7 +15,7 @@ use crate::biases::{Biases, Trained};
 use crate::cache::{CacheFormat, KvCache, Past};
 use crate::config::{Config, Projection, Width};
 use crate::error::{Context, ModelError};
-use crate::linear::{LinearOp, forward_together};
+use crate::linear::LinearOp;
 use crate::ops::{self, AttentionShape};
 use crate::parameter::{Norm, Parameter};
 use crate::reach::Reached;
@@ -59,19 +59,6 @@ impl Block {
 /// Some positions of each sequence of `values (batch, sequence, width)`.
 pub(crate) fn kept(values: &Tensor, keep: Range<usize>) -> candle_core::Result<Tensor> {
     values.narrow(1, keep.start, keep.len())?.contiguous()
-}
-
-/// Shows the inputs of some maps to the tap, where there is one.
-fn see(
-    tap: &mut Option<&mut dyn Tap>,
-    layer: usize,
-    projections: &[Projection],
-    x: &Tensor,
-) -> candle_core::Result<()> {
-    if let Some(tap) = tap.as_deref_mut() {
-        with_values(x, |x| projections.iter().for_each(|p| tap.linear_input(layer, *p, x)))?;
-    }
-    Ok(())
 }
 
 /// A decoder. Cloning shares all weights; [`Decoder::with_linear`] changes one map of a clone.
@@ -195,70 +182,15 @@ impl Decoder {
         self.blocks.get(layer).map(|block| &**block).ok_or(range)
     }
 
-    /// What attention adds to `hidden`: normalised, attended, mapped.
-    fn attention_part(
-        &self,
-        layer: usize,
-        hidden: &Tensor,
-        past: Past<'_>,
-        keep: Option<Range<usize>>,
-        tap: &mut Option<&mut dyn Tap>,
-    ) -> Result<Tensor, ModelError> {
-        let block = self.block_at(layer)?;
-        let doing = || format!("attention of block {layer}");
-        let normal = block.attention_norm.forward(hidden).doing(doing)?;
-        see(tap, layer, &[Projection::Q, Projection::K, Projection::V], &normal).doing(doing)?;
-        let maps = [block.map(Projection::Q)?, block.map(Projection::K)?, block.map(Projection::V)?];
-        let [q, k, v] = forward_together(maps, &normal).doing(doing)?;
-        let mut attended = self.attend(layer, q, k, &v, past)?;
-        if let Some(keep) = keep {
-            attended = kept(&attended, keep).doing(doing)?;
-        }
-        see(tap, layer, &[Projection::O], &attended).doing(doing)?;
-        block.map(Projection::O)?.forward(&attended).doing(doing)
-    }
-
-    /// What the feed-forward part adds to `hidden`.
-    fn feed_forward_part(
-        &self,
-        layer: usize,
-        hidden: &Tensor,
-        tap: &mut Option<&mut dyn Tap>,
-    ) -> Result<Tensor, ModelError> {
-        let block = self.block_at(layer)?;
-        let doing = || format!("feed-forward part of block {layer}");
-        let normal = block.feed_forward_norm.forward(hidden).doing(doing)?;
-        let up = block.map(Projection::Up)?;
-        let inner = if self.config.gated {
-            see(tap, layer, &[Projection::Gate, Projection::Up], &normal).doing(doing)?;
-            let [gate, up] = forward_together([block.map(Projection::Gate)?, up], &normal).doing(doing)?;
-            ops::activate(self.config.activation, &gate, Some(&up)).doing(doing)?
-        } else {
-            see(tap, layer, &[Projection::Up], &normal).doing(doing)?;
-            ops::activate(self.config.activation, &up.forward(&normal).doing(doing)?, None).doing(doing)?
-        };
-        see(tap, layer, &[Projection::Down], &inner).doing(doing)?;
-        block.map(Projection::Down)?.forward(&inner).doing(doing)
-    }
-
-    /// What the attention of one block adds to `hidden (batch, sequence, hidden)`, whose sequences start at position 0.
-    ///
-    /// # Errors
-    /// Those of [`Decoder::block`].
-    pub fn attention_of(&self, layer: usize, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        self.attention_part(layer, hidden, Past::Nothing, None, &mut None)
-    }
-
-    /// What the feed-forward part of one block adds to `hidden`, which attention has been added to.
-    ///
-    /// # Errors
-    /// Those of [`Decoder::block`].
-    pub fn feed_forward_of(&self, layer: usize, hidden: &Tensor) -> Result<Tensor, ModelError> {
-        self.feed_forward_part(layer, hidden, &mut None)
-    }
-
     /// Rotates queries and keys and attends, `(batch, sequence, heads · head_dim)`.
-    fn attend(&self, layer: usize, q: Tensor, k: Tensor, v: &Tensor, past: Past<'_>) -> Result<Tensor, ModelError> {
+    pub(crate) fn attend(
+        &self,
+        layer: usize,
+        q: Tensor,
+        k: Tensor,
+        v: &Tensor,
+        past: Past<'_>,
+    ) -> Result<Tensor, ModelError> {
         let doing = || format!("attention of block {layer}");
         let cache = match past {
             Past::Nothing => None,

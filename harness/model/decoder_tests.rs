@@ -205,6 +205,32 @@ fn a_tap_sees_every_input_once_and_changes_nothing() {
     }
 }
 
+struct Values(Vec<(Projection, Vec<f32>)>);
+
+impl Tap for Values {
+    fn linear_input(&mut self, _: usize, projection: Projection, x: &[f32]) {
+        self.0.push((projection, x.to_vec()));
+    }
+}
+
+#[test]
+fn what_is_shown_up_to_a_map_is_what_the_whole_block_shows() {
+    for case in cases() {
+        let decoder = decoder(&case.config);
+        let hidden = decoder.embed(&[&case.tokens, &case.tokens]).unwrap();
+        let mut whole = Values(Vec::new());
+        decoder.block(1, &hidden, Some(&mut whole)).unwrap();
+        for last in Projection::ALL {
+            let mut part = Values(Vec::new());
+            decoder.show_inputs(1, &hidden, last, &mut part).unwrap();
+            assert!(whole.0.starts_with(&part.0), "up to {last:?}");
+            let maps = part.0.iter().map(|(projection, _)| *projection);
+            let at_least = Projection::ALL.into_iter().filter(|p| *p <= last && decoder.linear(1, *p).is_some());
+            assert!(at_least.eq(maps.take_while(|p| *p <= last)), "up to {last:?}");
+        }
+    }
+}
+
 #[test]
 fn bad_inputs_are_named() {
     let case = cases().remove(4);

@@ -3,6 +3,7 @@
 mod assemble;
 pub mod bfloat16;
 mod biases;
+mod block;
 pub mod cache;
 pub mod config;
 pub mod decoder;

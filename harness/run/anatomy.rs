@@ -153,11 +153,11 @@ pub(crate) fn block_errors(
     let mut pass = || -> Result<(), String> {
         let mut hidden = embed(dense, windows).map_err(|error| error.to_string())?;
         for layer in 0..dense.config().layers {
-            let outputs = forward(dense, layer, &hidden, None).map_err(|error| error.to_string())?;
+            let outputs = forward(dense, layer, &hidden).map_err(|error| error.to_string())?;
             let size = distance(&outputs, &hidden)?;
             for (arm, blocks) in arms.iter().zip(&mut found) {
                 let Ok(known) = blocks else { continue };
-                let own = forward(arm, layer, &hidden, None).map_err(|error| error.to_string());
+                let own = forward(arm, layer, &hidden).map_err(|error| error.to_string());
                 match own.and_then(|own| distance(&own, &outputs)) {
                     Ok(error) => known.push(BlockError { error, size }),
                     Err(reason) => *blocks = Err(reason),

@@ -25,7 +25,7 @@ fn projection(map: Map) -> Projection {
 pub(crate) struct BlockView<'a> {
     decoder: &'a Decoder,
     layer: usize,
-    /// Inputs of the block, one tensor a sequence.
+    /// Inputs of the block, some sequences in each tensor.
     hidden: &'a [Tensor],
     statistics: &'a Statistics,
     /// What attention adds to each, as the block is.
@@ -65,10 +65,14 @@ impl<'a> BlockView<'a> {
         let (mut sum, mut count) = (0.0, 0);
         let mut compare = |was: &Tensor, is: &Tensor| {
             count += was.elem_count();
-            let squared = with_values(was, |was| with_values(is, |is| squared_distance(was, is)));
-            let squared = squared.and_then(|inner| inner);
-            sum += squared.map_err(|source| ModelError::Compute { what: "comparing outputs".to_owned(), source })?;
-            Ok::<(), ModelError>(())
+            let sequence = was.dims().iter().skip(1).product::<usize>().max(1);
+            // Sequence by sequence, so that it does not matter how many go together.
+            let mut add = |was: &[f32], is: &[f32]| {
+                let pairs = was.chunks(sequence).zip(is.chunks(sequence));
+                pairs.for_each(|(was, is)| sum += squared_distance(was, is));
+            };
+            let compared = with_values(was, |was| with_values(is, |is| add(was, is))).and_then(|inner| inner);
+            compared.map_err(|source| ModelError::Compute { what: "comparing outputs".to_owned(), source })
         };
         match part {
             Part::Attention => {

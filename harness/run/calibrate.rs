@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use harness_core::seed;
+use harness_kernels::allocator::Keeping;
 use harness_methods::prune::{Needs, PruneError, Pruner, Site};
 use harness_methods::shrink::ShrinkError;
 use harness_methods::statistics::{LinearStatistics, StatisticsError};
@@ -19,7 +20,7 @@ use harness_model::weight::{DType, Weight};
 
 mod inputs;
 
-pub(crate) use inputs::{collect, embed, forward};
+pub(crate) use inputs::{collect, collect_and_forward, embed, embed_together, forward};
 
 use crate::block::{BlockView, divided, folded, producer_spreads};
 use crate::panics::caught;
@@ -142,6 +143,8 @@ pub fn prune_all(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<Pruned, PrepareError>> {
     let layers = dense.config().layers;
+    // A walk asks for the same activations at every block.
+    let _kept = Keeping::begin();
     let mut walks: Vec<Walk<'_>> = arms.iter().map(|arm| Walk::start(dense, arm, windows, order)).collect();
     let mut shared = Shared::new(dense, windows, order);
     for layer in 0..layers {
@@ -180,6 +183,7 @@ pub fn prune_streaming(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<(), PrepareError> {
     let layers = dense.config().layers;
+    let _kept = Keeping::begin();
     let mut walk = Walk::start(dense, arm, windows, order);
     let mut shared = Shared::new(dense, windows, order);
     for layer in 0..layers {
@@ -246,10 +250,15 @@ impl<'a> Shared<'a> {
     fn pass(&mut self, layer: usize, needs: Needs) -> Result<Statistics, PrepareError> {
         let hidden = match self.hidden.take() {
             Some(hidden) => hidden,
-            None => embed(self.dense, self.windows)?,
+            None => embed_together(self.dense, self.windows)?,
         };
-        let (statistics, outputs) = collect(self.dense, layer, &hidden, needs, &Projection::ALL)?;
-        self.hidden = Some(outputs).filter(|_| layer + 1 < self.layers);
+        let statistics = if layer + 1 < self.layers {
+            let (statistics, outputs) = collect_and_forward(self.dense, layer, &hidden, needs)?;
+            self.hidden = Some(outputs);
+            statistics
+        } else {
+            collect(self.dense, layer, &hidden, needs, &Projection::ALL)?
+        };
         self.inputs = hidden;
         Ok(statistics)
     }
@@ -263,7 +272,7 @@ struct Walk<'a> {
     /// Which sums have to be there for every matrix.
     needs: Needs,
     decoder: Decoder,
-    /// Inputs of the next block, one tensor a sequence; only in the sequential orders.
+    /// Inputs of the next block, some sequences in each tensor; only in the sequential orders.
     hidden: Option<Vec<Tensor>>,
     /// Exact counts by position in the walk, when the method compares across matrices.
     allotted: Option<Vec<usize>>,
@@ -329,7 +338,7 @@ impl<'a> Walk<'a> {
         if let Some(windows) = windows
             .filter(|_| order != CalibrationOrder::DenseOnce && arm.pruner.needs().any() && walk.failure.is_none())
         {
-            match embed(dense, windows) {
+            match embed_together(dense, windows) {
                 Ok(hidden) => walk.hidden = Some(hidden),
                 Err(error) => walk.failure = Some(error),
             }
@@ -367,7 +376,7 @@ impl<'a> Walk<'a> {
                     if order == CalibrationOrder::TrueSequential { &STEPS } else { &[&Projection::ALL] };
                 for (at, projections) in steps.iter().enumerate() {
                     let seen = if at == 0 { &Projection::ALL } else { *projections };
-                    let (mut statistics, _) = collect(&self.decoder, layer, &hidden, needs, seen)?;
+                    let mut statistics = collect(&self.decoder, layer, &hidden, needs, seen)?;
                     if at == 0
                         && let Some(moved) = self.fold(layer, &hidden, &statistics)?
                     {
@@ -381,7 +390,7 @@ impl<'a> Walk<'a> {
         if let Some(hidden) = self.hidden.take()
             && layer + 1 < self.decoder.config().layers
         {
-            self.hidden = Some(forward(&self.decoder, layer, &hidden, None)?);
+            self.hidden = Some(forward(&self.decoder, layer, &hidden)?);
         }
         self.seconds += started.elapsed().as_secs_f64();
         Ok(())

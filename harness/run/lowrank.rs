@@ -314,7 +314,7 @@ fn distances(dense: &Decoder, windows: &[Vec<u32>]) -> Result<Vec<f64>, PrepareE
     let mut hidden = embed(dense, windows)?;
     let mut found = Vec::new();
     for layer in 0..dense.config().layers {
-        let outputs = forward(dense, layer, &hidden, None)?;
+        let outputs = forward(dense, layer, &hidden)?;
         let mut sum = 0.0;
         for (before, behind) in hidden.iter().zip(&outputs) {
             let last = |values: &[f32]| values[values.len() - width..].to_vec();

@@ -11,7 +11,7 @@ use harness_model::config::Projection;
 use harness_model::decoder::Decoder;
 
 use crate::block::producer_spreads;
-use crate::calibrate::{PrepareError, collect, embed, input_of};
+use crate::calibrate::{PrepareError, collect_and_forward, embed_together, input_of};
 use crate::panics::caught;
 use crate::parts::any_factored;
 use crate::quantize::LEAST_SIDE;
@@ -62,11 +62,11 @@ fn plan(model: &Decoder, mixture: &Mixture, windows: &[Vec<u32>]) -> Result<BTre
     if any_factored(model) {
         return Err("formats are told out to whole matrices, and maps of this model are held as factors".to_owned());
     }
-    let mut hidden = embed(model, windows).map_err(|error| error.to_string())?;
+    let mut hidden = embed_together(model, windows).map_err(|error| error.to_string())?;
     let (mut names, mut candidates, mut weights) = (Vec::new(), Vec::<Vec<Candidate>>::new(), 0);
     for layer in 0..model.config().layers {
         let (statistics, outputs) =
-            collect(model, layer, &hidden, mixture.needs(), &Projection::ALL).map_err(|error| error.to_string())?;
+            collect_and_forward(model, layer, &hidden, mixture.needs()).map_err(|error| error.to_string())?;
         let mut spreads = if mixture.needs().producers { producer_spreads(model, layer) } else { BTreeMap::new() };
         let with_spread = |(projection, inputs): (Projection, LinearStatistics)| match spreads.remove(&projection) {
             Some(spread) => (projection, inputs.with_producer_spread(spread)),

@@ -11,7 +11,7 @@ use harness_model::linear::{Dense, LinearOp};
 use harness_model::weight::{DType, Weight};
 use rand_chacha::ChaCha8Rng;
 
-use crate::calibrate::{PrepareError, PruneArm, collect, embed, input_of};
+use crate::calibrate::{PrepareError, PruneArm, collect_and_forward, embed_together, input_of};
 use crate::parts::Part;
 
 /// A model while its matrices are pruned together. They are held in f32 and rounded when all is done.
@@ -106,10 +106,10 @@ pub(crate) fn prune_whole(dense: &Decoder, arm: &PruneArm<'_>, windows: &[Vec<u3
 /// # Errors
 /// A pass that failed; [`PrepareError::Factors`] for a model with factors.
 pub(crate) fn outlier_shares(dense: &Decoder, windows: &[Vec<u32>], multiple: f64) -> Result<Vec<f64>, PrepareError> {
-    let mut hidden = embed(dense, windows)?;
+    let mut hidden = embed_together(dense, windows)?;
     let mut shares = Vec::new();
     for layer in 0..dense.config().layers {
-        let (statistics, outputs) = collect(dense, layer, &hidden, Needs::COLUMN_NORMS, &Projection::ALL)?;
+        let (statistics, outputs) = collect_and_forward(dense, layer, &hidden, Needs::COLUMN_NORMS)?;
         let (mut scores, mut matrices) = (Vec::new(), 0);
         for part in Part::all(dense).into_iter().filter(|part| part.layer == layer) {
             if part.factor.is_some() {

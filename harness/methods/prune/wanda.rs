@@ -100,8 +100,14 @@ impl Pruner for Wanda {
 /// `|W_ij| · ‖X_j‖₂`, rows × cols.
 fn scores(weight: &[f32], statistics: &LinearStatistics) -> Vec<f64> {
     let norms: Vec<f64> = statistics.column_sum_squares().iter().map(|sum| sum.sqrt()).collect();
-    let rows = weight.par_chunks(norms.len());
-    rows.flat_map_iter(|row| row.iter().zip(&norms).map(|(value, norm)| f64::from(value.abs()) * norm)).collect()
+    let mut scores = vec![0.0; weight.len()];
+    let rows = scores.par_chunks_mut(norms.len().max(1)).zip(weight.par_chunks(norms.len().max(1)));
+    rows.for_each(|(scores, row)| {
+        for ((score, value), norm) in scores.iter_mut().zip(row).zip(&norms) {
+            *score = f64::from(value.abs()) * norm;
+        }
+    });
+    scores
 }
 
 /// In every row the smallest scores whose sum is at most `α` of the row's, with one `α` for the matrix, bisected until
