@@ -268,6 +268,8 @@ fn narrower_checkpoints_compute_what_zeros_in_the_whole_model_compute() {
         assert_eq!(ran.code, 0, "{shrink}: {}", ran.err);
         let json = std::fs::read_to_string(Path::new(&folder).join("config.json")).unwrap();
         assert!(json.contains(class), "{shrink}");
+        let other = !json.contains("LlamaForCausalLM");
+        assert_eq!(ran.err.contains("this program alone reads what was written"), other, "{shrink}: {}", ran.err);
         let written = Decoder::from_checkpoint(&load(Path::new(&folder)).unwrap()).unwrap();
         let method = registry::shrink(&shrink.parse().unwrap()).unwrap();
         let made = shortened(&dense, &*method, Some(&windows), 0, &mut |_, _| {}).unwrap();

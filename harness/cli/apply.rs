@@ -264,6 +264,16 @@ pub fn main(arguments: &Arguments) -> Outcome {
             "note: the format has no place for factors; what was written holds their product and is as large as the model was"
         );
     }
+    let unusual = [
+        (!checkpoint.config.widths.is_empty(), "its blocks are of different widths (`harness.widths` in config.json)"),
+        (
+            checkpoint.config.shortcuts,
+            "what passes by its blocks goes through matrices (`harness.shortcuts` in config.json)",
+        ),
+    ];
+    for (_, why) in unusual.iter().filter(|(is, _)| *is) {
+        eprintln!("note: this program alone reads what was written: {why}");
+    }
     println!("{}", written.display());
     Ok(DONE)
 }
