@@ -258,6 +258,7 @@ fn narrower_checkpoints_compute_what_zeros_in_the_whole_model_compute() {
         ("llm-pruner(ratio=0.5, skip_first=1, skip_last=0)", "HarnessForCausalLM"),
         ("darwinlm(ratio=0.34, generations=2)", ""),
         ("slicegpt(ratio=0.34, interval=32)", "HarnessForCausalLM"),
+        ("upscale(amount=0.34)", "HarnessForCausalLM"),
     ]
     .into_iter()
     .enumerate()
@@ -274,7 +275,11 @@ fn narrower_checkpoints_compute_what_zeros_in_the_whole_model_compute() {
         let method = registry::shrink(&shrink.parse().unwrap()).unwrap();
         let made = shortened(&dense, &*method, Some(&windows), 0, &mut |_, _| {}).unwrap();
         let sliced = !made.shorter.stream.is_empty();
-        let whole = if sliced { made.decoder.clone() } else { dense.masked(&made.narrow()).unwrap() };
+        let whole = match (made.reading(), sliced) {
+            (Some(reading), _) => dense.unread(&reading).unwrap(),
+            (None, true) => made.decoder.clone(),
+            (None, false) => dense.masked(&made.narrow()).unwrap(),
+        };
         let (found, expected) = (logits(&written, &windows[0]), logits(&whole, &windows[0]));
         for (a, b) in found.iter().zip(&expected) {
             assert!((a - b).abs() < 1e-4, "{shrink}: {a} for {b}");
@@ -282,12 +287,13 @@ fn narrower_checkpoints_compute_what_zeros_in_the_whole_model_compute() {
         // Packed codes and what they stand for compute the same, whatever the widths that groups divide.
         if class == "HarnessForCausalLM" {
             let ran = run(&[&asked[..], &["--quant", "q8_0", "--format", "packed", "--out", &packed]].concat());
-            if shrink.starts_with("flap") {
+            if shrink.starts_with("flap") || shrink.starts_with("upscale") {
                 assert!(ran.code != 0 && ran.err.contains("groups of 32 do not divide"), "{shrink}: {}", ran.err);
             } else {
                 assert_eq!(ran.code, 0, "{shrink}: {}", ran.err);
                 let codes = load(Path::new(&packed)).unwrap();
                 assert!(!codes.packed.is_empty() && codes.config.widths == written.config().widths);
+                assert_eq!(codes.config.reads, written.config().reads);
                 let near = perplexity(&place.score(&packed, &[])) / perplexity(&place.score(&folder, &[]));
                 assert!((near - 1.0).abs() < 0.02, "{shrink}: {near}");
             }
@@ -295,12 +301,12 @@ fn narrower_checkpoints_compute_what_zeros_in_the_whole_model_compute() {
             assert_eq!(text.code, 0, "{}", text.err);
             let file = place.path(&format!("{at}.gguf"));
             let refused = run(&[&asked[..], &["--format", "gguf", "--out", &file]].concat());
-            assert!(
-                refused.code != 0
-                    && refused.err.contains(if sliced { "was turned" } else { "blocks of unequal widths" }),
-                "{}",
-                refused.err
-            );
+            let why = match (made.reading().is_some(), sliced) {
+                (true, _) => "read a part of the residual stream",
+                (false, true) => "was turned",
+                (false, false) => "blocks of unequal widths",
+            };
+            assert!(refused.code != 0 && refused.err.contains(why), "{}", refused.err);
         }
     }
 }

@@ -35,7 +35,8 @@ What is written appears under --out when it is complete.
 
 --format gguf takes the methods whose codes are ggml's blocks (q4_0 … q6_k, mxfp4) and writes those very blocks, or with --quant
 none plain numbers; norms and biases are f32. It holds decoders of the architectures llama and qwen2 whose blocks are equally wide. A Hugging Face folder of blocks of unequal widths says them
-in config.json under `harness.widths`, which this program reads and others do not. --format packed
+in config.json under `harness.widths`, one whose parts read a part of the residual stream under `harness.reads`, which this
+program reads and others do not. --format packed
 takes the methods whose codes kernels multiply, and `score`, `generate` and `run` read the folder as packed codes.
 
 Examples:

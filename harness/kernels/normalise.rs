@@ -1,5 +1,7 @@
 //! Root-mean-square and layer normalisation of rows, forwards and backwards.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::buffer::filled;
@@ -11,24 +13,35 @@ const BLOCK: usize = 32;
 
 /// `out = x / sqrt(mean(x²) + epsilon) · weight` for every row of `x (rows, cols)`; `weight` has `cols` values.
 pub fn rms_norm(x: &[f32], weight: &[f32], epsilon: f32) -> Vec<f32> {
-    norm(x, weight, None, epsilon, false)
+    norm(x, weight, None, epsilon, false, 0..weight.len())
+}
+
+/// The columns `part` of [`rms_norm`], `(rows, part)`, to the bit: the mean square is that of all columns.
+pub fn rms_norm_part(x: &[f32], weight: &[f32], epsilon: f32, part: Range<usize>) -> Vec<f32> {
+    norm(x, weight, None, epsilon, false, part)
 }
 
 /// `out = (x − mean) / sqrt(variance + epsilon) · weight + bias` for every row of `x (rows, cols)`.
 pub fn layer_norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32) -> Vec<f32> {
-    norm(x, weight, bias, epsilon, true)
+    norm(x, weight, bias, epsilon, true, 0..weight.len())
 }
 
-fn norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32, centred: bool) -> Vec<f32> {
-    let cols = weight.len();
+/// The columns `part` of [`layer_norm`], `(rows, part)`, to the bit: mean and variance are those of all columns.
+pub fn layer_norm_part(x: &[f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32, part: Range<usize>) -> Vec<f32> {
+    norm(x, weight, bias, epsilon, true, part)
+}
+
+fn norm(x: &[f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32, centred: bool, part: Range<usize>) -> Vec<f32> {
+    let (cols, left) = (weight.len(), part.len());
     assert!(x.len().is_multiple_of(cols) && bias.is_none_or(|bias| bias.len() == cols), "norm over {cols} columns");
     let set = instruction_set();
-    filled(x.len(), |out| {
-        let work = |(out, x): (&mut [f32], &[f32])| forward(set, x, weight, bias, epsilon, centred, out);
+    let (start, weight, bias) = (part.start, &weight[part.clone()], bias.map(|bias| &bias[part]));
+    filled(x.len() / cols * left, |out| {
+        let work = |(out, x): (&mut [f32], &[f32])| forward(set, x, cols, start, weight, bias, epsilon, centred, out);
         if x.len() <= cols * BLOCK {
             work((out, x));
         } else {
-            out.par_chunks_mut(cols * BLOCK).zip(x.par_chunks(cols * BLOCK)).for_each(work);
+            out.par_chunks_mut(left * BLOCK).zip(x.par_chunks(cols * BLOCK)).for_each(work);
         }
     })
 }
@@ -102,13 +115,16 @@ unsafe fn statistics<V: Vector>(row: &[f32], epsilon: f32, centred: bool) -> (f3
 }
 
 vectorised! {
-    fn forward<V>(x: &[f32], weight: &[f32], bias: Option<&[f32]>, epsilon: f32, centred: bool, out: &mut [f32]) {
-        let cols = weight.len();
-        assert!(x.len() == out.len());
-        for (row, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(cols)) {
+    fn forward<V>(
+        x: &[f32], cols: usize, start: usize, weight: &[f32], bias: Option<&[f32]>, epsilon: f32, centred: bool, out: &mut [f32],
+    ) {
+        let left = weight.len();
+        assert!(x.len() / cols * left == out.len() && start + left <= cols && bias.is_none_or(|bias| bias.len() == left));
+        for (row, out) in x.chunks_exact(cols).zip(out.chunks_exact_mut(left)) {
             let (mean, scale) = statistics::<V>(row, epsilon, centred);
-            for at in (0..cols).step_by(WIDTH) {
-                let count = (cols - at).min(WIDTH);
+            let row = &row[start..start + left];
+            for at in (0..left).step_by(WIDTH) {
+                let count = (left - at).min(WIDTH);
                 let normal = V::load_partial(row.as_ptr().add(at), count, 0.0).sub(V::splat(mean)).mul(V::splat(scale));
                 let mut y = normal.mul(V::load_partial(weight.as_ptr().add(at), count, 0.0));
                 if let Some(bias) = bias {
@@ -215,7 +231,7 @@ mod tests {
         let zero = vec![0.0; cols];
         for centred in [false, true] {
             let bias = if centred { &b } else { &zero };
-            let found = norm(&x, &w, Some(bias), 1e-5, centred);
+            let found = norm(&x, &w, Some(bias), 1e-5, centred, 0..cols);
             for (a, e) in found.iter().zip(exact(&x, &w, bias, centred)) {
                 assert!((f64::from(*a) - e).abs() < 1e-5, "{a} for {e}");
             }
@@ -239,6 +255,20 @@ mod tests {
                 let expected = difference(bias, at, &|b| objective(&x, &w, b));
                 assert!((f64::from(gradient.bias[at]) - expected).abs() < 2e-3, "{expected}");
             }
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_norm_is_that_part_of_the_whole_to_the_bit() {
+        let (rows, cols) = (70, 37);
+        let (x, w, b) = (sample(rows * cols, 0.1), sample(cols, 1.0), sample(cols, 2.0));
+        for part in [0..37, 0..1, 3..36, 36..37] {
+            let of = |whole: &[f32]| -> Vec<f32> {
+                whole.chunks_exact(cols).flat_map(|row| row[part.clone()].iter().copied()).collect()
+            };
+            assert_eq!(rms_norm_part(&x, &w, 1e-5, part.clone()), of(&rms_norm(&x, &w, 1e-5)));
+            let found = layer_norm_part(&x, &w, Some(&b), 1e-5, part.clone());
+            assert_eq!(found, of(&layer_norm(&x, &w, Some(&b), 1e-5)));
         }
     }
 

@@ -58,6 +58,7 @@ register! {
     "shrink/llm_pruner.rs" llm_pruner;
     "shrink/darwinlm.rs" darwinlm;
     "shrink/slicegpt.rs" slicegpt;
+    "shrink/upscale.rs" upscale;
     "lowrank/none.rs" whole_matrices;
     "lowrank/svd.rs" svd;
     "lowrank/fwsvd.rs" fwsvd;

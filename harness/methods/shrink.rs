@@ -43,6 +43,15 @@ impl Layer {
     }
 }
 
+/// What parts of blocks read of the residual stream, and in which order it holds its channels.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// The stream's channels in their new order, every one once.
+    pub order: Vec<usize>,
+    /// Of each block the channels that attention and that the feed-forward part reads, by their places before, rising.
+    pub parts: Vec<[Vec<usize>; 2]>,
+}
+
 /// A shorter model, and what its method says of it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Shorter {
@@ -53,6 +62,8 @@ pub struct Shorter {
     /// What the residual stream becomes at each place, before attention and before the feed-forward part of every block and at the end: orthonormal rows
     /// `(left, width)`; empty where it stays as it is.
     pub stream: Vec<Vec<f32>>,
+    /// What its parts read of the residual stream, where that is not all of it.
+    pub reading: Option<Reading>,
     /// A number for each block of the whole model, or each depth, and what it is.
     pub scores: Option<(Vec<f64>, &'static str)>,
     /// How like the whole model's its final hidden states are, where the method looks at that.
@@ -252,6 +263,12 @@ pub enum ShrinkError {
         "block {block} has another width than block 0; a search over levels needs blocks of one width, so begin with the whole model"
     )]
     Unequal {
+        /// Block from 0.
+        block: usize,
+    },
+    /// A model whose parts read less than the whole stream.
+    #[error("block {block} reads a part of the residual stream already; begin with the whole model")]
+    ReadInPart {
         /// Block from 0.
         block: usize,
     },

@@ -5,4 +5,5 @@ pub mod coupled;
 pub mod database;
 pub mod evolution;
 pub mod flap;
+pub mod reorder;
 pub mod units;

@@ -70,7 +70,8 @@ impl Decoder {
         tap: &mut Option<&mut dyn Tap>,
     ) -> Result<Tensor, ModelError> {
         let doing = || format!("attention of block {layer}");
-        let normal = self.block_at(layer)?.attention_norm.forward(hidden).doing(doing)?;
+        let norm = &self.block_at(layer)?.attention_norm;
+        let normal = self.reads(layer).attention.normalised(norm, hidden).doing(doing)?;
         see(tap, layer, &[Projection::Q, Projection::K, Projection::V], &normal).doing(doing)?;
         Ok(normal)
     }
@@ -111,7 +112,8 @@ impl Decoder {
         tap: &mut Option<&mut dyn Tap>,
     ) -> Result<Tensor, ModelError> {
         let doing = || format!("feed-forward part of block {layer}");
-        let normal = self.block_at(layer)?.feed_forward_norm.forward(hidden).doing(doing)?;
+        let norm = &self.block_at(layer)?.feed_forward_norm;
+        let normal = self.reads(layer).feed_forward.normalised(norm, hidden).doing(doing)?;
         let maps: &[Projection] =
             if self.config.gated { &[Projection::Gate, Projection::Up] } else { &[Projection::Up] };
         see(tap, layer, maps, &normal).doing(doing)?;

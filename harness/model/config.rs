@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::reads::{BlockReads, Read};
 pub use crate::scaling::Scaling;
 
 /// How pairs of head dimensions are formed for rotary embeddings.
@@ -167,6 +168,9 @@ pub struct Config {
     /// What passes by a part of a block goes through a matrix of its own, where the residual stream was turned (`slice.rs`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shortcuts: bool,
+    /// What the parts of each block read of the normalised stream, where they do not read all of it (`reads.rs`); empty where they do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<BlockReads>,
     /// The head shares the embedding matrix.
     pub tied_head: bool,
     /// Beginning-of-sequence token.

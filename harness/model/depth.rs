@@ -51,6 +51,11 @@ impl Decoder {
         if matches!(**mix, [(block, factor)] if block == *base && factor == 1.0) {
             return Ok(Arc::clone(shared));
         }
+        if let Some((other, _)) = mix.iter().find(|(block, _)| self.reads(*block) != self.reads(*base)) {
+            return Err(ModelError::Config(format!(
+                "blocks {base} and {other} have no sum: they read different numbers of the stream"
+            )));
+        }
         let mut block = Block::clone(shared);
         for projection in Projection::ALL {
             let Some(map) = shared.projections[projection as usize].as_ref() else { continue };
@@ -126,7 +131,9 @@ impl Checkpoint {
 
 /// A configuration of these blocks, as wide as they are.
 fn widths_of(config: &Config, layers: &[Layer]) -> Config {
-    config.with_widths(layers.iter().map(|layer| config.width(layer.base)).collect())
+    let widths = layers.iter().map(|layer| config.width(layer.base)).collect();
+    let reads = layers.iter().filter_map(|layer| config.reads.get(layer.base).cloned()).collect();
+    Config { reads, ..config.with_widths(widths) }
 }
 
 fn cloned<V: Clone>((name, value): (&String, &V)) -> (String, V) {

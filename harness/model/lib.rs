@@ -21,6 +21,7 @@ pub mod packed;
 mod packed_layout;
 mod parameter;
 pub mod reach;
+pub mod reads;
 pub mod replace;
 pub mod rope;
 mod scaling;

@@ -34,6 +34,7 @@ fn config() -> Config {
         output_bias: false,
         widths: Vec::new(),
         shortcuts: false,
+        reads: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,

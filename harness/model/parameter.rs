@@ -1,5 +1,7 @@
 //! Parameters outside the linear maps: embeddings and norms, stored or under training.
 
+use std::ops::Range;
+
 use candle_core::{Result, Tensor, Var};
 use harness_kernels::buffer::filled;
 
@@ -79,14 +81,25 @@ impl Norm {
         }
     }
 
+    /// The places `part` of what [`Self::forward`] gives, `(…, part)`; no others are written.
+    pub fn forward_part(&self, x: &Tensor, part: Range<usize>) -> Result<Tensor> {
+        match &self.bias {
+            None => ops::rms_norm_part(x, &self.weight, self.epsilon, part),
+            Some(bias) => ops::layer_norm_part(x, &self.weight, bias, self.epsilon, part),
+        }
+    }
+
     /// The same normalisation with outputs divided by a factor each.
     pub fn divided(&self, factors: &[f32]) -> Result<Self> {
-        let divide = |parameter: &Parameter| {
-            let stored = parameter.weight();
+        self.with(|stored| {
             let values = stored.to_f32().iter().zip(factors).map(|(value, factor)| value / factor).collect();
-            Parameter::Stored(Weight::from_f32(stored.rows(), stored.cols(), values))
-        };
-        let mut parameters = self.parameters.iter().map(divide);
+            Weight::from_f32(stored.rows(), stored.cols(), values)
+        })
+    }
+
+    /// A normalisation of other numbers.
+    pub fn with(&self, change: impl Fn(&Weight) -> Weight) -> Result<Self> {
+        let mut parameters = self.parameters.iter().map(|parameter| Parameter::Stored(change(&parameter.weight())));
         let Some(weight) = parameters.next() else { candle_core::bail!("a normalisation has a scale") };
         Self::new(weight, parameters.next(), f64::from(self.epsilon))
     }

@@ -128,18 +128,20 @@ impl Decoder {
         }
     }
 
-    /// This decoder with the outputs of one normalisation of a block divided by a factor each.
+    /// This decoder with the outputs of one normalisation of a block divided by a factor each, one for each that the maps behind it read.
     ///
     /// # Errors
     /// [`ModelError::Range`] past the last block, [`ModelError::Factors`] when there is not one factor for each output.
     pub fn with_norm_divided(&self, layer: usize, norm: BlockNorm, factors: &[f32]) -> Result<Self, ModelError> {
         let block = self.block_at(layer)?;
-        check_factors(factors, self.config.hidden_size)?;
-        let old = match norm {
-            BlockNorm::Attention => &block.attention_norm,
-            BlockNorm::FeedForward => &block.feed_forward_norm,
+        let (reads, hidden) = (self.reads(layer), self.config.hidden_size);
+        let (old, read) = match norm {
+            BlockNorm::Attention => (&block.attention_norm, &reads.attention),
+            BlockNorm::FeedForward => (&block.feed_forward_norm, &reads.feed_forward),
         };
-        let new = old.divided(factors).doing(|| format!("scaling a normalisation of block {layer}"))?;
+        check_factors(factors, read.width(hidden))?;
+        let new =
+            old.divided(&read.spread(factors, hidden)).doing(|| format!("scaling a normalisation of block {layer}"))?;
         let mut changed = self.clone();
         let block = Arc::make_mut(&mut changed.blocks[layer]);
         match norm {

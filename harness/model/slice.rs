@@ -82,6 +82,9 @@ impl Decoder {
         if config.shortcuts {
             return refuse("the stream of this model was turned before; begin with the whole model".to_owned());
         }
+        if !config.reads.is_empty() {
+            return refuse("the stream of this model is read in part; begin with the whole model".to_owned());
+        }
         let left = rotations.first().map_or(0, Vec::len) / whole;
         let fits = left > 0 && left <= whole && rotations.iter().all(|rotation| rotation.len() == left * whole);
         if rotations.len() != places || !fits {

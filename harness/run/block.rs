@@ -181,10 +181,11 @@ pub(crate) fn producer_spreads(decoder: &Decoder, layer: usize) -> BTreeMap<Proj
         Some(gate) => up.iter().zip(gate).map(|(up, gate)| up.max(gate)).collect(),
         None => up,
     });
+    let reads = decoder.reads(layer);
     [
-        (Projection::Q, before),
+        (Projection::Q, before.map(|spread| reads.attention.of_stream(&spread))),
         (Projection::O, attended),
-        (Projection::Up, rows(layer, Projection::O)),
+        (Projection::Up, rows(layer, Projection::O).map(|spread| reads.feed_forward.of_stream(&spread))),
         (Projection::Down, inner),
     ]
     .into_iter()

@@ -38,6 +38,7 @@ pub(crate) fn small(layers: usize) -> Config {
         output_bias: false,
         widths: Vec::new(),
         shortcuts: false,
+        reads: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,

@@ -35,6 +35,7 @@ fn config(layers: usize, position: PositionScheme) -> Config {
         output_bias: false,
         widths: Vec::new(),
         shortcuts: false,
+        reads: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,

@@ -48,6 +48,7 @@ fn fixture(folder: &Path, scale: f32) -> (PathBuf, PathBuf, PathBuf) {
         output_bias: false,
         widths: Vec::new(),
         shortcuts: false,
+        reads: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: Some(harness_language::BEGIN),

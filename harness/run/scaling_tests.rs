@@ -62,6 +62,7 @@ fn folder(config: &Json) -> (TempDir, PathBuf) {
         output_bias: false,
         widths: Vec::new(),
         shortcuts: false,
+        reads: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,

@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use harness_core::seed;
 use harness_methods::block::Map;
-use harness_methods::shrink::{Layer, OfMap, Samples, Shorter, Shrink, ShrinkError, Stack, Turning, WithGradient};
+use harness_methods::shrink::{
+    Layer, OfMap, Reading, Samples, Shorter, Shrink, ShrinkError, Stack, Turning, WithGradient,
+};
 use harness_methods::width::units::{Inner, Narrow};
 use harness_model::decoder::Decoder;
 use harness_model::depth;
@@ -44,9 +46,17 @@ impl Shortened {
         inner::narrow(&self.shorter.widths)
     }
 
+    /// What its parts read as the model's own crate says it; `None` where they read all.
+    pub fn reading(&self) -> Option<harness_model::reads::Reading> {
+        self.shorter.reading.as_ref().map(reading)
+    }
+
     /// The checkpoint of this model, of that of the whole model.
     pub fn checkpoint(&self, whole: &Checkpoint) -> Checkpoint {
         let shorter = whole.shortened(&self.layers(), &self.decoder);
+        if self.shorter.reading.is_some() {
+            return shorter.read_by(&self.decoder);
+        }
         match (self.shorter.stream.is_empty(), self.shorter.widths.is_empty()) {
             (false, _) => shorter.sliced(&self.decoder),
             (true, false) => shorter.narrowed(&self.decoder),
@@ -67,6 +77,10 @@ impl Shortened {
 
 fn layer(layer: &Layer) -> depth::Layer {
     depth::Layer { base: layer.base, mix: layer.mix.clone() }
+}
+
+fn reading(Reading { order, parts }: &Reading) -> harness_model::reads::Reading {
+    harness_model::reads::Reading { order: order.clone(), parts: parts.clone() }
 }
 
 /// Makes a shorter or narrower model; the model itself is as it was. `tell` hears of what is done of how much, from methods that search.
@@ -92,6 +106,9 @@ pub fn shortened(
         let mut decoder = dense.of_layers(&layers).map_err(pass)?;
         if !shorter.stream.is_empty() {
             decoder = decoder.sliced(&shorter.stream).map_err(pass)?;
+        }
+        if let Some(read) = &shorter.reading {
+            decoder = decoder.read_by(&reading(read)).map_err(pass)?;
         }
         if !shorter.widths.is_empty() {
             decoder = decoder.narrowed(&inner::narrow(&shorter.widths)).map_err(pass)?;

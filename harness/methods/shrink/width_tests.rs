@@ -7,6 +7,8 @@ use super::ShrinkError;
 use super::golden_tests::applied;
 use super::tables::Table;
 use crate::block::Map;
+use crate::registry::upscale::lamp;
+use crate::width::reorder::copies;
 use crate::width::units::{Inner, Narrow};
 
 const BLOCKS: usize = 3;
@@ -176,4 +178,79 @@ fn whole_groups_go_and_something_is_left() {
     broken.map_gradients[0][1][3][0] = f32::NAN;
     let arm = "llm-pruner(skip_first=0, skip_last=0)";
     assert!(matches!(applied(arm, &broken), Err(ShrinkError::NotFinite { block: 1, .. })));
+}
+
+/// What the parts of every block read.
+fn read(arm: &str, table: &Table) -> super::Reading {
+    applied(arm, table).unwrap().reading.unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn every_part_loses_as_many_columns_and_fewer_are_among_more(seed in any::<u64>(), few in 0usize..3, more in 1usize..3) {
+        let table = table(seed);
+        for score in ["l1", "l2", "lamp"] {
+            let of = |going: usize, rest: &str| {
+                // A hair above the share, which is rounded down.
+                let amount = (going as f64 + 1e-6) / HIDDEN as f64;
+                read(&format!("upscale(amount={amount}, score={score}{rest})"), &table)
+            };
+            let (less, most) = (of(few, ""), of(few + more, ""));
+            for (less, most) in less.parts.iter().flatten().zip(most.parts.iter().flatten()) {
+                prop_assert_eq!((less.len(), most.len()), (HIDDEN - few, HIDDEN - few - more));
+                prop_assert!(most.iter().all(|channel| less.contains(channel)));
+            }
+            let tied = of(few, ", constrained=true").parts.concat();
+            prop_assert!(tied.iter().all(|part| *part == tied[0] && part.len() == HIDDEN - few));
+            let global = of(few, ", scope=global").parts.concat();
+            prop_assert!(global.iter().all(|part| !part.is_empty()));
+            prop_assert_eq!(global.iter().map(Vec::len).sum::<usize>(), 2 * BLOCKS * HIDDEN - (2.0 * BLOCKS as f64 * (few as f64 + 1e-6)) as usize);
+        }
+        // In one part the scores by length and by its share rank alike.
+        let segment = |score: &str| read(&format!("upscale(amount=0.5, score={score})"), &table).parts;
+        prop_assert_eq!(segment("l2"), segment("lamp"));
+    }
+
+    #[test]
+    fn orders_copy_no_more_and_shares_of_lengths_are_blind_to_the_sizes_of_parts(seed in any::<u64>(), amount in 0.1f64..0.8) {
+        let table = table(seed);
+        let found = read(&format!("upscale(amount={amount})"), &table);
+        let parts = found.parts.concat();
+        let as_is: Vec<usize> = (0..HIDDEN).collect();
+        prop_assert!(copies(&found.order, &parts).0 <= copies(&as_is, &parts).0);
+        let plain = read(&format!("upscale(amount={amount}, reorder=false)"), &table);
+        prop_assert_eq!((plain.order, plain.parts), (as_is, found.parts));
+        let mut scaled = table.clone();
+        scaled.maps[1].iter_mut().flatten().for_each(|weight| *weight *= 8.0);
+        let arm = format!("upscale(amount={amount}, score=lamp, scope=global)");
+        prop_assert_eq!(read(&arm, &scaled).parts, read(&arm, &table).parts);
+    }
+}
+
+#[test]
+fn columns_of_zeros_are_the_first_that_are_not_read() {
+    let mut table = table(5);
+    // Attention of block 0 ignores channels 1 and 4, the feed-forward part of block 2 channels 0 and 5.
+    for (block, maps, gone) in [(0, &[Map::Q, Map::K, Map::V][..], [1, 4]), (2, &[Map::Gate, Map::Up], [0, 5])] {
+        for map in maps {
+            let zero = table.maps[block][*map as usize].iter_mut().enumerate();
+            zero.filter(|(at, _)| gone.contains(&(at % HIDDEN))).for_each(|(_, weight)| *weight = 0.0);
+        }
+    }
+    for score in ["l1", "l2", "lamp"] {
+        let found = read(&format!("upscale(amount=0.34, score={score})"), &table);
+        assert_eq!((&found.parts[0][0], &found.parts[2][1]), (&vec![0, 2, 3, 5], &vec![1, 2, 3, 4]), "{score}");
+    }
+    table.maps[1][Map::Up as usize][3] = f32::NAN;
+    assert!(matches!(applied("upscale", &table), Err(ShrinkError::NotFinite { block: 1, .. })));
+    table.width = HIDDEN + 1;
+    assert!(matches!(applied("upscale", &table), Err(ShrinkError::ReadInPart { block: 0 })));
+}
+
+#[test]
+fn squares_are_shares_of_what_stands_behind_them() {
+    assert_eq!(lamp(&[4.0, 1.0, 0.0, 3.0, 1.0]), [1.0, 1.0 / 9.0, 0.0, 3.0 / 7.0, 1.0 / 8.0]);
+    assert_eq!(lamp(&[0.0, 0.0]), [0.0, 0.0]);
 }

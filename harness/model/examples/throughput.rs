@@ -95,6 +95,7 @@ fn decoder(dtype: DType) -> Result<Decoder, ModelError> {
         output_bias: false,
         widths: Vec::new(),
         shortcuts: false,
+        reads: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,

@@ -242,6 +242,7 @@ impl<'a> Reader<'a> {
             output_bias: holds("blk.0.attn_output.bias"),
             widths: Vec::new(),
             shortcuts: false,
+            reads: Vec::new(),
             mlp_bias: holds("blk.0.ffn_up.bias"),
             tied_head: !holds("output.weight"),
             bos: self.token("tokenizer.ggml.bos_token_id"),

@@ -151,6 +151,7 @@ fn read_config(json: &Value) -> Result<Config, Fault> {
         output_bias: llama && flag("attention_bias"),
         widths: Vec::new(),
         shortcuts: false,
+        reads: Vec::new(),
         mlp_bias: llama && flag("mlp_bias"),
         tied_head: flag("tie_word_embeddings"),
         bos: tokens(&json["bos_token_id"]).first().copied(),

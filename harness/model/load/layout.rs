@@ -2,6 +2,7 @@
 
 use crate::config::{Activation, Config, NormKind, PositionScheme, Projection, StateSpaceShape, Width};
 use crate::load::Shape;
+use crate::reads::check_reads;
 
 /// One tensor that a configuration calls for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,11 +61,13 @@ pub(crate) const CONVOLUTION: &str = "conv1d.weight";
 pub fn projection_shape(config: &Config, layer: usize, projection: Projection) -> (usize, usize) {
     let Width { heads, kv_heads, intermediate_size } = config.width(layer);
     let (queries, keys) = (heads * config.head_dim, kv_heads * config.head_dim);
+    let read = config.reads.get(layer).and_then(|reads| reads.of(projection));
+    let read = read.map_or(config.hidden_size, |read| read.width(config.hidden_size));
     match projection {
-        Projection::Q => (queries, config.hidden_size),
-        Projection::K | Projection::V => (keys, config.hidden_size),
+        Projection::Q => (queries, read),
+        Projection::K | Projection::V => (keys, read),
         Projection::O => (config.hidden_size, queries),
-        Projection::Gate | Projection::Up => (intermediate_size, config.hidden_size),
+        Projection::Gate | Projection::Up => (intermediate_size, read),
         Projection::Down => (config.hidden_size, intermediate_size),
     }
 }
@@ -230,6 +233,7 @@ pub fn check_config(config: &Config) -> Result<(), String> {
     ]
     .iter()
     .try_for_each(within)?;
+    check_reads(config)?;
     if let Some(StateSpaceShape { states, taps, step_rank }) = config.state_space() {
         [("number of states", states), ("number of taps", taps), ("rank of the steps", step_rank)]
             .iter()

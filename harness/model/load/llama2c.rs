@@ -118,6 +118,7 @@ fn config(header: &[i32; 7]) -> Result<Config, String> {
         output_bias: false,
         widths: Vec::new(),
         shortcuts: false,
+        reads: Vec::new(),
         mlp_bias: false,
         tied_head: header[5] > 0,
         bos: Some(1),

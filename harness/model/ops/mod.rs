@@ -4,6 +4,7 @@
 //! inputs candle keeps no graph.
 
 mod attention;
+mod columns;
 mod elementwise;
 mod embedding;
 mod groups;
@@ -14,12 +15,13 @@ mod rotary;
 mod state_space;
 
 pub use attention::{AttentionShape, ScoreBiases, attention, attention_with_biases, attention_with_matrix};
+pub use columns::columns;
 pub use elementwise::{activate, add};
 pub use embedding::embedding;
 pub use groups::{Groups, attention_in_groups};
 pub use linear::linear;
 pub use loss::cross_entropy;
-pub use norm::{layer_norm, rms_norm};
+pub use norm::{layer_norm, layer_norm_part, rms_norm, rms_norm_part};
 pub(crate) use rotary::Turns;
 pub use rotary::{Places, rotate, rotate_by};
 pub use state_space::{ScanInputs, causal_convolution, selective_scan};

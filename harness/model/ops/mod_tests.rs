@@ -47,6 +47,9 @@ fn every_operation_has_its_true_gradient() {
     let (scale, shift) = (variable(&[8], 1.1), variable(&[8], 2.2));
     check("rms norm", &[&x, &scale], || rms_norm(&x, &scale, 1e-5).unwrap());
     check("layer norm", &[&x, &scale, &shift], || layer_norm(&x, &scale, &shift, 1e-5).unwrap());
+    check("part of rms norm", &[&x, &scale], || rms_norm_part(&x, &scale, 1e-5, 2..7).unwrap());
+    check("part of layer norm", &[&x, &scale, &shift], || layer_norm_part(&x, &scale, &shift, 1e-5, 0..5).unwrap());
+    check("columns", &[&x], || columns(&x, &Arc::from([0, 3, 4, 7])).unwrap());
     check("sum", &[&x, &y], || add(&x, &y).unwrap());
     for kind in [Activation::Silu, Activation::Gelu, Activation::GeluTanh] {
         check("gated", &[&x, &y], || activate(kind, &x, Some(&y)).unwrap());

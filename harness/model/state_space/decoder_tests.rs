@@ -49,6 +49,7 @@ fn golden() -> Golden {
         scaling: None,
         widths: Vec::new(),
         shortcuts: false,
+        reads: Vec::new(),
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,

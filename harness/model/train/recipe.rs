@@ -319,6 +319,7 @@ impl Recipe {
             output_bias: false,
             widths: Vec::new(),
             shortcuts: false,
+            reads: Vec::new(),
             mlp_bias: false,
             tied_head: shape.tied_head,
             bos: begin,

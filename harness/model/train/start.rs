@@ -119,6 +119,7 @@ fn check_shape(recipe: &Recipe, source: &dyn TokenSource, old: &Config) -> Resul
             ("architecture.heads", config.heads.to_string()),
             ("architecture.kv_heads", config.kv_heads.to_string()),
             ("matrices beside the parts of blocks", config.shortcuts.to_string()),
+            ("what parts of blocks read", format!("{:?}", config.reads)),
             ("widths of single blocks", format!("{:?}", config.widths)),
             ("architecture.head_dim", config.head_dim.to_string()),
             ("architecture.tied_head", config.tied_head.to_string()),

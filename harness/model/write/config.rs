@@ -23,8 +23,8 @@ fn transformers_class(config: &Config) -> Option<(&'static str, &'static str)> {
         PositionScheme::Rope { rotary, style: RopeStyle::HalfSplit, .. } if rotary == config.head_dim
     );
     let scaled = config.scaling.as_ref().is_none_or(|scaling| scaling.kind().is_some());
-    // Other programs know blocks of one width and streams that pass by as they are.
-    if !config.widths.is_empty() || config.shortcuts {
+    // Other programs know blocks of one width, streams that pass by as they are and parts that read all of them.
+    if !config.widths.is_empty() || config.shortcuts || !config.reads.is_empty() {
         return None;
     }
     if !rotary || !scaled || config.norm != NormKind::Rms || !config.gated {

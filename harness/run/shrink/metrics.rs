@@ -2,6 +2,8 @@
 
 use harness_core::{Direction, MetricSpec, Observation, Profile, Reduction};
 
+use harness_methods::width::reorder::copies;
+
 use super::Shortened;
 use crate::metrics::{BASE, LAYER, Metric, Seen, absent};
 
@@ -48,6 +50,53 @@ pub(crate) fn registry() -> Vec<Metric> {
                 ..BASE
             },
             observe: |spec, seen| kept(spec, seen, |(_, channels)| channels),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "kept_reads",
+                about: "share of the residual stream's channels that parts of blocks read, on average and block by block",
+                along: LAYER,
+                ..BASE
+            },
+            observe: kept_reads,
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "gathers",
+                about: "parts of blocks that read channels of the residual stream that are no neighbours and so are copied together",
+                direction: Direction::Lower,
+                ..BASE
+            },
+            observe: |spec, seen| copied(spec, seen, |shortened| of_config(shortened).0),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "gathers_before",
+                about: "as gathers, with the channels in the order that the whole model has them",
+                direction: Direction::Lower,
+                ..BASE
+            },
+            observe: |spec, seen| copied(spec, seen, |shortened| of_whole(shortened).0),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "copied_channels",
+                about: "channels of the residual stream that parts of blocks copy together for every token",
+                direction: Direction::Lower,
+                unit: "channels/token",
+                ..BASE
+            },
+            observe: |spec, seen| copied(spec, seen, |shortened| of_config(shortened).1),
+        },
+        Metric {
+            spec: MetricSpec {
+                id: "copied_channels_before",
+                about: "as copied_channels, with the channels in the order that the whole model has them",
+                direction: Direction::Lower,
+                unit: "channels/token",
+                ..BASE
+            },
+            observe: |spec, seen| copied(spec, seen, |shortened| of_whole(shortened).1),
         },
         Metric {
             spec: MetricSpec {
@@ -100,6 +149,35 @@ fn kept(spec: &MetricSpec, seen: &Seen, which: fn((f64, f64)) -> f64) -> Observa
     let samples: Vec<f64> = shortened.kept().into_iter().map(which).collect();
     let steps = &shortened.shorter.steps;
     profile(spec, samples, (!steps.is_empty()).then(|| steps.join(", ")))
+}
+
+/// What is counted of what a model's parts read; of a model as it is nothing is copied.
+fn copied(spec: &MetricSpec, seen: &Seen, count: fn(&Shortened) -> usize) -> Observation {
+    Observation::single(spec.id, seen.shortened.as_ref().map_or(0, count) as f64)
+}
+
+/// Parts that copy what they read, and channels that they copy, as the model says it.
+pub(super) fn of_config(shortened: &Shortened) -> (usize, usize) {
+    let reads = shortened.decoder.config().reads.iter();
+    let copied = reads.flat_map(|block| [block.attention.copied(), block.feed_forward.copied()]);
+    copied.filter(|channels| *channels > 0).fold((0, 0), |(parts, all), channels| (parts + 1, all + channels))
+}
+
+/// The same, had the channels kept their order.
+pub(super) fn of_whole(shortened: &Shortened) -> (usize, usize) {
+    let Some(reading) = &shortened.shorter.reading else { return (0, 0) };
+    let as_is: Vec<usize> = (0..reading.order.len()).collect();
+    copies(&as_is, &reading.parts.concat())
+}
+
+fn kept_reads(spec: &MetricSpec, seen: &Seen) -> Observation {
+    let Some(Shortened { decoder, .. }) = &seen.shortened else { return Observation::single(spec.id, 1.0) };
+    let hidden = decoder.config().hidden_size;
+    let of_block = |layer: usize| {
+        let reads = decoder.reads(layer);
+        (reads.attention.width(hidden) + reads.feed_forward.width(hidden)) as f64 / (2 * hidden) as f64
+    };
+    profile(spec, (0..decoder.config().layers).map(of_block).collect(), None)
 }
 
 fn scores(spec: &MetricSpec, seen: &Seen) -> Observation {

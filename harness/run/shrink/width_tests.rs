@@ -3,6 +3,7 @@
 
 use harness_core::Axis;
 use harness_methods::registry;
+use harness_methods::width::reorder::{copies, order};
 use harness_model::config::{Config, Projection};
 use harness_model::decoder::Decoder;
 use harness_model::weight::{DType, Weight};
@@ -304,4 +305,77 @@ fn choices_biases_and_models_are_those_of_torch() {
             }
         }
     }
+}
+
+/// What the arm leaves of what each part reads, beside what another program leaves.
+#[test]
+fn what_parts_read_and_models_of_it_are_those_of_torch() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/upscale.json");
+    let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let dense = wide(DType::F32);
+    for (arm, expected) in golden["arms"].as_object().unwrap() {
+        let made = made(arm, &dense);
+        let reading = made.reading().unwrap();
+        let parts: Vec<[Vec<usize>; 2]> = serde_json::from_value(expected["parts"].clone()).unwrap();
+        assert_eq!(reading.parts, parts, "{arm}");
+        let as_is: Vec<usize> = (0..48).collect();
+        let before = copies(&as_is, &parts.concat());
+        assert_eq!(serde_json::json!([before.0, before.1]), expected["before"], "{arm}");
+        let found = logits(&made.decoder);
+        near(&found[found.len() - 23..], &numbers(&expected["logits"]), arm);
+        let masked = logits(&dense.unread(&reading).unwrap());
+        let most = masked.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        assert!(found.iter().zip(&masked).all(|(a, b)| (a - b).abs() <= 1e-6 * most), "{arm}");
+        // The metrics' numbers are those of the order that was found, and no more is copied than before.
+        let after = metrics::of_config(&made);
+        assert_eq!((metrics::of_whole(&made), after), (before, copies(&reading.order, &parts.concat())), "{arm}");
+        assert!(after <= before && (after.0 == 0) == (after.1 == 0), "{arm}");
+        if arm.contains("constrained") {
+            assert_eq!(after, (0, 0), "{arm}");
+        }
+        let as_is = arm.replace(')', ", reorder=false)");
+        let plain = tried(&as_is, &dense).unwrap();
+        assert_eq!(metrics::of_config(&plain), before, "{as_is}");
+        let same = logits(&plain.decoder);
+        assert!(same.iter().zip(&masked).all(|(a, b)| (a - b).abs() <= 1e-6 * most), "{as_is}");
+    }
+}
+
+#[test]
+fn graphs_copy_as_little_as_any_order_can() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/upscale.json");
+    let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    for graph in golden["graphs"].as_array().unwrap() {
+        let consumers: Vec<Vec<usize>> = serde_json::from_value(graph["consumers"].clone()).unwrap();
+        let channels = consumers.iter().flatten().max().unwrap() + 1;
+        let found = order(&consumers, channels);
+        assert_eq!(copies(&found, &consumers).0 as u64, graph["copies"].as_u64().unwrap(), "{consumers:?}: {found:?}");
+    }
+}
+
+#[test]
+fn models_that_are_read_in_part_are_counted_pruned_and_not_read_in_part_again() {
+    let dense = wide(DType::F32);
+    let whole = made("upscale(amount=0)", &dense);
+    assert_eq!((logits(&whole.decoder), whole.decoder.config()), (logits(&dense), dense.config()));
+    assert_eq!(whole.decoder.bytes_not_shared_with(&dense), 0);
+    let made = made("upscale(amount=0.5)", &dense);
+    let read = &made.decoder;
+    // Half of 48 columns of 96 rows and of 80.
+    assert_eq!(dense.parameters() - read.parameters(), 3 * 24 * (96 + 80));
+    assert_eq!(Footprint::of(read, Counting::default()).parameters as usize, read.parameters());
+    let pruner = registry::pruner(&"wanda(sparsity=0.5)".parse().unwrap()).unwrap();
+    let arms = [PruneArm { pruner: &*pruner, seed: 0, dtype: None }];
+    let pruned = prune_all(read, &arms, Some(&windows()), CalibrationOrder::Sequential, &mut |_, _| {});
+    let pruned = pruned.into_iter().next().unwrap().unwrap().decoder;
+    let counted = Footprint::of(&pruned, Counting { dense: Some(read), moments: false });
+    assert!((counted.sparsity() - 0.5).abs() < 0.02);
+    for (arm, expected) in [
+        ("upscale", "block 0 reads a part of the residual stream already; begin with the whole model"),
+        ("slicegpt", "read in part"),
+    ] {
+        let error = tried(arm, read).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    assert!(registry::shrink(&"upscale(constrained=true, scope=global)".parse().unwrap()).is_err());
 }

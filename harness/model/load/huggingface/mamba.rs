@@ -59,6 +59,7 @@ pub(super) fn read(json: &Value) -> Result<Config, Fault> {
         scaling: None,
         widths: Vec::new(),
         shortcuts: false,
+        reads: Vec::new(),
         qkv_bias: false,
         output_bias: false,
         mlp_bias: false,

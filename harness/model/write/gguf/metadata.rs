@@ -34,6 +34,9 @@ pub(super) fn architecture(config: &Config) -> Result<Architecture, WriteError> 
     if config.shortcuts {
         return refuse("a residual stream that was turned".to_owned());
     }
+    if !config.reads.is_empty() {
+        return refuse("parts of blocks that read a part of the residual stream".to_owned());
+    }
     let style = match config.position {
         PositionScheme::Rope { rotary, style, .. } if rotary == config.head_dim => style,
         PositionScheme::Rope { rotary, .. } => {

@@ -56,6 +56,7 @@ fn bytes(position: PositionScheme, chat: Option<&str>) -> LoadedModel {
         output_bias: false,
         widths: Vec::new(),
         shortcuts: false,
+        reads: Vec::new(),
         mlp_bias: false,
         tied_head: true,
         bos: None,
