@@ -143,10 +143,13 @@ pub(crate) fn block_errors(
     windows: &[Vec<u32>],
 ) -> Vec<Result<Vec<BlockError>, String>> {
     let as_deep = |arm: &&Decoder| {
-        if arm.config().layers == dense.config().layers {
-            Ok(Vec::new())
-        } else {
+        let (own, whole) = (arm.config(), dense.config());
+        if own.layers != whole.layers {
             Err("the model has other blocks than the dense one".to_owned())
+        } else if own.shortcuts != whole.shortcuts || own.reads != whole.reads {
+            Err("the residual stream of the model is turned or ordered otherwise than the dense one's".to_owned())
+        } else {
+            Ok(Vec::new())
         }
     };
     let mut found: Vec<Result<Vec<BlockError>, String>> = arms.iter().map(as_deep).collect();

@@ -325,7 +325,7 @@ fn what_parts_read_and_models_of_it_are_those_of_torch() {
         near(&found[found.len() - 23..], &numbers(&expected["logits"]), arm);
         let masked = logits(&dense.unread(&reading).unwrap());
         let most = masked.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-        assert!(found.iter().zip(&masked).all(|(a, b)| (a - b).abs() <= 1e-6 * most), "{arm}");
+        assert!(found.iter().zip(&masked).all(|(a, b)| (a - b).abs() <= 1e-5 * most), "{arm}");
         // The metrics' numbers are those of the order that was found, and no more is copied than before.
         let after = metrics::of_config(&made);
         assert_eq!((metrics::of_whole(&made), after), (before, copies(&reading.order, &parts.concat())), "{arm}");
@@ -337,7 +337,7 @@ fn what_parts_read_and_models_of_it_are_those_of_torch() {
         let plain = tried(&as_is, &dense).unwrap();
         assert_eq!(metrics::of_config(&plain), before, "{as_is}");
         let same = logits(&plain.decoder);
-        assert!(same.iter().zip(&masked).all(|(a, b)| (a - b).abs() <= 1e-6 * most), "{as_is}");
+        assert!(same.iter().zip(&masked).all(|(a, b)| (a - b).abs() <= 1e-5 * most), "{as_is}");
     }
 }
 
