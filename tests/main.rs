@@ -10,6 +10,7 @@ mod fetching;
 mod formats;
 mod inputs;
 mod inspect;
+mod inspect_prune;
 mod lists;
 mod models;
 mod real;

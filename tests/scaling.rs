@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::models::{self, SMALL};
-use crate::support::{root, run, scratch};
+use crate::support::{compare, run, scratch};
 
 struct Place(tempfile::TempDir);
 
@@ -62,15 +62,6 @@ fn longrope() -> Value {
 
 fn dynamic() -> Value {
     json!({"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0})
-}
-
-fn compare(name: &str, printed: &str) {
-    let golden = root().join("tests/inspect").join(name);
-    if std::env::var_os("HARNESS_BLESS").is_some() {
-        std::fs::write(&golden, printed).unwrap();
-    }
-    let wanted = std::fs::read_to_string(&golden).unwrap_or_default();
-    assert_eq!(printed, wanted, "{name}; HARNESS_BLESS=1 accepts what is printed");
 }
 
 #[test]

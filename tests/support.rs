@@ -65,3 +65,13 @@ pub fn reference(name: &str) -> serde_json::Value {
     serde_json::from_str(&std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
         .unwrap()
 }
+
+/// Compares what `inspect` and `score` print with what is kept below `tests/inspect`; `HARNESS_BLESS=1` keeps it.
+pub fn compare(name: &str, printed: &str) {
+    let golden = root().join("tests/inspect").join(name);
+    if std::env::var_os("HARNESS_BLESS").is_some() {
+        std::fs::write(&golden, printed).unwrap();
+    }
+    let wanted = std::fs::read_to_string(&golden).unwrap_or_default();
+    assert_eq!(printed, wanted, "{name}; HARNESS_BLESS=1 accepts what is printed");
+}

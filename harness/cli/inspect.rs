@@ -3,6 +3,7 @@
 mod lowrank;
 mod own_scaling;
 mod position;
+mod prune;
 mod receptive_field;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use crate::npy;
 Examples:
   harness inspect quant 'nf4(block=64)' --matrix w.npy --json
   harness inspect quant 'gptq(bits=4, group=32)' --matrix w.npy --activations x.npy --out r.npz
+  harness inspect prune 'sparsegpt(pattern=2:4)' --matrix w.npy --activations x.npy --out r.npz
   harness inspect lowrank 'svd-llm(ratio=0.5)' --matrix w.npy --activations x.npy --out r.npz
   harness inspect position 'yarn(factor=4)' --dim 64 --base 10000 --trained 2048 --json
   harness inspect position 'dynamic-ntk(factor=2)' --model smollm2-135m-instruct --length 16384
@@ -42,6 +44,8 @@ pub struct Arguments {
 enum What {
     /// Codes, scales, zeros and values of a quantized matrix, what they take, and how far the values are.
     Quant(QuantArguments),
+    /// Mask and weights of a pruned matrix, how many went, and how far the weights and outputs are.
+    Prune(prune::PruneArguments),
     /// Factors and singular values of a matrix, what they take, and how far their product is.
     Lowrank(lowrank::LowRankArguments),
     /// Rotary frequencies, the factor of scores and what keys are cached as.
@@ -71,6 +75,7 @@ struct QuantArguments {
 pub fn main(arguments: &Arguments) -> Outcome {
     match &arguments.what {
         What::Quant(arguments) => quant(arguments),
+        What::Prune(arguments) => prune::prune(arguments),
         What::Lowrank(arguments) => lowrank::lowrank(arguments),
         What::Position(arguments) => position::position(arguments),
         What::ReceptiveField(arguments) => receptive_field::receptive_field(arguments),

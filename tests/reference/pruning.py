@@ -8,7 +8,8 @@ The file holds `models`, each with
             inputs, one list of tokens x cols whole numbers each, to be divided by 256 (both divisions are exact in f32)
   arms      arm, as suites write it; seed; counts, the numbers allotted to each matrix or null; and for each matrix
             `mask`, a row of hexadecimal digits for every row (the first column is the highest bit, 1 is pruned, padded
-            with zeros), and `weights`, the matrix after pruning where a method changes what it keeps, else null.
+            with zeros), and `weights`, the matrix after pruning where a method changes what it keeps, else null; with
+            inputs of one sequence also `lost`, the root of the summed squares of what weights and outputs lost.
 The random stream of a matrix is ChaCha8 with the key sha256(seed and labels), labels being ["prune", name].
 """
 
@@ -275,8 +276,11 @@ def written():
             for index, ((label, _, _), (w, xs)) in enumerate(zip(matrices, floats)):
                 allotted = None if counts is None else counts[index]
                 mask, changed = METHODS[method](settings, w, xs, stream(at, ["prune", label]), allotted)
+                lost = w - (np.where(mask, 0, w) if changed is None else changed)
                 changed = None if changed is None else [float(f"{value:.12g}") for value in changed.ravel()]
                 pruned.append({"mask": [hexadecimal(row) for row in mask], "weights": changed})
+                if len(xs) == 1:
+                    pruned[-1]["lost"] = [float(f"{np.linalg.norm(m):.12g}") for m in (lost, xs[0] @ lost.T)]
             done.append({"arm": arm, "seed": at, "counts": counts, "matrices": pruned})
         given = [{"name": label, "rows": w.shape[0], "cols": w.shape[1], "weights": w.ravel().tolist(),
                   "sequences": [x.ravel().tolist() for x in xs]} for label, w, xs in matrices]

@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{alps, magnitude, obs, random, sparsegpt, wanda};
 use crate::prune::budget_rule::{counts, erk, owl};
-use crate::prune::{Needs, PruneError, Pruner, Site, check_weight};
+use crate::prune::{Beyond, Needs, PruneError, Pruner, Site, check_weight};
 use crate::registry::{self, Method};
 use crate::statistics::LinearStatistics;
 
@@ -149,6 +149,10 @@ impl Pruner for Budget {
             sizes.push(weight.len());
         }
         self.counts(&sizes, &owl(shares, &sizes, 1.0 - self.sparsity, self.limit))
+    }
+
+    fn beyond(&self) -> Option<Beyond> {
+        Some(Beyond::Matrices)
     }
 
     fn prune(

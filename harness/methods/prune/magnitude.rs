@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::prune::select::{CountRule, mask};
 use crate::prune::spectrum::Spectrum;
-use crate::prune::{Amount, Needs, PruneError, Pruner, Site, amount_of, check_weight, zero};
+use crate::prune::{Amount, Beyond, Needs, PruneError, Pruner, Site, amount_of, check_weight, zero};
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
 
@@ -106,6 +106,10 @@ impl Pruner for Magnitude {
             matrices.push(Spectrum::of(&weight));
         }
         Ok(Some(Spectrum::lowest(&matrices, share, self.count_rule)))
+    }
+
+    fn beyond(&self) -> Option<Beyond> {
+        (self.scope == Scope::Global).then_some(Beyond::Matrices)
     }
 
     fn prune(

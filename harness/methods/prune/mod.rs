@@ -14,6 +14,8 @@ mod invariant_tests;
 #[cfg(test)]
 mod second_order_tests;
 
+use std::fmt;
+
 use harness_core::{ParameterError, Pattern};
 use rand_chacha::ChaCha8Rng;
 
@@ -143,6 +145,27 @@ impl Amount {
     }
 }
 
+/// What a method looks at that a matrix alone does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// Gradients of a model's loss.
+    Gradients,
+    /// All matrices of a model, among which weights are shared out.
+    Matrices,
+    /// The blocks of a model, of which one is pruned.
+    Blocks,
+}
+
+impl fmt::Display for Beyond {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Gradients => "takes gradients of a model's loss",
+            Self::Matrices => "shares weights out among all matrices of a model",
+            Self::Blocks => "prunes one block of a model",
+        })
+    }
+}
+
 /// Why a matrix was not pruned. The matrix is as it was.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PruneError {
@@ -224,13 +247,13 @@ pub enum PruneError {
         /// Columns of the statistics.
         found: usize,
     },
-    /// A method that looks at gradients of the whole model was given one matrix.
-    #[error(
-        "{site}: the method takes gradients of a model's loss and cannot prune a matrix by itself; apply it to a model"
-    )]
+    /// A method that looks at more than a matrix was given one alone.
+    #[error("{site}: the method {beyond} and cannot prune a matrix by itself; apply it to a model")]
     NeedsModel {
         /// Tensor.
         site: String,
+        /// What it looks at.
+        beyond: Beyond,
     },
     /// Blocks of weights that do not tile a matrix.
     #[error("{site}: blocks of {block} weights do not tile its {weights}; name a `block` that divides them")]
@@ -356,6 +379,11 @@ pub trait Pruner: Send + Sync {
         false
     }
 
+    /// What it looks at beside a matrix and the sums over its inputs; nothing where it prunes a matrix by itself.
+    fn beyond(&self) -> Option<Beyond> {
+        self.needs_gradients().then_some(Beyond::Gradients)
+    }
+
     /// Prunes all matrices of a model.
     ///
     /// # Errors
@@ -391,7 +419,7 @@ pub trait Pruner: Send + Sync {
         random: &mut ChaCha8Rng,
     ) -> Result<(), PruneError> {
         let _ = (weight, statistics, allotted, random);
-        Err(PruneError::NeedsModel { site: site.name.to_owned() })
+        Err(PruneError::NeedsModel { site: site.name.to_owned(), beyond: Beyond::Gradients })
     }
 
     /// Whether it leaves every weight of every model as it is.

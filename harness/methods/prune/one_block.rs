@@ -13,7 +13,7 @@ use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 use rand_chacha::ChaCha8Rng;
 
 use super::{alps, magnitude, net_trim, obd, obert, obs, random, sparsegpt, wanda};
-use crate::prune::{Needs, PruneError, Pruner, Site, WholeModel};
+use crate::prune::{Beyond, Needs, PruneError, Pruner, Site, WholeModel};
 use crate::registry::{self, Method};
 use crate::statistics::LinearStatistics;
 
@@ -105,6 +105,10 @@ impl Pruner for OneBlock {
 
     fn needs_gradients(&self) -> bool {
         self.inner.needs_gradients()
+    }
+
+    fn beyond(&self) -> Option<Beyond> {
+        Some(Beyond::Blocks)
     }
 
     fn prune_whole(&self, model: &mut dyn WholeModel) -> Result<(), PruneError> {

@@ -13,7 +13,7 @@ use rand_chacha::rand_core::Rng;
 
 use super::magnitude::{Scope, check_scope};
 use crate::prune::select::{CountRule, Group, count, mask};
-use crate::prune::{Amount, Needs, PruneError, Pruner, Site, amount_of, zero};
+use crate::prune::{Amount, Beyond, Needs, PruneError, Pruner, Site, amount_of, zero};
 use crate::registry::Method;
 use crate::statistics::LinearStatistics;
 
@@ -91,6 +91,10 @@ impl Pruner for Random {
             before - due
         };
         Ok(Some(sizes.into_iter().map(&mut draw).collect()))
+    }
+
+    fn beyond(&self) -> Option<Beyond> {
+        (self.scope == Scope::Global).then_some(Beyond::Matrices)
     }
 
     fn prune(

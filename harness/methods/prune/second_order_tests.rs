@@ -10,7 +10,7 @@ use rand_chacha::rand_core::Rng;
 use serde_json::Value as Json;
 
 use super::admm::{BallSettings, Basis, InBall, least_in_ball};
-use super::{Needs, PruneError, Pruner, Site, WholeModel};
+use super::{Beyond, Needs, PruneError, Pruner, Site, WholeModel};
 use crate::registry::{self, build};
 use crate::statistics::LinearStatistics;
 
@@ -340,6 +340,20 @@ fn refusals_of_whole_models() {
     let site = Site { name: "layer", layer: 0, rows: 1, cols: 2 };
     let alone = pruner("obd").prune(&site, &mut [1.0, 2.0], None, None, &mut seed::stream(0, &[])).unwrap_err();
     assert!(matches!(alone, PruneError::NeedsModel { .. }));
+    // What a matrix alone lacks is said before it is asked for.
+    let beyond = [
+        ("obert", Some(Beyond::Gradients)),
+        ("shuffled-mask(like=\"obd\")", Some(Beyond::Gradients)),
+        ("magnitude(scope=global)", Some(Beyond::Matrices)),
+        ("random(scope=global)", Some(Beyond::Matrices)),
+        ("budget", Some(Beyond::Matrices)),
+        ("one-block(like=\"obd\")", Some(Beyond::Blocks)),
+        ("magnitude", None),
+        ("sparsegpt", None),
+    ];
+    for (arm, expected) in beyond {
+        assert_eq!(pruner(arm).beyond(), expected, "{arm}");
+    }
 }
 
 #[test]

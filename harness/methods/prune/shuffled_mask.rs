@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::random::scores;
 use crate::prune::select::select_lowest;
-use crate::prune::{Needs, PruneError, Pruner, Site, WholeModel, zero};
+use crate::prune::{Beyond, Needs, PruneError, Pruner, Site, WholeModel, zero};
 use crate::registry::{self, Method};
 use crate::statistics::LinearStatistics;
 
@@ -120,6 +120,10 @@ impl Pruner for ShuffledMask {
 
     fn needs_gradients(&self) -> bool {
         self.inner.needs_gradients()
+    }
+
+    fn beyond(&self) -> Option<Beyond> {
+        self.inner.beyond()
     }
 
     fn prune_whole(&self, model: &mut dyn WholeModel) -> Result<(), PruneError> {
