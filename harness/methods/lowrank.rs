@@ -2,6 +2,8 @@
 //!
 //! A matrix `W (N, K)` becomes factors that are applied to inputs one after the other and never multiplied out.
 
+pub mod allotment;
+pub mod angular;
 pub mod cur;
 pub mod deim;
 pub mod linalg;
@@ -78,8 +80,11 @@ pub struct Factorisation {
     pub kept: Vec<usize>,
     /// The squared error in the norm in which the method is best, and the square of the matrix in it.
     pub lost: (f64, f64),
-    /// What was added to the diagonal of the second moment before it could be factored; 0 where nothing had to be.
+    /// What was added to the diagonal of what weights are divided by, a second moment or scales of inputs, because it could not be
+    /// divided by; 0 where nothing had to be.
     pub jitter: f64,
+    /// Directions that an update leaves out because no input has them.
+    pub left_out: usize,
     /// What else is to be told of it.
     pub note: Option<String>,
 }
@@ -110,6 +115,8 @@ pub struct Known<'a> {
     pub statistics: Option<&'a LinearStatistics>,
     /// The mean over calibration sequences of the squared gradient of the loss, summed over the outputs of each input.
     pub gradients: Option<&'a [f64]>,
+    /// The share of its numbers that a search lets it keep.
+    pub share: Option<f64>,
 }
 
 /// What is known of a model as a whole.
@@ -120,6 +127,15 @@ pub struct Blocks {
     /// The angle between what each block reads and writes at the last token of a sequence, in half turns, averaged over
     /// calibration sequences; empty where it was not asked for.
     pub distances: Vec<f64>,
+}
+
+/// How shares are told out among maps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Search {
+    /// The share of all their numbers that factors have less.
+    pub ratio: f64,
+    /// Shares of its numbers that each map is tried with, alone.
+    pub shares: Vec<f64>,
 }
 
 /// Why a matrix did not become factors.
@@ -195,6 +211,26 @@ pub enum LowRankError {
         /// What there is.
         blocks: usize,
     },
+    /// Shares that a search tells out, and no search was made.
+    #[error(
+        "{site}: shares are told out by what the maps of a model cost one by one, which a matrix alone does not have; apply it to a model"
+    )]
+    NoSearch {
+        /// Tensor.
+        site: String,
+    },
+    /// A ratio below what the shares that are tried come to.
+    #[error(
+        "the smallest of `shares` leave {least:.4} of the numbers of all maps, and `ratio = {ratio}` lets {allowed:.4} stay; add smaller shares"
+    )]
+    Unreachable {
+        /// What was asked for.
+        ratio: f64,
+        /// The share of all numbers that may stay.
+        allowed: f64,
+        /// The share that stays at the smallest of each map.
+        least: f64,
+    },
     /// The method reads gradients and was given none.
     #[error("{site}: the method reads gradients of the loss, which a matrix alone does not have; apply it to a model")]
     NoGradients {
@@ -220,9 +256,14 @@ pub trait LowRank: Send + Sync {
         false
     }
 
+    /// How shares are told out by what maps cost one by one; nothing where each has what the method is set to.
+    fn search(&self) -> Option<Search> {
+        None
+    }
+
     /// Whether it cannot be applied without calibration text.
     fn needs_text(&self) -> bool {
-        self.needs().any() || self.needs_gradients() || self.needs_distances()
+        self.needs().any() || self.needs_gradients() || self.needs_distances() || self.search().is_some()
     }
 
     /// The blocks whose maps become factors.

@@ -1,6 +1,7 @@
 //! The axis of low rank: the linear maps of a model held as factors. The walk through the blocks is that of pruning.
 
 pub(crate) mod metrics;
+mod search;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::calibrate::{CalibrationOrder, PrepareError, PruneArm, Pruned, embed, forward, prune_all};
 use crate::panics::caught;
 use crate::quantize::LEAST_SIDE;
+use search::Shares;
 
 /// What became of the maps of a model.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,8 +40,10 @@ pub struct Made {
     pub layer: usize,
     /// Squared error in the method's own norm, and the square of the matrix in it.
     pub lost: (f64, f64),
-    /// What was added to the diagonal of its second moment.
+    /// What was added to the diagonal of its second moment or to the scales of its inputs.
     pub jitter: f64,
+    /// Directions that an update leaves out because no input has them.
+    pub left_out: usize,
     /// Ranks or bonds.
     pub ranks: Vec<usize>,
 }
@@ -77,7 +81,7 @@ pub fn lowrank_all(
     for updates in [false, true] {
         let mut factorers = Vec::new();
         for (at, method) in methods.iter().enumerate().filter(|(_, method)| method.updates() == updates) {
-            match Factorer::of(dense, *method, &asked) {
+            match Factorer::of(dense, *method, &asked, windows.unwrap_or_default()) {
                 Ok(factorer) => factorers.push((at, factorer)),
                 Err(error) => results[at] = Some(Err(error)),
             }
@@ -93,7 +97,7 @@ pub fn lowrank_all(
             walked = both.collect();
         }
         for ((at, factorer), seconds) in factorers.into_iter().zip(walked) {
-            let asking = asked.seconds_of(methods[at]);
+            let asking = asked.seconds_of(methods[at]) + factorer.searching;
             results[at] = Some(seconds.and_then(|seconds| factorer.finish(seconds + asking)));
         }
     }
@@ -164,6 +168,9 @@ impl Asked {
 /// A method in the walk of pruning methods.
 struct Factorer<'a> {
     method: &'a dyn LowRank,
+    /// The share of each map, where it searches for them, and the seconds that took.
+    shares: Option<Shares>,
+    searching: f64,
     dense: &'a Decoder,
     blocks: Vec<usize>,
     gradients: Option<&'a BTreeMap<String, Vec<f64>>>,
@@ -182,7 +189,12 @@ fn again(error: &PrepareError) -> PrepareError {
 }
 
 impl<'a> Factorer<'a> {
-    fn of(dense: &'a Decoder, method: &'a dyn LowRank, asked: &'a Asked) -> Result<Self, PrepareError> {
+    fn of(
+        dense: &'a Decoder,
+        method: &'a dyn LowRank,
+        asked: &'a Asked,
+        windows: &[Vec<u32>],
+    ) -> Result<Self, PrepareError> {
         let distances = match asked.distances.as_ref().filter(|_| method.needs_distances()) {
             Some(found) => found.as_ref().map_err(again)?.clone(),
             None => Vec::new(),
@@ -197,8 +209,15 @@ impl<'a> Factorer<'a> {
             let blocks = Blocks { count: dense.config().layers, distances };
             method.blocks(&blocks).map_err(|error| PrepareError::LowRank(error.to_string()))?
         };
+        let started = Instant::now();
+        let search = |search| {
+            let found = caught(|| search::shares(dense, method, &search, &blocks, gradients, windows));
+            found.unwrap_or_else(|panic| Err(PrepareError::Panic(panic)))
+        };
+        let shares = method.search().map(search).transpose()?;
+        let searching = if shares.is_some() { started.elapsed().as_secs_f64() } else { 0.0 };
         let (found, kept) = (Mutex::default(), Mutex::default());
-        Ok(Self { method, dense, blocks, gradients, updating: false, found, kept })
+        Ok(Self { method, shares, searching, dense, blocks, gradients, updating: false, found, kept })
     }
 
     fn finish(self, seconds: f64) -> Result<Reduced, PrepareError> {
@@ -220,10 +239,15 @@ impl<'a> Factorer<'a> {
             decoder = decoder
                 .with_linear(layer, projection, Arc::clone(map) as Arc<dyn LinearOp>)
                 .map_err(|error| PrepareError::LowRank(format!("{name}: {error}")))?;
-            let made = Made { layer, lost: parts.lost, jitter: parts.jitter, ranks: parts.kept.clone() };
+            let made = Made { layer, lost: parts.lost, jitter: parts.jitter, left_out: parts.left_out, ranks: parts.kept.clone() };
             factoring.made.insert(name, made);
         }
         Ok(Reduced { decoder, seconds, factoring })
+    }
+
+    /// What a search says of a map: its share, or that it stays whole.
+    fn share(&self, name: &str) -> Option<Option<f64>> {
+        self.shares.as_ref().map(|shares| shares.get(name).copied().flatten())
     }
 
     fn factors(
@@ -233,7 +257,7 @@ impl<'a> Factorer<'a> {
         statistics: Option<&LinearStatistics>,
     ) -> Result<Factorisation, LowRankError> {
         let gradients = self.gradients.and_then(|all| all.get(site.name)).map(Vec::as_slice);
-        let known = Known { statistics, gradients };
+        let known = Known { statistics, gradients, share: self.share(site.name).flatten() };
         let held = || self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(site.name);
         match self.updating.then(held).flatten() {
             Some((parts, _)) => self.method.update(site, weight, parts, known),
@@ -261,7 +285,9 @@ impl Pruner for Factorer<'_> {
         let (Some(map), Some(linear)) = (map, linear) else {
             return Err(refused(&format!("{}: the map is held as factors already", site.name)));
         };
-        let takes = self.blocks.contains(&site.layer) && self.method.takes(map);
+        let takes = self.blocks.contains(&site.layer)
+            && self.method.takes(map)
+            && self.share(site.name).is_none_or(|share| share.is_some());
         if !takes || site.rows.min(site.cols) < LEAST_SIDE {
             if !self.updating {
                 self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(site.name.to_owned());

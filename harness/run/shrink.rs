@@ -177,17 +177,19 @@ impl Walked<'_> {
         let hidden = self.decoder.final_norm(&hidden).map_err(pass)?.flatten_to(1).map_err(failed)?;
         let logits = self.decoder.logits(&hidden).map_err(pass)?;
         let vocabulary = self.decoder.config().vocab_size;
-        let sum = with_values(&logits, |values| {
-            let rows = values.chunks_exact(vocabulary).zip(&window[1..]);
-            rows.map(|(row, target)| {
-                let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let total: f64 = row.iter().map(|value| f64::from(value - most).exp()).sum();
-                total.ln() + f64::from(most) - f64::from(row[*target as usize])
-            })
-            .sum::<f64>()
-        });
+        let sum = with_values(&logits, |values| summed_loss(values, vocabulary, &window[1..]));
         Ok((sum.map_err(failed)?, window.len() - 1))
     }
+}
+
+/// The summed negative log-likelihood of targets, by one row of logits each.
+pub(crate) fn summed_loss(logits: &[f32], vocabulary: usize, targets: &[u32]) -> f64 {
+    let of = |(row, target): (&[f32], &u32)| {
+        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total: f64 = row.iter().map(|value| f64::from(value - most).exp()).sum();
+        total.ln() + f64::from(most) - f64::from(row[*target as usize])
+    };
+    logits.chunks_exact(vocabulary).zip(targets).map(of).sum()
 }
 
 impl Stack for Walked<'_> {

@@ -10,7 +10,12 @@ Written with numpy 2. Matrices, inputs and gradients are whole numbers over `sca
   singular  the singular values that were cut, one list a cut
   lost      the squared error in the method's own norm
   chosen    rows and columns, of CUR
-A case of `update` is fitted again to the second inputs of its matrix.
+  jitter    what was added to what weights are divided by; left_out, directions that an update leaves out; both 0 unless the inputs
+            of the matrix do not have all directions, as those of the last one
+A case of `update` is fitted again to the second inputs of its matrix; one with `share` is given that by a search.
+
+`searches` are searches of shares: `ratio`, `maps` with `whole` numbers and what each is `tried` with (share, numbers, loss), and the
+`shares` that are told out (null: whole), found by looking at every bound.
 """
 
 import json
@@ -47,6 +52,13 @@ MATRICES = [
         "again": [spread((50, 18), 2.1, 0.6)],
         "gradients": np.abs(spread((1, 18), 1.5, 0.1))[0] + 3,
     },
+    # Eight tokens for eighteen inputs, of which one is always zero; three tokens to fit an update to.
+    {
+        "weights": whole((24, 18), 0.6, 2.2),
+        "inputs": [spread((8, 18), 1.3, 0.7) * (np.arange(18) != 4)],
+        "again": [spread((3, 18), 0.4, 1.1)],
+        "gradients": (np.abs(spread((1, 18), 0.9, 0.3))[0] + 3) * (np.arange(18) != 7),
+    },
 ]
 
 
@@ -69,18 +81,23 @@ def case_svd(data, rank):
 
 def case_svd_llm(data, rank, update=False, whiten=True):
     gram = data["x"].T @ data["x"]
+    jitter, left_out = 0.0, 0
+    if whiten and np.linalg.matrix_rank(gram) < len(gram):
+        jitter = 1e-6
+        gram = gram + (jitter - np.linalg.eigvalsh(gram)[0]) * np.eye(len(gram))
     scaling = np.linalg.cholesky(gram) if whiten else np.eye(gram.shape[0])
     product, right, s = weighted(data["w"], scaling, rank)
     if update:
         reduced, outputs = data["again"] @ right.T, data["again"] @ data["w"].T
         left = np.linalg.lstsq(reduced, outputs, rcond=None)[0].T
+        left_out = rank - int(np.linalg.matrix_rank(reduced))
         product = left @ right
     lost = np.sum(s[rank:] ** 2)
-    if whiten and not update:
+    if whiten and not update and not jitter:
         # The theorem: the loss of the layer is the root of the squares left out.
         error = np.linalg.norm((data["w"] - product) @ data["x"].T)
         assert abs(error - np.sqrt(lost)) < 1e-9 * error
-    return {"product": product, "singular": [s], "lost": lost}
+    return {"product": product, "singular": [s], "lost": lost, "jitter": jitter, "left_out": left_out}
 
 
 def case_asvd(data, rank, alpha=0.5, size="abs-mean"):
@@ -90,13 +107,15 @@ def case_asvd(data, rank, alpha=0.5, size="abs-mean"):
         "fisher": np.sqrt(data["f"] / data["w"].shape[0]),
     }[size]
     product, _, s = weighted(data["w"], np.diag(sizes**alpha + 1e-6), rank)
-    return {"product": product, "singular": [s], "lost": np.sum(s[rank:] ** 2)}
+    jitter = 1e-6 if np.any(sizes**alpha < 1e-6) else 0.0
+    return {"product": product, "singular": [s], "lost": np.sum(s[rank:] ** 2), "jitter": jitter}
 
 
 def case_fwsvd(data, rank):
     scaling = np.diag(np.maximum(np.sqrt(data["f"]), 1e-6))
     product, _, s = weighted(data["w"], scaling, rank)
-    return {"product": product, "singular": [s], "lost": np.sum(s[rank:] ** 2)}
+    jitter = 1e-6 if np.any(np.sqrt(data["f"]) < 1e-6) else 0.0
+    return {"product": product, "singular": [s], "lost": np.sum(s[rank:] ** 2), "jitter": jitter}
 
 
 def deim(vectors, how):
@@ -178,6 +197,12 @@ CASES = [
     ("asvd(rank=3)", 0, case_asvd, {"rank": 3}),
     ("asvd(rank=4, alpha=1, size=abs-max)", 1, case_asvd, {"rank": 4, "alpha": 1.0, "size": "abs-max"}),
     ("asvd(rank=4, size=fisher)", 0, case_asvd, {"rank": 4, "size": "fisher"}),
+    # Half of 432 numbers in factors of 42: rank 5.
+    ("asvd(ratio=0.3, allocation=sensitivity)", 1, case_asvd, {"rank": 5, "share": 0.5}),
+    ("asvd(rank=4)", 2, case_asvd, {"rank": 4}),
+    ("fwsvd(rank=4)", 2, case_fwsvd, {"rank": 4}),
+    ("svd-llm(rank=4)", 2, case_svd_llm, {"rank": 4}),
+    ("svd-llm(rank=5, update=closed-form)", 2, case_svd_llm, {"rank": 5, "update": True}),
     ("fwsvd(rank=3)", 0, case_fwsvd, {"rank": 3}),
     ("fwsvd(ratio=0.4, split=right)", 1, case_fwsvd, {"rank": 6}),
     ("curing(rank=3)", 0, case_curing, {"rank": 3}),
@@ -191,6 +216,36 @@ CASES = [
     ("compactifai(bond=5, outputs=[6, 4], inputs=[3, 6])", 1, case_compactifai, {"outputs": [6, 4], "inputs": [3, 6], "bond": 5}),
     ("compactifai(order=3, bond=6, outputs=[2, 3, 4], inputs=[3, 2, 3])", 1, case_compactifai, {"outputs": [2, 3, 4], "inputs": [3, 2, 3], "bond": 6}),
 ]
+
+
+# Seed, maps, ratio, and how many different losses there are.
+SEARCHES = [(1, 4, 0.2, 999), (2, 9, 0.35, 999), (3, 7, 0.5, 6), (4, 12, 0.6, 40), (5, 3, 0.05, 999)]
+
+
+def search(seed, count, ratio, levels):
+    """Every bound in turn: the lowest loss that leaves few enough numbers, pair by pair where losses are equal."""
+    random = np.random.default_rng(seed)
+    maps = []
+    for _ in range(count):
+        rows, cols = (int(size) for size in random.integers(32, 200, 2))
+        tried = []
+        for share in (0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+            rank = int(rows * cols * share / (rows + cols) + 1e-9)
+            loss = float(np.round((1 - share) * random.uniform(0.2, 4) * levels) / levels)
+            tried.append([share, rank * (rows + cols), loss])
+        maps.append({"whole": rows * cols, "tried": tried})
+    pairs = [(-loss, at, share, numbers) for at, m in enumerate(maps) for share, numbers, loss in m["tried"]]
+    pairs.sort(key=lambda pair: pair[0])
+    allowed = sum(m["whole"] for m in maps) * (1 - ratio)
+    told = None
+    for cut in range(len(pairs) + 1):
+        kept = {}
+        for _, at, share, numbers in pairs[cut:]:
+            kept[at] = min(kept.get(at, (2, 0)), (share, numbers))
+        left = sum(kept[at][1] if at in kept else m["whole"] for at, m in enumerate(maps))
+        if left <= allowed:
+            told = [kept[at][0] if at in kept else None for at in range(count)]
+    return {"ratio": ratio, "maps": maps, "shares": told}
 
 
 def numbers(value):
@@ -207,13 +262,17 @@ def built():
             "again": np.concatenate(matrix["again"]) / SCALE,
             "f": matrix["gradients"] / SCALE,
         }
-        found = function(data, **options)
+        share = options.get("share")
+        found = function(data, **{key: value for key, value in options.items() if key != "share"})
         case = {"arm": arm, "matrix": at, "product": numbers(found["product"]), "lost": float(f"{found['lost']:.10g}")}
         case["singular"] = [numbers(s) for s in found["singular"]]
         if "chosen" in found:
             case["chosen"] = found["chosen"]
         if options.get("update"):
             case["update"] = True
+        if share is not None:
+            case["share"] = share
+        case |= {key: found.get(key, 0) for key in ("jitter", "left_out")}
         cases.append(case)
     matrices = [
         {
@@ -226,7 +285,7 @@ def built():
         }
         for m in MATRICES
     ]
-    return {"scale": SCALE, "matrices": matrices, "cases": cases}
+    return {"scale": SCALE, "matrices": matrices, "cases": cases, "searches": [search(*given) for given in SEARCHES]}
 
 
 def main():

@@ -43,7 +43,7 @@ pub fn lowrank(arguments: &LowRankArguments) -> Outcome {
         given(&arm, method.needs(), &arguments.matrix, arguments.activations.as_deref())?;
     let name = arguments.matrix.display().to_string();
     let site = Site { name: &name, layer: 0, rows: weight.values.len() / weight.columns, cols: weight.columns };
-    let known = Known { statistics: statistics.as_ref(), gradients: None };
+    let known = Known { statistics: statistics.as_ref(), ..Known::default() };
     let found = method.factorise(&site, &weight.values, known).or_exit(BAD_INPUT)?;
     let whole = found.product(site.cols);
     if let Some(out) = &arguments.out {
@@ -53,7 +53,7 @@ pub fn lowrank(arguments: &LowRankArguments) -> Outcome {
         "method": arm.to_string(), "rows": site.rows, "columns": site.cols, "ranks": found.kept,
         "parameters": found.parameters(),
         "removed_share": 1.0 - found.parameters() as f64 / weight.values.len() as f64,
-        "jitter": found.jitter, "note": found.note,
+        "jitter": found.jitter, "left_out": found.left_out, "note": found.note,
         "error": errors(&weight, &found, &whole, activations.as_ref()),
     });
     if arguments.json {

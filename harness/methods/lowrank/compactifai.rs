@@ -10,7 +10,7 @@
 //! The authors' code is not published; the number of cores, legs and bonds of each layer are choices here. `bond = 100` keeps every
 //! singular value of small matrices, whose cores then have more numbers than they: `ratio` gives each matrix the largest bond that
 //! saves a share. `tol` bounds the relative error of each matrix as in Oseledets (2011). Blocks that bear it worst are left out by
-//! `skip`; healing is training and not here.
+//! `skip` and `take`, with which single blocks are profiled; healing is training and not here.
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
@@ -40,6 +40,8 @@ harness_core::parameters! {
         inputs: Option<Vec<f64>> = None, Domain::closed(1.0, 1_048_576.0);
         /// First blocks that stay as they are.
         skip: usize = 0, Domain::closed(0.0, 65536.0);
+        /// Blocks behind those that become factors; all where it is not set.
+        take: Option<usize> = None, Domain::closed(1.0, 65536.0);
         /// Which maps of a block become factors.
         maps: Maps = Maps::All;
     }
@@ -120,7 +122,8 @@ impl LowRank for Settings {
         if self.skip >= blocks.count {
             return Err(LowRankError::Skip { skip: self.skip, blocks: blocks.count });
         }
-        Ok((self.skip..blocks.count).collect())
+        let most = blocks.count - self.skip;
+        Ok((self.skip..blocks.count).take(self.take.unwrap_or(most)).collect())
     }
 
     fn takes(&self, map: Map) -> bool {

@@ -13,20 +13,18 @@
 //! no row taken twice; `head` depends on the signs of singular vectors, of which the greatest entry of each left one is positive here.
 //! Of the code's later scores `random` is not here, `magnitude` is `|W_ij|` and `weight` is `W` itself. Its ranks rounded down to 128
 //! are `align = 128`, which a small matrix refuses instead of keeping one row. Where fewer than ten blocks can be chosen from all are,
-//! unless `layers` says how many. Healing trains `U` and is not here.
+//! unless `layers` says how many; `choice` has other blocks as controls. Healing trains `U` and is not here.
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
 use crate::block::Map;
+use crate::lowrank::angular::{self, Choice};
 use crate::lowrank::cur::{joined, kept, most};
 use crate::lowrank::deim::{Deim, chosen};
 use crate::lowrank::linalg::{Svd, decomposed, diagonal, eigen, product, squares, transposed, with_columns};
 use crate::lowrank::{Blocks, Factorisation, Known, LowRank, LowRankError, Maps, moment_of, statistics_of, wide};
 use crate::prune::{Needs, Site};
 use crate::registry::Method;
-
-/// Blocks that are chosen where nothing is set.
-const LAYERS: usize = 10;
 
 harness_core::choice! {
     /// What rows and columns are chosen by.
@@ -59,6 +57,8 @@ harness_core::parameters! {
         layers: Option<usize> = None, Domain::closed(1.0, 65536.0);
         /// Whether the first and the last block can be chosen too.
         ends: bool = false;
+        /// Which blocks are chosen first.
+        choice: Choice = Choice::LeastTurned;
         /// What rows and columns are chosen by.
         metric: Score = Score::Wanda;
         /// How they are chosen.
@@ -153,18 +153,7 @@ impl LowRank for Settings {
     }
 
     fn blocks(&self, blocks: &Blocks) -> Result<Vec<usize>, LowRankError> {
-        let first = usize::from(!self.ends);
-        let mut free: Vec<usize> = (first..blocks.count.saturating_sub(first)).collect();
-        let asked = self.layers.unwrap_or(LAYERS.min(free.len()));
-        if asked == 0 || asked > free.len() {
-            let asked = self.layers.unwrap_or(0);
-            return Err(LowRankError::Layers { asked, available: free.len(), ends: self.ends });
-        }
-        let distance = |block: &usize| blocks.distances.get(*block).copied().unwrap_or(0.0);
-        free.sort_by(|a, b| distance(a).total_cmp(&distance(b)));
-        free.truncate(asked);
-        free.sort_unstable();
-        Ok(free)
+        angular::blocks(blocks, self.layers, self.ends, self.choice)
     }
 
     fn takes(&self, map: Map) -> bool {

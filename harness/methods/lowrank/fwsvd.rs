@@ -16,7 +16,7 @@ use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 use crate::block::Map;
 use crate::lowrank::linalg::with_columns;
 use crate::lowrank::rank::{Align, Amount};
-use crate::lowrank::truncated::{Split, over_columns, truncated};
+use crate::lowrank::truncated::{Split, over_columns, raised, truncated};
 use crate::lowrank::{Factorisation, Known, LowRank, LowRankError, Maps, wide};
 use crate::prune::Site;
 use crate::registry::Method;
@@ -85,8 +85,10 @@ impl LowRank for Weighted {
         let rank = self.amount.rank(site, Align::Down(self.align))?;
         let none = || LowRankError::NoGradients { site: site.name.to_owned() };
         let information = known.gradients.filter(|sums| sums.len() == site.cols).ok_or_else(none)?;
-        let roots: Vec<f64> = information.iter().map(|sum| sum.sqrt().max(FLOOR)).collect();
+        let exact: Vec<f64> = information.iter().map(|sum| sum.sqrt()).collect();
+        let roots: Vec<f64> = exact.iter().map(|root| root.max(FLOOR)).collect();
         let over = |inputs: Vec<f64>| over_columns(&inputs, &roots);
-        truncated(site, &with_columns(&weight, &roots), rank, self.split, over)
+        let found = truncated(site, &with_columns(&weight, &roots), rank, self.split, over)?;
+        Ok(raised(found, &exact, FLOOR))
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use harness_core::Axis;
 use serde_json::Value as Json;
 
+use super::allotment::{Candidate, Tried, told_out};
 use super::linalg::squares;
 use super::{Factorisation, Known, LowRankError};
 use crate::prune::{Needs, Site};
@@ -56,7 +57,7 @@ fn factors_are_those_of_numpy() {
         let gradients = numbers(&matrix["gradients"], scale);
         let arm = case["arm"].as_str().unwrap();
         let method = lowrank(&arm.parse().unwrap()).unwrap();
-        let known = Known { statistics: Some(&first), gradients: Some(&gradients) };
+        let known = Known { statistics: Some(&first), gradients: Some(&gradients), share: case["share"].as_f64() };
         let mut found = method.factorise(&site, &weight, known).unwrap();
         if case["update"] == true {
             assert!(method.updates(), "{arm}");
@@ -68,16 +69,43 @@ fn factors_are_those_of_numpy() {
         for (own, cut) in found.singular.iter().zip(cuts) {
             close(own, &numbers(cut, 1.0), 1e-8, arm);
         }
+        assert_eq!(found.left_out as u64, case["left_out"].as_u64().unwrap(), "{arm}");
+        let jitter = case["jitter"].as_f64().unwrap();
+        assert!((found.jitter - jitter).abs() <= 1e-9, "{arm}: {} for {jitter}", found.jitter);
         let lost = case["lost"].as_f64().unwrap();
         assert!((found.lost.0 - lost).abs() <= 1e-7 * lost, "{arm}: {} for {lost}", found.lost.0);
         if let Some(chosen) = case.get("chosen") {
             let said = format!("rows {:?}, columns {:?}", indices(&chosen[0]), indices(&chosen[1]));
             assert_eq!(found.note.as_deref(), Some(said.as_str()), "{arm}");
+        } else {
+            assert_eq!(found.note.is_some(), jitter > 0.0 && !arm.starts_with("svd-llm"), "{arm}: {:?}", found.note);
         }
         tested.insert(arm.split('(').next().unwrap().to_owned());
     }
     for spec in methods().into_iter().filter(|spec| spec.axis == Axis::Lowrank && spec.id != "none") {
         assert!(tested.contains(spec.id), "`{}` has no golden", spec.id);
+    }
+}
+
+#[test]
+fn shares_are_those_of_every_bound_in_turn() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/lowrank.json");
+    let golden: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let whole = |json: &Json| usize::try_from(json.as_u64().unwrap()).unwrap();
+    let searches = golden["searches"].as_array().unwrap();
+    assert!(searches.len() > 4);
+    for search in searches {
+        let candidate = |map: &Json| {
+            let tried = map["tried"].as_array().unwrap().iter().map(|tried| Tried {
+                share: tried[0].as_f64().unwrap(),
+                numbers: whole(&tried[1]),
+                loss: tried[2].as_f64().unwrap(),
+            });
+            Candidate { whole: whole(&map["whole"]), tried: tried.collect() }
+        };
+        let maps: Vec<Candidate> = search["maps"].as_array().unwrap().iter().map(candidate).collect();
+        let expected: Vec<Option<f64>> = search["shares"].as_array().unwrap().iter().map(Json::as_f64).collect();
+        assert_eq!(told_out(&maps, search["ratio"].as_f64().unwrap()).unwrap(), expected);
     }
 }
 

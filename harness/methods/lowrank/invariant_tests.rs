@@ -43,7 +43,7 @@ fn gradients(cols: usize) -> Vec<f64> {
 
 fn factorise(arm: &str, weight: &[f32]) -> Result<Factorisation, LowRankError> {
     let (statistics, gradients) = (inputs(COLS, 1), gradients(COLS));
-    let known = Known { statistics: Some(&statistics), gradients: Some(&gradients) };
+    let known = Known { statistics: Some(&statistics), gradients: Some(&gradients), share: None };
     lowrank(&arm.parse().unwrap()).unwrap().factorise(&site(ROWS, COLS), weight, known)
 }
 
@@ -98,7 +98,7 @@ proptest! {
     fn an_update_on_the_same_inputs_changes_nothing_and_helps_on_others(weight in matrix()) {
         let method = lowrank(&"svd-llm(rank=8, update=closed-form)".parse().unwrap()).unwrap();
         let (first, second) = (inputs(COLS, 1), inputs(COLS, 5));
-        let known = |statistics| Known { statistics: Some(statistics), gradients: None };
+        let known = |statistics| Known { statistics: Some(statistics), ..Known::default() };
         let found = method.factorise(&site(ROWS, COLS), &weight, known(&first)).unwrap();
         let same = method.update(&site(ROWS, COLS), &weight, found.clone(), known(&first)).unwrap();
         for (a, b) in same.product(COLS).iter().zip(found.product(COLS)) {
@@ -183,7 +183,7 @@ fn moments_that_are_not_positive_definite_are_raised_and_it_is_said() {
     let mut few = LinearStatistics::new(COLS, ALL);
     let x: Vec<f32> = (0..7 * COLS).map(|i| if i % COLS == 4 { 0.0 } else { (i as f32 * 0.71).cos() }).collect();
     few.add(&x).unwrap();
-    let known = Known { statistics: Some(&few), gradients: None };
+    let known = Known { statistics: Some(&few), ..Known::default() };
     let of = |arm: &str| lowrank(&arm.parse().unwrap()).unwrap().factorise(&site(ROWS, COLS), &weight, known);
     let found = of("svd-llm(rank=10)").unwrap();
     assert!(found.jitter >= 1e-6 && found.jitter < 1e-5, "{}", found.jitter);
@@ -193,6 +193,48 @@ fn moments_that_are_not_positive_definite_are_raised_and_it_is_said() {
     assert_eq!(of("svd-llm(rank=10, jitter=0.5)").unwrap().jitter, 0.5);
     let error = of("svd-llm(rank=10, jitter=0)").unwrap_err();
     assert!(matches!(error, LowRankError::NotPositiveDefinite { jitter: 0.0, .. }), "{error}");
+}
+
+#[test]
+fn nothing_is_divided_by_what_no_input_has_without_saying_so() {
+    let weight: Vec<f32> = (0..ROWS * COLS).map(|i| (i as f32 * 0.37).sin()).collect();
+    let of_tokens = |tokens: usize, dead: Option<usize>| {
+        let mut statistics = LinearStatistics::new(COLS, ALL);
+        let number = |i: usize| if Some(i % COLS) == dead { 0.0 } else { (i as f32 * 0.71).cos() + ((i * i % 97) as f32 * 0.3).sin() };
+        statistics.add(&(0..tokens * COLS).map(number).collect::<Vec<f32>>()).unwrap();
+        statistics
+    };
+    let of = |arm: &str, statistics: &LinearStatistics, gradients: &[f64]| {
+        let known = Known { statistics: Some(statistics), gradients: Some(gradients), share: None };
+        lowrank(&arm.parse().unwrap()).unwrap().factorise(&site(ROWS, COLS), &weight, known).unwrap()
+    };
+    let finite = |found: &Factorisation| found.product(COLS).iter().all(|value| value.is_finite() && value.abs() < 1e3);
+    let plain = gradients(COLS);
+    // Any number of tokens below that of inputs leaves directions without a token, whichever pivots rounding makes of them.
+    for tokens in 1..COLS {
+        let found = of("svd-llm(rank=10)", &of_tokens(tokens, None), &plain);
+        assert!(found.jitter >= 1e-6 && found.jitter < 1e-5 && finite(&found), "{tokens} tokens: {}", found.jitter);
+    }
+    let enough = of_tokens(4 * COLS, None);
+    for arm in ["svd-llm(rank=10)", "asvd(rank=10)", "asvd(rank=10, size=fisher)", "fwsvd(rank=10)"] {
+        let found = of(arm, &enough, &plain);
+        assert!(found.jitter == 0.0 && found.note.is_none(), "{arm}");
+    }
+    let dead = of_tokens(4 * COLS, Some(4));
+    let mut none = plain.clone();
+    none[4] = 0.0;
+    for arm in ["svd-llm(rank=10)", "asvd(rank=10)", "asvd(rank=10, size=abs-max)", "asvd(rank=10, size=fisher)", "fwsvd(rank=10)"] {
+        let found = of(arm, &dead, &none);
+        assert!(found.jitter >= 1e-6 && finite(&found), "{arm}: {}", found.jitter);
+        assert_eq!(found.note.is_some(), arm != "svd-llm(rank=10)", "{arm}: {:?}", found.note);
+    }
+    // An update to fewer tokens than ranks leaves directions of the right factor out.
+    let method = lowrank(&"svd-llm(rank=10, update=closed-form)".parse().unwrap()).unwrap();
+    let known = |statistics| Known { statistics: Some(statistics), ..Known::default() };
+    let first = method.factorise(&site(ROWS, COLS), &weight, known(&enough)).unwrap();
+    let few = method.update(&site(ROWS, COLS), &weight, first.clone(), known(&of_tokens(7, None))).unwrap();
+    assert!(few.left_out == 3 && finite(&few), "{}", few.left_out);
+    assert_eq!(method.update(&site(ROWS, COLS), &weight, first, known(&dead)).unwrap().left_out, 0);
 }
 
 #[test]
@@ -236,6 +278,10 @@ fn what_cannot_be_is_refused_by_name() {
         "compactifai(tol=1)",
         "curing(deim=late)",
         "svd-llm(update=seq-lora)",
+        "asvd(rank=3, allocation=sensitivity)",
+        "asvd(shares=[0.5])",
+        "asvd(allocation=sensitivity, shares=[])",
+        "asvd(allocation=sensitivity, shares=[1])",
     ] {
         assert!(!built(arm).is_empty(), "{arm}");
     }
@@ -253,6 +299,8 @@ fn blocks_that_turn_least_are_chosen() {
     let two = Blocks { count: 2, distances: vec![0.1, 0.2] };
     assert!(lowrank(&Arm::new("curing")).unwrap().blocks(&two).is_err());
     assert_eq!(of("compactifai(skip=4)").unwrap(), [4, 5]);
+    assert_eq!(of("compactifai(skip=2, take=1)").unwrap(), [2]);
+    assert_eq!(of("compactifai(skip=4, take=9)").unwrap(), [4, 5]);
     assert!(matches!(of("compactifai(skip=6)"), Err(LowRankError::Skip { skip: 6, blocks: 6 })));
     assert_eq!(of("svd").unwrap().len(), 6);
 }

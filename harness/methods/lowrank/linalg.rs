@@ -112,11 +112,17 @@ pub fn eigen(matrix: &[f64], size: usize) -> Option<(Vec<f64>, Vec<f64>)> {
 
 /// The pseudoinverse `(cols, rows)`: singular values below `rcond` of the greatest count as none.
 pub fn pseudoinverse(matrix: &[f64], rows: usize, cols: usize, rcond: f64) -> Option<Vec<f64>> {
+    inverted(matrix, rows, cols, rcond).map(|(inverse, _)| inverse)
+}
+
+/// The pseudoinverse, and how many singular values counted as none.
+pub fn inverted(matrix: &[f64], rows: usize, cols: usize, rcond: f64) -> Option<(Vec<f64>, usize)> {
     let Svd { left, singular, right } = decomposed(matrix, rows, cols)?;
     let least = rcond * singular.first().copied().unwrap_or(0.0);
     let inverses: Vec<f64> = singular.iter().map(|&s| if s > least { 1.0 / s } else { 0.0 }).collect();
-    let ranks = singular.len();
-    Some(product(&transposed(&right, ranks), &transposed(&with_columns(&left, &inverses), rows), (cols, ranks, rows)))
+    let (ranks, none) = (singular.len(), inverses.iter().filter(|inverse| **inverse == 0.0).count());
+    let sides = (transposed(&right, ranks), transposed(&with_columns(&left, &inverses), rows));
+    Some((product(&sides.0, &sides.1, (cols, ranks, rows)), none))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! SVD-LLM: a truncated singular value decomposition whose singular values are losses of the layer.
 //!
 //! With `G = Σ x xᵀ` over the calibration tokens and `G = S Sᵀ` by Cholesky, `W S = U Σ Vᵀ` becomes `(U_r Σ_r^½)(Σ_r^½ V_rᵀ S⁻¹)`, and
-//! `‖W X − Ŵ X‖² = Σ_{i>r} σ_i²`: cutting the smallest singular values loses least. A moment that is not positive definite has
-//! `1e-6 − λ_min` added to its diagonal, which the results say.
+//! `‖W X − Ŵ X‖² = Σ_{i>r} σ_i²`: cutting the smallest singular values loses least. A moment that is not positive definite, to
+//! the accuracy of its numbers, has `1e-6 − λ_min` added to its diagonal, which the results say.
 //!
 //! `update = closed-form` keeps the right factor `B`, and once the blocks before are factors fits the left one anew to what they
 //! make of the text: `A = W G' Bᵀ (B G' Bᵀ)⁻¹`. On the inputs that `S` was made of nothing changes.
@@ -14,7 +14,8 @@
 //! The published code whitens by the dense model's inputs, which is `calibration_order = "dense-once"` here; with the default order
 //! they are those behind the factors before. It fits the update to 16 sequences, this to all. Ranks are those of the general
 //! formula, where its code takes queries, keys and values for square. Its third step, adapters trained one factor at a time, needs
-//! training and is not here. `whiten = false` is its update without whitening.
+//! training and is not here. `whiten = false` is its update without whitening. Directions of `B x` that no token has are left out of the
+//! update, which the results say.
 
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 
@@ -98,7 +99,10 @@ fn whitening(site: &Site, moment: &[f64], jitter: Option<f64>) -> Result<(Vec<f6
     let raised = |jitter: f64| {
         let mut raised = moment.to_vec();
         raised.iter_mut().step_by(size + 1).for_each(|value| *value += jitter);
-        cholesky(&raised, size)
+        // A pivot of the size of rounding errors is none where nothing was added: whether it comes out above zero is a matter of chance.
+        let most = moment.iter().step_by(size + 1).copied().fold(0.0, f64::max);
+        let least = if jitter > 0.0 { 0.0 } else { size as f64 * f64::EPSILON * most };
+        cholesky(&raised, size).filter(|lower| lower.iter().step_by(size + 1).all(|pivot| pivot * pivot > least))
     };
     let failed = |jitter| LowRankError::NotPositiveDefinite { site: site.name.to_owned(), jitter };
     if let Some(jitter) = jitter {
@@ -146,7 +150,7 @@ impl LowRank for Whitened {
     ) -> Result<Factorisation, LowRankError> {
         let (weight, moment) = (wide(site, weight)?, moment_of(site, known)?);
         if let [right, left] = factors.factors.as_mut_slice() {
-            *left = fitted(site, &weight, right, moment)?;
+            (*left, factors.left_out) = fitted(site, &weight, right, moment)?;
         }
         Ok(factors)
     }

@@ -1,6 +1,6 @@
 //! Truncated singular value decompositions of weighted matrices: `W S = U Σ Vᵀ` and `W ≈ (U_r Σ_r^½) (Σ_r^½ V_rᵀ S⁻¹)`.
 
-use super::linalg::{Svd, decomposed, squares, transposed};
+use super::linalg::{Svd, decomposed, inverted, product, squares, transposed};
 use super::{Factor, Factorisation, LowRankError};
 use crate::prune::Site;
 
@@ -63,19 +63,30 @@ pub fn over_columns(rows: &[f64], divisors: &[f64]) -> Vec<f64> {
     rows.chunks_exact(divisors.len().max(1)).flat_map(|row| row.iter().zip(divisors).map(|(a, b)| a / b)).collect()
 }
 
-/// The left factor `A` that makes `A (B x)` nearest to `W x` over inputs of second moment `moment`: `W G Bᵀ (B G Bᵀ)⁻¹`.
+/// Factors that say how many of the scales of inputs are below the least that they are raised to.
+pub fn raised(found: Factorisation, scales: &[f64], least: f64) -> Factorisation {
+    match scales.iter().filter(|scale| **scale < least).count() {
+        0 => found,
+        dead => {
+            let note = Some(format!("{dead} of {} inputs have a scale below {least:e} and were raised to it", scales.len()));
+            Factorisation { jitter: least, note, ..found }
+        }
+    }
+}
+
+/// The left factor `A` that makes `A (B x)` nearest to `W x` over inputs of second moment `moment`, `W G Bᵀ (B G Bᵀ)⁻¹`, and how many
+/// directions of `B x` it leaves out because no input has them.
 ///
 /// # Errors
 /// [`LowRankError::NotConverged`].
-pub fn fitted(site: &Site, weight: &[f64], right: &Factor, moment: &[f64]) -> Result<Factor, LowRankError> {
-    use super::linalg::{product, pseudoinverse};
+pub fn fitted(site: &Site, weight: &[f64], right: &Factor, moment: &[f64]) -> Result<(Factor, usize), LowRankError> {
     let (rows, cols, rank) = (site.rows, site.cols, right.rows);
     let not = || LowRankError::NotConverged { site: site.name.to_owned() };
     let turned = transposed(&right.values, rank);
     let seen = product(moment, &turned, (cols, cols, rank));
     let inner = product(&right.values, &seen, (rank, cols, rank));
-    // Directions that no input has are left out, as a least squares solver leaves them.
-    let inverse = pseudoinverse(&inner, rank, rank, 1e-13).ok_or_else(not)?;
+    // As a least squares solver leaves them.
+    let (inverse, left_out) = inverted(&inner, rank, rank, 1e-13).ok_or_else(not)?;
     let outer = product(weight, &seen, (rows, cols, rank));
-    Ok(Factor::matrix(rows, rank, product(&outer, &inverse, (rows, rank, rank))))
+    Ok((Factor::matrix(rows, rank, product(&outer, &inverse, (rows, rank, rank))), left_out))
 }

@@ -60,16 +60,19 @@ pub(crate) fn registry() -> Vec<Metric> {
         Metric {
             spec: MetricSpec {
                 id: "damped_share",
-                about: "share of the factored maps whose second moment was not positive definite, so that something was added to its diagonal",
+                about: "share of the factored maps whose inputs leave a direction out, so that something was added to their second moment or scales, or an update left it out",
                 direction: Lower,
                 ..BASE
             },
             observe: |spec, seen| match &seen.factoring {
                 None => absent(spec, NONE),
                 Some(Factoring { made, .. }) => {
-                    let damped: Vec<_> = made.iter().filter(|(_, made)| made.jitter > 0.0).collect();
+                    let damped: Vec<_> = made.iter().filter(|(_, made)| made.jitter > 0.0 || made.left_out > 0).collect();
                     let share = Observation::single(spec.id, damped.len() as f64 / made.len().max(1) as f64);
-                    let names = damped.iter().map(|(name, made)| format!("{} by {:.3e}", short(name), made.jitter));
+                    let names = damped.iter().map(|(name, made)| match made.left_out {
+                        0 => format!("{} by {:.3e}", short(name), made.jitter),
+                        count => format!("{} by {:.3e}, {count} directions left out", short(name), made.jitter),
+                    });
                     told(share, "damped", names)
                 }
             },
