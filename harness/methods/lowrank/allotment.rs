@@ -33,7 +33,8 @@ pub struct Candidate {
 /// # Errors
 /// [`LowRankError::Unreachable`].
 pub fn told_out(candidates: &[Candidate], ratio: f64) -> Result<Vec<Option<f64>>, LowRankError> {
-    let tries = candidates.iter().enumerate().flat_map(|(map, candidate)| candidate.tried.iter().map(move |t| (map, t)));
+    let tries =
+        candidates.iter().enumerate().flat_map(|(map, candidate)| candidate.tried.iter().map(move |t| (map, t)));
     let mut order: Vec<(usize, &Tried)> = tries.collect();
     order.sort_by(|(_, a), (_, b)| b.loss.total_cmp(&a.loss));
     let all: usize = candidates.iter().map(|candidate| candidate.whole).sum();
@@ -49,7 +50,8 @@ pub fn told_out(candidates: &[Candidate], ratio: f64) -> Result<Vec<Option<f64>>
         least
     };
     let numbers = |cut: usize| -> usize {
-        let of = |(least, map): (&Option<&Tried>, &Candidate)| least.map_or(map.whole, |tried| tried.numbers.min(map.whole));
+        let of =
+            |(least, map): (&Option<&Tried>, &Candidate)| least.map_or(map.whole, |tried| tried.numbers.min(map.whole));
         below(cut).iter().zip(candidates).map(of).sum()
     };
     let fits = |cut: usize| numbers(cut) as f64 <= allowed;
@@ -85,7 +87,8 @@ mod tests {
     #[test]
     fn the_map_that_costs_least_gives_most() {
         // By hand: whole 200, at 0.3 less 140 may stay. Losses from the largest: 9 (a, 0.5), 5 (a, 0.8), 3 (b, 0.5), 1 (b, 0.8).
-        let maps = [candidate(100, &[(0.5, 50, 9.0), (0.8, 80, 5.0)]), candidate(100, &[(0.5, 50, 3.0), (0.8, 80, 1.0)])];
+        let maps =
+            [candidate(100, &[(0.5, 50, 9.0), (0.8, 80, 5.0)]), candidate(100, &[(0.5, 50, 3.0), (0.8, 80, 1.0)])];
         assert_eq!(told_out(&maps, 0.3).unwrap(), [Some(0.8), Some(0.5)]);
         assert_eq!(told_out(&maps, 0.25).unwrap(), [None, Some(0.5)]);
         assert_eq!(told_out(&maps, 0.1).unwrap(), [None, Some(0.8)]);

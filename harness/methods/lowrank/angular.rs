@@ -22,12 +22,7 @@ harness_core::choice! {
 ///
 /// # Errors
 /// [`LowRankError::Layers`].
-pub fn blocks(
-    known: &Blocks,
-    layers: Option<usize>,
-    ends: bool,
-    choice: Choice,
-) -> Result<Vec<usize>, LowRankError> {
+pub fn blocks(known: &Blocks, layers: Option<usize>, ends: bool, choice: Choice) -> Result<Vec<usize>, LowRankError> {
     let first = usize::from(!ends);
     let mut free: Vec<usize> = (first..known.count.saturating_sub(first)).collect();
     let asked = layers.unwrap_or(LAYERS.min(free.len()));

@@ -102,7 +102,8 @@ pub fn build(arm: &Arm) -> Result<Method, ParameterError> {
     let amount = Amount::of(settings.rank, settings.ratio)?;
     let searched = settings.allocation == Allocation::Sensitivity;
     if searched && settings.rank.is_some() {
-        let why = "`rank` is that of every matrix, and `allocation = sensitivity` gives each its own; set `ratio` instead";
+        let why =
+            "`rank` is that of every matrix, and `allocation = sensitivity` gives each its own; set `ratio` instead";
         return Err(ParameterError::Together(why.to_owned()));
     }
     if settings.shares.as_ref().is_some_and(|shares| !searched || shares.is_empty()) {

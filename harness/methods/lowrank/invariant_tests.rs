@@ -200,7 +200,9 @@ fn nothing_is_divided_by_what_no_input_has_without_saying_so() {
     let weight: Vec<f32> = (0..ROWS * COLS).map(|i| (i as f32 * 0.37).sin()).collect();
     let of_tokens = |tokens: usize, dead: Option<usize>| {
         let mut statistics = LinearStatistics::new(COLS, ALL);
-        let number = |i: usize| if Some(i % COLS) == dead { 0.0 } else { (i as f32 * 0.71).cos() + ((i * i % 97) as f32 * 0.3).sin() };
+        let number = |i: usize| {
+            if Some(i % COLS) == dead { 0.0 } else { (i as f32 * 0.71).cos() + ((i * i % 97) as f32 * 0.3).sin() }
+        };
         statistics.add(&(0..tokens * COLS).map(number).collect::<Vec<f32>>()).unwrap();
         statistics
     };
@@ -223,7 +225,13 @@ fn nothing_is_divided_by_what_no_input_has_without_saying_so() {
     let dead = of_tokens(4 * COLS, Some(4));
     let mut none = plain.clone();
     none[4] = 0.0;
-    for arm in ["svd-llm(rank=10)", "asvd(rank=10)", "asvd(rank=10, size=abs-max)", "asvd(rank=10, size=fisher)", "fwsvd(rank=10)"] {
+    for arm in [
+        "svd-llm(rank=10)",
+        "asvd(rank=10)",
+        "asvd(rank=10, size=abs-max)",
+        "asvd(rank=10, size=fisher)",
+        "fwsvd(rank=10)",
+    ] {
         let found = of(arm, &dead, &none);
         assert!(found.jitter >= 1e-6 && finite(&found), "{arm}: {}", found.jitter);
         assert_eq!(found.note.is_some(), arm != "svd-llm(rank=10)", "{arm}: {:?}", found.note);

@@ -68,7 +68,8 @@ pub fn raised(found: Factorisation, scales: &[f64], least: f64) -> Factorisation
     match scales.iter().filter(|scale| **scale < least).count() {
         0 => found,
         dead => {
-            let note = Some(format!("{dead} of {} inputs have a scale below {least:e} and were raised to it", scales.len()));
+            let note =
+                Some(format!("{dead} of {} inputs have a scale below {least:e} and were raised to it", scales.len()));
             Factorisation { jitter: least, note, ..found }
         }
     }

@@ -44,7 +44,8 @@ pub(super) fn shares(
     let found = Mutex::default();
     let trial = Trial { dense, method, search, blocks, gradients, windows, hidden, found };
     let arm = PruneArm { pruner: &trial, seed: 0, dtype: None };
-    if let Some(Err(error)) = prune_all(dense, &[arm], Some(windows), CalibrationOrder::DenseOnce, &mut |_, _| {}).pop() {
+    if let Some(Err(error)) = prune_all(dense, &[arm], Some(windows), CalibrationOrder::DenseOnce, &mut |_, _| {}).pop()
+    {
         return Err(error);
     }
     let found = trial.found.into_inner().unwrap_or_else(PoisonError::into_inner);
