@@ -245,9 +245,9 @@ impl<'a> Factorer<'a> {
         Ok(Reduced { decoder, seconds, factoring })
     }
 
-    /// What a search says of a map: its share, or that it stays whole.
-    fn share(&self, name: &str) -> Option<Option<f64>> {
-        self.shares.as_ref().map(|shares| shares.get(name).copied().flatten())
+    /// The share that a search gives a map; nothing where it stays whole and where none was made.
+    fn share(&self, name: &str) -> Option<f64> {
+        self.shares.as_ref()?.get(name).copied().flatten()
     }
 
     fn factors(
@@ -257,7 +257,7 @@ impl<'a> Factorer<'a> {
         statistics: Option<&LinearStatistics>,
     ) -> Result<Factorisation, LowRankError> {
         let gradients = self.gradients.and_then(|all| all.get(site.name)).map(Vec::as_slice);
-        let known = Known { statistics, gradients, share: self.share(site.name).flatten() };
+        let known = Known { statistics, gradients, share: self.share(site.name) };
         let held = || self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(site.name);
         match self.updating.then(held).flatten() {
             Some((parts, _)) => self.method.update(site, weight, parts, known),
@@ -287,7 +287,7 @@ impl Pruner for Factorer<'_> {
         };
         let takes = self.blocks.contains(&site.layer)
             && self.method.takes(map)
-            && self.share(site.name).is_none_or(|share| share.is_some());
+            && (self.shares.is_none() || self.share(site.name).is_some());
         if !takes || site.rows.min(site.cols) < LEAST_SIDE {
             if !self.updating {
                 self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(site.name.to_owned());
