@@ -240,7 +240,8 @@ fn nothing_is_divided_by_what_no_input_has_without_saying_so() {
     let method = lowrank(&"svd-llm(rank=10, update=closed-form)".parse().unwrap()).unwrap();
     let known = |statistics| Known { statistics: Some(statistics), ..Known::default() };
     let first = method.factorise(&site(ROWS, COLS), &weight, known(&enough)).unwrap();
-    let few = method.update(&site(ROWS, COLS), &weight, first.clone(), known(&of_tokens(7, None))).unwrap();
+    let seven = of_tokens(7, None);
+    let few = method.update(&site(ROWS, COLS), &weight, first.clone(), known(&seven)).unwrap();
     assert!(few.left_out == 3 && finite(&few), "{}", few.left_out);
     assert_eq!(method.update(&site(ROWS, COLS), &weight, first, known(&dead)).unwrap().left_out, 0);
 }
