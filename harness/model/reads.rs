@@ -72,10 +72,8 @@ impl Read {
     /// Of rising places of a stream of `hidden` numbers, the cheapest.
     fn of(places: Vec<usize>, hidden: usize) -> Self {
         match (places.first(), places.last()) {
-            (Some(first), Some(last)) if last - first + 1 == places.len() => match places.len() == hidden {
-                true => Self::All,
-                false => Self::Slice(*first, *last + 1),
-            },
+            (Some(0), Some(last)) if places.len() == hidden && last + 1 == hidden => Self::All,
+            (Some(first), Some(last)) if last - first + 1 == places.len() => Self::Slice(*first, *last + 1),
             _ => Self::Gather(places.into()),
         }
     }
@@ -136,8 +134,10 @@ impl Read {
                 "the places from {start} to before {end} of a stream of {hidden} numbers; give some that are there"
             )),
             Self::Gather(places) => {
-                if let Some(pair) = places.windows(2).find(|pair| pair[0] >= pair[1]) {
-                    return Err(format!("the place {} before {}; places must rise", pair[0], pair[1]));
+                if let Some((place, next)) =
+                    places.iter().zip(places.iter().skip(1)).find(|(place, next)| place >= next)
+                {
+                    return Err(format!("the place {place} before {next}; places must rise"));
                 }
                 match places.last() {
                     None => Err("nothing; a part reads one number at least".to_owned()),
@@ -213,12 +213,14 @@ impl Reading {
             BlockReads { attention, feed_forward }
         });
         check_reads(&Config { reads: reads.collect(), ..config.clone() }).map_err(ModelError::Config)?;
-        match self.parts.len() == config.layers {
-            true => Ok(()),
-            false => {
-                refuse(format!("what is read is said of {} blocks where there are {}", self.parts.len(), config.layers))
-            }
+        if self.parts.len() != config.layers {
+            return refuse(format!(
+                "what is read is said of {} blocks where there are {}",
+                self.parts.len(),
+                config.layers
+            ));
         }
+        Ok(())
     }
 }
 
@@ -289,9 +291,10 @@ impl Decoder {
         }
         let table = |parameter: &Parameter| Parameter::Stored(with_columns(&parameter.weight(), &reading.order));
         let embedding = table(&self.embedding);
-        let head = match config.tied_head && !self.own_head {
-            true => embedding.weight(),
-            false => with_columns(&self.head.weight(), &reading.order),
+        let head = if config.tied_head && !self.own_head {
+            embedding.weight()
+        } else {
+            with_columns(&self.head.weight(), &reading.order)
         };
         Ok(Self {
             embedding,

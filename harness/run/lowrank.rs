@@ -239,7 +239,13 @@ impl<'a> Factorer<'a> {
             decoder = decoder
                 .with_linear(layer, projection, Arc::clone(map) as Arc<dyn LinearOp>)
                 .map_err(|error| PrepareError::LowRank(format!("{name}: {error}")))?;
-            let made = Made { layer, lost: parts.lost, jitter: parts.jitter, left_out: parts.left_out, ranks: parts.kept.clone() };
+            let made = Made {
+                layer,
+                lost: parts.lost,
+                jitter: parts.jitter,
+                left_out: parts.left_out,
+                ranks: parts.kept.clone(),
+            };
             factoring.made.insert(name, made);
         }
         Ok(Reduced { decoder, seconds, factoring })

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use harness_core::seed;
 use harness_methods::prune::budget_rule::outlier_share;
 use harness_methods::prune::{Needs, PruneError, Site, WholeModel};
-use harness_model::config::Projection;
 use harness_model::decoder::Decoder;
 use harness_model::linear::{Dense, LinearOp};
 use harness_model::weight::{DType, Weight};

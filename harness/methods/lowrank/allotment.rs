@@ -51,8 +51,8 @@ pub fn told_out(candidates: &[Candidate], ratio: f64) -> Result<Vec<Option<f64>>
     };
     let numbers = |cut: usize| -> usize {
         let of =
-            |(least, map): (&Option<&Tried>, &Candidate)| least.map_or(map.whole, |tried| tried.numbers.min(map.whole));
-        below(cut).iter().zip(candidates).map(of).sum()
+            |(least, map): (Option<&Tried>, &Candidate)| least.map_or(map.whole, |tried| tried.numbers.min(map.whole));
+        below(cut).into_iter().zip(candidates).map(of).sum()
     };
     let fits = |cut: usize| numbers(cut) as f64 <= allowed;
     if !fits(0) {

@@ -18,7 +18,9 @@ pub const STEPS: usize = 20_000;
 pub fn order(consumers: &[Vec<usize>], channels: usize) -> Vec<usize> {
     let mut found = arranged(consumers);
     let mut placed = vec![false; channels];
-    found.iter().for_each(|channel| placed[*channel] = true);
+    for channel in &found {
+        placed[*channel] = true;
+    }
     found.extend((0..channels).filter(|channel| !placed[*channel]));
     let as_is: Vec<usize> = (0..channels).collect();
     if copies(&found, consumers) < copies(&as_is, consumers) { found } else { as_is }
@@ -151,11 +153,15 @@ impl Search {
             .collect();
         // Whoever shares channels with this one can follow it alone, and nobody behind it.
         self.barred[at] += 1;
-        next.iter().for_each(|other| self.barred[*other] += 1);
+        for other in &next {
+            self.barred[*other] += 1;
+        }
         for other in &next {
             self.extend(*other, weight);
         }
-        next.iter().for_each(|other| self.barred[*other] -= 1);
+        for other in &next {
+            self.barred[*other] -= 1;
+        }
         self.barred[at] -= 1;
         self.path.pop();
     }

@@ -67,7 +67,8 @@ pub(crate) fn registry() -> Vec<Metric> {
             observe: |spec, seen| match &seen.factoring {
                 None => absent(spec, NONE),
                 Some(Factoring { made, .. }) => {
-                    let damped: Vec<_> = made.iter().filter(|(_, made)| made.jitter > 0.0 || made.left_out > 0).collect();
+                    let damped: Vec<_> =
+                        made.iter().filter(|(_, made)| made.jitter > 0.0 || made.left_out > 0).collect();
                     let share = Observation::single(spec.id, damped.len() as f64 / made.len().max(1) as f64);
                     let names = damped.iter().map(|(name, made)| match made.left_out {
                         0 => format!("{} by {:.3e}", short(name), made.jitter),

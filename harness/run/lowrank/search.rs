@@ -72,7 +72,7 @@ impl Trial<'_> {
     fn entering(&self, layer: usize) -> Result<Vec<Tensor>, PrepareError> {
         let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
         while hidden.0 < layer {
-            *hidden = (hidden.0 + 1, forward(self.dense, hidden.0, &hidden.1, None)?);
+            *hidden = (hidden.0 + 1, forward(self.dense, hidden.0, &hidden.1)?);
         }
         Ok(hidden.1.clone())
     }
@@ -84,7 +84,7 @@ impl Trial<'_> {
         let told = |error: &dyn std::fmt::Display| PrepareError::LowRank(format!("the loss of a trial: {error}"));
         let mut hidden = self.entering(layer)?;
         for block in layer..layers {
-            hidden = forward(model, block, &hidden, None)?;
+            hidden = forward(model, block, &hidden)?;
         }
         let (mut sum, mut tokens) = (0.0, 0);
         for (hidden, window) in hidden.iter().zip(self.windows) {
