@@ -270,6 +270,8 @@ fn receptive_fields_are_shown_in_theory_and_by_perplexity() {
     let empirical: Vec<u64> =
         json["empirical"].as_array().unwrap().iter().map(|field| field.as_u64().unwrap()).collect();
     assert!(empirical[0] >= 8 && empirical[0] <= empirical[1] && empirical[1] <= empirical[2] && empirical[2] < 256);
+    let gradient: Vec<u64> = json["gradient"].as_array().unwrap().iter().map(|field| field.as_u64().unwrap()).collect();
+    assert!(gradient[0] >= 2 && gradient[0] <= gradient[1] && gradient[1] <= gradient[2] && gradient[2] < 256);
     let text = show(&["--model", "tiny-300k-t5", "--epsilon", "0.1"]);
     assert!(text.starts_with("fields of 8 heads in theory:\n") && text.contains("no bound"), "{text}");
     let text = show(&["--model", "tiny-300k", "--epsilon", "0.1"]);

@@ -74,13 +74,7 @@ impl Decoder {
         if windows.is_empty() || windows.iter().any(|window| window.len() < 2) {
             return Err(ModelError::Windows(windows.iter().map(Vec::len).collect()));
         }
-        let variables = self.variables()?;
-        let trainable = Self {
-            rope: self.rope.clone(),
-            cache_format: self.cache_format,
-            // The rotary embeddings are those that stand here already.
-            ..Self::trainable(&Config { scaling: None, ..(*self.config).clone() }, &variables)?
-        };
+        let (variables, trainable) = self.with_gradients()?;
         for (at, window) in windows.iter().enumerate() {
             let (inputs, targets) = (&window[..window.len() - 1], &window[1..]);
             let doing = || "computing the loss".to_owned();
@@ -95,6 +89,60 @@ impl Decoder {
             }
         }
         Ok(())
+    }
+
+    /// Of the loss of each window's last token, how much depends on what enters the first block at each position, the newest first:
+    /// the norm of the gradient there, over the sum of a window's, their mean over `windows` of one length.
+    ///
+    /// Held in memory are the weights and the gradients of one window in f32. State spaces are refused.
+    ///
+    /// # Errors
+    /// Those of a pass over the windows; [`ModelError::Windows`] for windows of fewer than two tokens or of several lengths.
+    pub fn reach(&self, windows: &[Vec<u32>]) -> Result<Vec<f64>, ModelError> {
+        let length = windows.first().map_or(0, Vec::len);
+        if length < 2 || windows.iter().any(|window| window.len() != length) {
+            return Err(ModelError::Windows(windows.iter().map(Vec::len).collect()));
+        }
+        let (_, trainable) = self.with_gradients()?;
+        let mut shares = vec![0.0; length - 1];
+        for window in windows {
+            let doing = || "computing the loss of the last token".to_owned();
+            let entered = trainable.embed(&[&window[..length - 1]])?.detach();
+            let entered = Var::from_tensor(&entered).doing(doing)?;
+            let mut hidden = entered.as_tensor().clone();
+            for layer in 0..trainable.blocks.len() {
+                hidden = trainable.block(layer, &hidden, None)?;
+            }
+            let hidden = trainable.final_norm(&hidden)?.flatten_to(1).doing(doing)?;
+            let last = hidden.narrow(0, length - 2, 1).and_then(|last| last.contiguous()).doing(doing)?;
+            let loss = cross_entropy(&trainable.logits(&last)?, &window[length - 1..]).doing(doing)?;
+            let store = loss.backward().doing(|| "running the backward pass".to_owned())?;
+            let reading = || "reading the gradient of what enters the first block".to_owned();
+            let gradient = store.get(entered.as_tensor()).ok_or_else(|| candle_core::Error::msg("there is none"));
+            let gradient = gradient.and_then(|gradient| gradient.contiguous()).doing(reading)?;
+            let norms = with_values(&gradient, |values| {
+                let rows = values.chunks_exact(self.config.hidden_size.max(1)).rev();
+                rows.map(|row| row.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt()).collect::<Vec<_>>()
+            });
+            let norms = norms.doing(reading)?;
+            let all: f64 = norms.iter().sum();
+            if all > 0.0 {
+                shares.iter_mut().zip(norms).for_each(|(share, norm)| *share += norm / all / windows.len() as f64);
+            }
+        }
+        Ok(shares)
+    }
+
+    /// The same decoder of variables, and those by name.
+    fn with_gradients(&self) -> Result<(BTreeMap<String, Var>, Self), ModelError> {
+        let variables = self.variables()?;
+        let trainable = Self {
+            rope: self.rope.clone(),
+            cache_format: self.cache_format,
+            // The rotary embeddings are those that stand here already.
+            ..Self::trainable(&Config { scaling: None, ..(*self.config).clone() }, &variables)?
+        };
+        Ok((variables, trainable))
     }
 
     /// Every parameter as a variable, under its canonical name.
@@ -183,5 +231,40 @@ mod tests {
             assert!((exact - expected).abs() <= 0.05 * expected + 1e-9, "{projection:?}: {exact} for {expected}");
         }
         assert!(decoder.squared_gradients(&[vec![1]], &mut |_| {}).is_err());
+    }
+
+    #[test]
+    fn the_reach_of_a_token_is_that_of_differences() {
+        let decoder = small_decoder();
+        let window = vec![1, 5, 2, 7, 3, 1];
+        let found = decoder.reach(std::slice::from_ref(&window)).unwrap();
+        let entered = decoder.embed(&[&window[..5]]).unwrap();
+        let values = with_values(&entered, <[f32]>::to_vec).unwrap();
+        let loss = |values: Vec<f32>| {
+            let mut hidden = candle_core::Tensor::from_vec(values, entered.dims(), &Device::Cpu).unwrap();
+            for layer in 0..decoder.config().layers {
+                hidden = decoder.block(layer, &hidden, None).unwrap();
+            }
+            let last = decoder.final_norm(&hidden).unwrap().flatten_to(1).unwrap().narrow(0, 4, 1).unwrap();
+            let loss = cross_entropy(&decoder.logits(&last.contiguous().unwrap()).unwrap(), &window[5..]).unwrap();
+            f64::from(loss.to_scalar::<f32>().unwrap())
+        };
+        let width = values.len() / 5;
+        let moved = |at: usize, by: f32| {
+            let mut values = values.clone();
+            values[at] += by;
+            loss(values)
+        };
+        let norm = |row: usize| {
+            let slopes = (row * width..(row + 1) * width).map(|at| (moved(at, 0.01) - moved(at, -0.01)) / 0.02);
+            slopes.map(|slope| slope * slope).sum::<f64>().sqrt()
+        };
+        let norms: Vec<f64> = (0..5).rev().map(norm).collect();
+        let all: f64 = norms.iter().sum();
+        for (found, norm) in found.iter().zip(norms) {
+            assert!((found - norm / all).abs() < 0.01, "{found} for {}", norm / all);
+        }
+        assert!((found.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        assert!(decoder.reach(&[vec![1, 2], vec![1, 2, 3]]).is_err() && decoder.reach(&[vec![1]]).is_err());
     }
 }

@@ -131,9 +131,29 @@ pub fn empirical_field(measured: &[Windowed], epsilon: f64) -> Option<usize> {
     near.last().map(|one| one.window)
 }
 
+/// The least number of newest positions on which more than `1 − epsilon` of the loss of a token depends, of
+/// [`Decoder::reach`]'s shares.
+pub fn gradient_field(shares: &[f64], epsilon: f64) -> Option<usize> {
+    let mut held = 0.0;
+    shares
+        .iter()
+        .position(|share| {
+            held += share;
+            held > 1.0 - epsilon
+        })
+        .map(|at| at + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_field_of_gradients_is_the_newest_positions_that_hold_the_share() {
+        let field = |epsilon| gradient_field(&[0.5, 0.25, 0.125, 0.125], epsilon);
+        assert_eq!([field(0.6), field(0.3), field(0.25), field(0.01)], [Some(1), Some(2), Some(3), Some(4)]);
+        assert_eq!(gradient_field(&[], 0.1), None);
+    }
 
     #[test]
     fn windows_grow_by_a_quarter_and_end_with_everything() {

@@ -1,7 +1,7 @@
-//! `harness inspect receptive-field`: the newest keys that hold a model's attention, in theory and by its perplexity.
+//! `harness inspect receptive-field`: the newest keys that hold a model's attention, in theory, by its perplexity and by its gradients.
 
 use clap::Args;
-use harness_run::receptive_field::{Head, Windowed, empirical_field, heads_of, perplexities};
+use harness_run::receptive_field::{Head, Windowed, empirical_field, gradient_field, heads_of, perplexities};
 use harness_run::text::{Select, TextSelection, windows};
 use serde_json::{Value, json};
 
@@ -63,8 +63,10 @@ pub fn receptive_field(arguments: &FieldArguments) -> Outcome {
     })
     .or_exit(CELLS_FAILED)?;
     progress.finish();
+    let shares =
+        if model.decoder.has_states() { Vec::new() } else { model.decoder.reach(&cut.tokens).or_exit(CELLS_FAILED)? };
     if arguments.json {
-        let all = in_json(arguments, &heads, &measured, &cut.protocol);
+        let all = in_json(arguments, &heads, &measured, &shares, &cut.protocol);
         println!("{}", serde_json::to_string_pretty(&all).or_exit(INTERNAL)?);
         return Ok(DONE);
     }
@@ -72,15 +74,17 @@ pub fn receptive_field(arguments: &FieldArguments) -> Outcome {
         Err(scheme) => println!("the model has {scheme}: no biases by distance alone, and no field in theory"),
         Ok(heads) => println!("fields of {} heads in theory:", heads.len()),
     }
-    println!("{:>8} {:>12} {:>12} {:>12}", "epsilon", "largest", "mean", "perplexity");
+    println!("{:>8} {:>12} {:>12} {:>12} {:>12}", "epsilon", "largest", "mean", "perplexity", "gradient");
     for epsilon in &arguments.epsilon {
         let (largest, mean) = match heads.as_ref().ok().map(|heads| theoretical(heads, *epsilon)) {
             Some(Some((largest, mean))) => (largest.to_string(), format!("{mean:.1}")),
             Some(None) => ("no bound".to_owned(), "no bound".to_owned()),
             None => ("-".to_owned(), "-".to_owned()),
         };
-        let empirical = empirical_field(&measured, *epsilon).map_or_else(|| "-".to_owned(), |field| field.to_string());
-        println!("{epsilon:>8} {largest:>12} {mean:>12} {empirical:>12}");
+        let shown = |field: Option<usize>| field.map_or_else(|| "-".to_owned(), |field| field.to_string());
+        let (empirical, gradient) =
+            (shown(empirical_field(&measured, *epsilon)), shown(gradient_field(&shares, *epsilon)));
+        println!("{epsilon:>8} {largest:>12} {mean:>12} {empirical:>12} {gradient:>12}");
     }
     println!("{:>8} {:>12}", "window", "perplexity");
     for Windowed { window, perplexity } in &measured {
@@ -94,6 +98,7 @@ fn in_json(
     arguments: &FieldArguments,
     heads: &Result<Vec<Head>, String>,
     measured: &[Windowed],
+    shares: &[f64],
     protocol: &str,
 ) -> Value {
     let of_head = |head: &Head| {
@@ -103,10 +108,12 @@ fn in_json(
     };
     let empirical: Vec<Option<usize>> =
         arguments.epsilon.iter().map(|epsilon| empirical_field(measured, *epsilon)).collect();
+    let gradient: Vec<Option<usize>> =
+        arguments.epsilon.iter().map(|epsilon| gradient_field(shares, *epsilon)).collect();
     let windows: Vec<Value> = measured.iter().map(|one| json!({"window": one.window, "ppl": one.perplexity})).collect();
     json!({
         "epsilon": arguments.epsilon,
         "heads": heads.as_ref().ok().map(|heads| heads.iter().map(of_head).collect::<Vec<_>>()),
-        "empirical": empirical, "windows": windows, "protocol": protocol,
+        "empirical": empirical, "gradient": gradient, "windows": windows, "protocol": protocol,
     })
 }
