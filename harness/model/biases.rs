@@ -41,6 +41,12 @@ fn alike(distance: usize) -> f32 {
     ((0..terms).map(cosine).sum::<f64>() - terms as f64) as f32
 }
 
+/// `(heads, distances)`, of a function of both.
+fn table(heads: usize, distances: usize, of: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+    let place = |at: usize| of(at / distances, at % distances);
+    (0..heads * distances).map(place).collect()
+}
+
 impl DistanceBias {
     /// Rows and columns of the matrix that is learned, and whether each block has one of its own; `None` where nothing is. A column is a
     /// head's, but for FIRE's one row.
@@ -53,39 +59,31 @@ impl DistanceBias {
         }
     }
 
-    /// Biases of learned numbers, of so many distances.
+    /// Biases of so many distances, of learned numbers `(rows, heads)`; of KERPLE the rows are `p` and `a`. FIRE's also depend on where the
+    /// query stands, and are no table.
     pub fn biases(self, learned: &[f32], heads: usize, distances: usize) -> ScoreBiases {
-        match self {
-            Self::Fire => ScoreBiases::Progressive(fire::progressive(learned, distances).into()),
-            _ => ScoreBiases::Table(self.values(learned, heads, distances).into()),
-        }
-    }
-
-    /// Biases `(heads, distances)` of learned numbers `(rows, heads)`; of KERPLE the rows are `p` and `a`. None are FIRE's, which also
-    /// depend on where the query stands.
-    fn values(self, learned: &[f32], heads: usize, distances: usize) -> Vec<f32> {
         let number = |row: usize, head: usize| learned[row * heads + head];
-        let alike: Vec<f32> = if self == Self::Sandwich { (0..distances).map(alike).collect() } else { Vec::new() };
-        let of = |head: usize, distance: usize| {
-            let n = (distance as f32 + 1.0).ln();
-            match self {
-                Self::T5 => number(bucket(distance), head),
-                Self::KerpleLog => {
-                    let (p, a) = (number(0, head).max(LEAST), number(1, head).max(LEAST));
-                    -p * (1.0 + a * distance as f32).ln()
-                }
-                Self::KerplePower => {
-                    let (p, a) = (number(0, head).clamp(LEAST, STEEPEST), number(1, head).max(LEAST));
-                    if distance == 0 { 0.0 } else { -a * (p * (distance as f32).ln()).exp() }
-                }
-                Self::InverseSquare => -2.0 * n,
-                Self::LogSquare => -n * n,
-                Self::Inverse => -n,
-                Self::Sandwich => alike[distance] * heads as f32 / (8.0 * (head + 1) as f32),
-                Self::Fire => 0.0,
+        let log = |distance: usize| (distance as f32 + 1.0).ln();
+        let values = match self {
+            Self::Fire => return ScoreBiases::Progressive(fire::progressive(learned, distances).into()),
+            Self::T5 => table(heads, distances, |head, distance| number(bucket(distance), head)),
+            Self::KerpleLog => table(heads, distances, |head, distance| {
+                let (p, a) = (number(0, head).max(LEAST), number(1, head).max(LEAST));
+                -p * (1.0 + a * distance as f32).ln()
+            }),
+            Self::KerplePower => table(heads, distances, |head, distance| {
+                let (p, a) = (number(0, head).clamp(LEAST, STEEPEST), number(1, head).max(LEAST));
+                if distance == 0 { 0.0 } else { -a * (p * (distance as f32).ln()).exp() }
+            }),
+            Self::InverseSquare => table(heads, distances, |_, distance| -2.0 * log(distance)),
+            Self::LogSquare => table(heads, distances, |_, distance| -log(distance) * log(distance)),
+            Self::Inverse => table(heads, distances, |_, distance| -log(distance)),
+            Self::Sandwich => {
+                let alike: Vec<f32> = (0..distances).map(alike).collect();
+                table(heads, distances, |head, distance| alike[distance] * heads as f32 / (8.0 * (head + 1) as f32))
             }
         };
-        (0..heads).flat_map(|head| (0..distances).map(move |distance| of(head, distance))).collect()
+        ScoreBiases::Table(values.into())
     }
 
     /// As [`Self::biases`], of a variable, with gradients.
@@ -96,7 +94,7 @@ impl DistanceBias {
         }
     }
 
-    /// As [`Self::values`], of a variable `(rows, heads)`, with gradients.
+    /// As [`Self::biases`] that are a table, of a variable `(rows, heads)`, with gradients.
     fn tensor(self, learned: &Tensor, distances: usize) -> Result<Tensor> {
         let row = |at: usize| learned.narrow(0, at, 1)?.t()?.contiguous();
         let line =
@@ -175,6 +173,11 @@ mod tests {
     use super::*;
     use crate::tensor::with_values;
 
+    fn values(kind: DistanceBias, learned: &[f32], heads: usize, distances: usize) -> Vec<f32> {
+        let ScoreBiases::Table(values) = kind.biases(learned, heads, distances) else { panic!("{kind:?}") };
+        values.to_vec()
+    }
+
     #[test]
     fn buckets_are_those_of_the_publication() {
         let found = [15, 16, 18, 20, 32, 48, 64, 100, 112, 113, 128, 100_000].map(bucket);
@@ -183,16 +186,16 @@ mod tests {
 
     #[test]
     fn biases_computed_by_hand() {
-        let log = DistanceBias::KerpleLog.values(&[1.0, 1.0], 1, 256);
+        let log = values(DistanceBias::KerpleLog, &[1.0, 1.0], 1, 256);
         assert_eq!((log[0], (log[255] + 5.545_177).abs() < 1e-6), (0.0, true));
         // With a power of 1 it is the linear bias.
-        let power = DistanceBias::KerplePower.values(&[1.0, 2.0, 0.25, 0.001], 2, 5);
+        let power = values(DistanceBias::KerplePower, &[1.0, 2.0, 0.25, 0.001], 2, 5);
         let expected = [0.0, -0.25, -0.5, -0.75, -1.0, 0.0, -0.01, -0.04, -0.09, -0.16];
         assert!(power.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{power:?}");
-        let squares = DistanceBias::InverseSquare.values(&[], 2, 3);
+        let squares = values(DistanceBias::InverseSquare, &[], 2, 3);
         assert!((squares[5] + 2.0 * 3f32.ln()).abs() < 1e-6 && squares[0] == 0.0);
-        assert_eq!(DistanceBias::LogSquare.values(&[], 1, 2)[1], -(2f32.ln().powi(2)));
-        assert_eq!(DistanceBias::Inverse.values(&[], 1, 2)[1], -(2f32.ln()));
+        assert_eq!(values(DistanceBias::LogSquare, &[], 1, 2)[1], -(2f32.ln().powi(2)));
+        assert_eq!(values(DistanceBias::Inverse, &[], 1, 2)[1], -(2f32.ln()));
     }
 
     #[test]
@@ -208,7 +211,7 @@ mod tests {
         ] {
             assert!((alike(distance) + 64.0 - sum).abs() < 5e-6, "{distance}: {}", alike(distance) + 64.0);
         }
-        let values = DistanceBias::Sandwich.values(&[], 4, 3);
+        let values = values(DistanceBias::Sandwich, &[], 4, 3);
         let scales = [2.0, 4.0, 6.0, 8.0];
         for (head, scale) in scales.into_iter().enumerate() {
             assert_eq!(values[3 * head], 0.0);
@@ -224,12 +227,12 @@ mod tests {
             let var = Var::from_tensor(&from_values(numbers.clone(), (rows, 3)).unwrap()).unwrap();
             let learned = Biases::new(kind, 3, Some(Parameter::Trained(var.clone())));
             let Trained::Table(table) = learned.under_training(40).unwrap().unwrap() else { panic!("{kind:?}") };
-            let plain = kind.values(&numbers, 3, 40);
+            let plain = values(kind, &numbers, 3, 40);
             let found = with_values(&table, <[f32]>::to_vec).unwrap();
             assert!(found.iter().zip(&plain).all(|(a, b)| (a - b).abs() < 1e-4), "{kind:?}");
             let gradients = table.sum_all().unwrap().backward().unwrap();
             let slope = with_values(&gradients.get(&var).unwrap().contiguous().unwrap(), <[f32]>::to_vec).unwrap();
-            let sum = |numbers: &[f32]| kind.values(numbers, 3, 40).iter().map(|v| f64::from(*v)).sum::<f64>();
+            let sum = |numbers: &[f32]| values(kind, numbers, 3, 40).iter().map(|v| f64::from(*v)).sum::<f64>();
             for at in 0..numbers.len() {
                 let (mut up, mut down) = (numbers.clone(), numbers.clone());
                 up[at] += 1e-2;

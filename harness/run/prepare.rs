@@ -48,18 +48,13 @@ impl<'a> Session<'_> {
         bench: &Bench,
         model: &LoadedModel,
         setup: &Setup,
-        mut works: Vec<ArmWork<'a>>,
+        works: Vec<ArmWork<'a>>,
     ) -> Result<Vec<(ArmWork<'a>, Prepared)>, RunError> {
         let mut ready = Vec::new();
-        works = self.attending(model, works)?;
-        while let Some(first) = works.first() {
-            let (arm, seed) = (first.merge.clone(), first.seed);
-            let method = registry::merge(&arm);
-            let random = self.catalog.method(Axis::Merge, &arm.id).is_some_and(|method| method.random);
-            let same = |work: &ArmWork| work.merge == arm && (!random || work.seed == seed);
-            let (here, others) = works.into_iter().partition(same);
-            works = others;
-            let made = match &method {
+        let works = self.attending(model, works)?;
+        for here in self.alike(works, Axis::Merge, |work| &work.merge) {
+            let Some((arm, seed)) = here.first().map(|first| (first.merge.clone(), first.seed)) else { continue };
+            let made = match registry::merge(&arm) {
                 Ok(method) if method.is_identity() => {
                     ready.append(&mut self.prepare_merged(bench, (&model.name, &model.decoder), setup, here)?);
                     continue;
@@ -68,7 +63,7 @@ impl<'a> Session<'_> {
                     let step =
                         format!("{}: merge {} experts into {} by {arm}", bench.name, setup.experts.len(), model.name);
                     (self.events)(Event::Progress { step: &step, done: 0, total: 1 });
-                    merged(model, &setup.experts, &**method, seed).map_err(|error| ("apply", error.to_string()))
+                    merged(model, &setup.experts, &*method, seed).map_err(|error| ("apply", error.to_string()))
                 }
                 Err(error) => Err(("build", error.to_string())),
             };
@@ -81,11 +76,7 @@ impl<'a> Session<'_> {
                     }
                     ready.append(&mut prepared);
                 }
-                Err((stage, reason)) => {
-                    for work in here {
-                        self.failed(&work, stage, &reason, 0.0)?;
-                    }
-                }
+                Err((stage, reason)) => self.works_failed(&here, stage, &reason, 0.0)?,
             }
         }
         // In the order of the plan, which partitioning by what is done to the model has lost.
@@ -99,13 +90,11 @@ impl<'a> Session<'_> {
         bench: &Bench,
         (name, decoder): (&str, &Decoder),
         setup: &Setup,
-        mut works: Vec<ArmWork<'a>>,
+        works: Vec<ArmWork<'a>>,
     ) -> Result<Vec<(ArmWork<'a>, Prepared)>, RunError> {
         let mut ready = Vec::new();
-        while let Some(first) = works.first() {
-            let position = first.position.clone();
-            let (here, others) = works.into_iter().partition(|work| work.position == position);
-            works = others;
+        for here in self.alike(works, Axis::Position, |work| &work.position) {
+            let Some(position) = here.first().map(|first| first.position.clone()) else { continue };
             let began = Instant::now();
             let calibration = setup.calibration.as_ref().map(|windows| windows.tokens.as_slice());
             let step = format!("{}: search {position} for {name}", bench.name);
@@ -126,11 +115,7 @@ impl<'a> Session<'_> {
                     }
                     ready.append(&mut prepared);
                 }
-                Err(error) => {
-                    for work in here {
-                        self.failed(&work, "position", &error, seconds)?;
-                    }
-                }
+                Err(error) => self.works_failed(&here, "position", &error, seconds)?,
             }
         }
         Ok(ready)
@@ -160,18 +145,13 @@ impl<'a> Session<'_> {
         bench: &Bench,
         (name, decoder): (&str, &Decoder),
         setup: &Setup,
-        mut works: Vec<ArmWork<'a>>,
+        works: Vec<ArmWork<'a>>,
     ) -> Result<Vec<(ArmWork<'a>, Prepared)>, RunError> {
         let calibration = setup.calibration.as_ref().map(|windows| windows.tokens.as_slice());
         let mut ready = Vec::new();
-        while let Some(first) = works.first() {
-            let (arm, seed) = (first.shrink.clone(), first.seed);
-            let method = registry::shrink(&arm);
-            let random = self.catalog.method(Axis::Shrink, &arm.id).is_some_and(|method| method.random);
-            let same = |work: &ArmWork| work.shrink == arm && (!random || work.seed == seed);
-            let (here, others) = works.into_iter().partition(same);
-            works = others;
-            let made = match &method {
+        for here in self.alike(works, Axis::Shrink, |work| &work.shrink) {
+            let Some((arm, seed)) = here.first().map(|first| (first.shrink.clone(), first.seed)) else { continue };
+            let made = match registry::shrink(&arm) {
                 Ok(method) if method.is_identity() => {
                     ready.append(&mut self.prepare_reduced(bench, (name, decoder), setup, here)?);
                     continue;
@@ -181,7 +161,7 @@ impl<'a> Session<'_> {
                     (self.events)(Event::Progress { step: &step, done: 0, total: 1 });
                     let events = &mut *self.events;
                     let mut tell = |done, total| events(Event::Progress { step: &step, done, total });
-                    shortened(decoder, &**method, calibration, seed, &mut tell)
+                    shortened(decoder, &*method, calibration, seed, &mut tell)
                         .map_err(|error| ("apply", error.to_string()))
                 }
                 Err(error) => Err(("build", error.to_string())),
@@ -196,11 +176,7 @@ impl<'a> Session<'_> {
                     }
                     ready.append(&mut prepared);
                 }
-                Err((stage, reason)) => {
-                    for work in here {
-                        self.failed(&work, stage, &reason, 0.0)?;
-                    }
-                }
+                Err((stage, reason)) => self.works_failed(&here, stage, &reason, 0.0)?,
             }
         }
         Ok(ready)
@@ -245,11 +221,7 @@ impl<'a> Session<'_> {
                     }
                     ready.append(&mut prepared);
                 }
-                Err(error) => {
-                    for work in own {
-                        self.failed(&work, "apply", &error.to_string(), 0.0)?;
-                    }
-                }
+                Err(error) => self.works_failed(&own, "apply", &error.to_string(), 0.0)?,
             }
         }
         Ok(ready)
@@ -320,6 +292,30 @@ impl<'a> Session<'_> {
             self.failed(&work, "apply", &reason, 0.0)?;
         }
         Ok(ready)
+    }
+
+    /// Arms in groups for which a method makes one model: those of one arm, and of one seed where the method draws random numbers. Groups
+    /// stand where their first work does.
+    fn alike(
+        &self,
+        works: Vec<ArmWork<'a>>,
+        axis: Axis,
+        arm_of: impl for<'w> Fn(&'w ArmWork<'a>) -> &'w Arm,
+    ) -> Vec<Vec<ArmWork<'a>>> {
+        let mut groups: Vec<Vec<ArmWork<'a>>> = Vec::new();
+        for work in works {
+            let random = self.catalog.method(axis, &arm_of(&work).id).is_some_and(|method| method.random);
+            let same = |first: &ArmWork<'a>| arm_of(first) == arm_of(&work) && (!random || first.seed == work.seed);
+            match groups.iter_mut().find(|group| group.first().is_some_and(same)) {
+                Some(group) => group.push(work),
+                None => groups.push(vec![work]),
+            }
+        }
+        groups
+    }
+
+    fn works_failed(&mut self, works: &[ArmWork], stage: &str, reason: &str, seconds: f64) -> Result<(), RunError> {
+        works.iter().try_for_each(|work| self.failed(work, stage, reason, seconds))
     }
 
     fn failed(&mut self, work: &ArmWork, stage: &str, reason: &str, seconds: f64) -> Result<(), RunError> {
