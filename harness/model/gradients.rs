@@ -119,7 +119,7 @@ impl Decoder {
             let store = loss.backward().doing(|| "running the backward pass".to_owned())?;
             let reading = || "reading the gradient of what enters the first block".to_owned();
             let gradient = store.get(entered.as_tensor()).ok_or_else(|| candle_core::Error::msg("there is none"));
-            let gradient = gradient.and_then(|gradient| gradient.contiguous()).doing(reading)?;
+            let gradient = gradient.and_then(candle_core::Tensor::contiguous).doing(reading)?;
             let norms = with_values(&gradient, |values| {
                 let rows = values.chunks_exact(self.config.hidden_size.max(1)).rev();
                 rows.map(|row| row.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt()).collect::<Vec<_>>()
