@@ -7,6 +7,7 @@ use candle_core::{Device, Var};
 use crate::config::{Config, Projection};
 use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
+use crate::load::learned_biases;
 use crate::ops::cross_entropy;
 use crate::tensor::with_values;
 use crate::weight::Weight;
@@ -169,6 +170,13 @@ impl Decoder {
         }
         if !self.config.tied_head {
             add("lm_head.weight".to_owned(), &self.head.weight(), false)?;
+        }
+        for layer in std::iter::once(None).chain((0..self.blocks.len()).map(Some)) {
+            if let (Some(spec), Some(values)) =
+                (learned_biases(&self.config, layer), self.learned_biases(layer.unwrap_or(0)))
+            {
+                add(spec.name, &Weight::from_f32(spec.rows, spec.cols, values), false)?;
+            }
         }
         for layer in 0..self.blocks.len() {
             for (name, weight) in self.small_tensors(layer) {
