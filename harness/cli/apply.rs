@@ -271,6 +271,10 @@ pub fn main(arguments: &Arguments) -> Outcome {
             checkpoint.config.shortcuts,
             "what passes by its blocks goes through matrices (`harness.shortcuts` in config.json)",
         ),
+        (
+            !checkpoint.config.reads.is_empty(),
+            "its parts read some channels of the stream alone (`harness.reads` in config.json)",
+        ),
     ];
     for (_, why) in unusual.iter().filter(|(is, _)| *is) {
         eprintln!("note: this program alone reads what was written: {why}");
