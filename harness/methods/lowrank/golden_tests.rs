@@ -78,7 +78,9 @@ fn factors_are_those_of_numpy() {
             let said = format!("rows {:?}, columns {:?}", indices(&chosen[0]), indices(&chosen[1]));
             assert_eq!(found.note.as_deref(), Some(said.as_str()), "{arm}");
         } else {
-            assert_eq!(found.note.is_some(), jitter > 0.0 && !arm.starts_with("svd-llm"), "{arm}: {:?}", found.note);
+            // Trains say their bonds; the others what was damped, but for the one that reports it as a number.
+            let noted = arm.starts_with("compactifai") || jitter > 0.0 && !arm.starts_with("svd-llm");
+            assert_eq!(found.note.is_some(), noted, "{arm}: {:?}", found.note);
         }
         tested.insert(arm.split('(').next().unwrap().to_owned());
     }

@@ -215,7 +215,8 @@ fn nothing_is_divided_by_what_no_input_has_without_saying_so() {
     // Any number of tokens below that of inputs leaves directions without a token, whichever pivots rounding makes of them.
     for tokens in 1..COLS {
         let found = of("svd-llm(rank=10)", &of_tokens(tokens, None), &plain);
-        assert!(found.jitter >= 1e-6 && found.jitter < 1e-5 && finite(&found), "{tokens} tokens: {}", found.jitter);
+        // A pivot that was raised is the threshold up to rounding.
+        assert!(found.jitter > 0.999e-6 && found.jitter < 1e-5 && finite(&found), "{tokens} tokens: {}", found.jitter);
     }
     let enough = of_tokens(4 * COLS, None);
     for arm in ["svd-llm(rank=10)", "asvd(rank=10)", "asvd(rank=10, size=fisher)", "fwsvd(rank=10)"] {
