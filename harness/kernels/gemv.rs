@@ -4,7 +4,8 @@ use half::{bf16, f16};
 
 use crate::buffer::Shared;
 use crate::matrix::{Element, MatrixRef};
-use crate::prefetch::{AHEAD, STREAMS, prefetch, streams};
+use crate::prefetch::{AHEAD, prefetch};
+use crate::streams::{Rows, multiply_rows};
 use crate::vector::{InstructionSet, Vector, WIDTH, vectorised};
 
 /// Multiplies the weight rows `first .. first + count` with all `m` rows of `x` and writes their columns of `out`
@@ -62,109 +63,78 @@ unsafe fn generic_rows<V: Vector, E: Element>(
 ) {
     assert!(x.len() >= m * k && span.end <= n && weight.len() >= span.end * k);
     assert!(bias.is_none_or(|bias| bias.len() == n));
-    unsafe {
-        if m > 1 {
-            return walk::<V, E, 1>(x, m, k, weight, bias, [span.start], span.len(), out, n);
-        }
-        let (starts, each, rest) = streams::<STREAMS>(&span);
-        walk::<V, E, STREAMS>(x, m, k, weight, bias, starts, each, out, n);
-        walk::<V, E, 1>(x, m, k, weight, bias, [rest.start], rest.len(), out, n);
-    }
+    unsafe { multiply_rows::<V, _>(Dense { weight, k }, x, m, bias, span, out, n) };
 }
 
-/// The `each` rows from every one of `starts` on, those of all streams side by side.
-#[inline(always)]
-unsafe fn walk<V: Vector, E: Element, const S: usize>(
-    x: &[f32],
-    m: usize,
+/// A matrix as it lies, `(rows, k)`.
+struct Dense<'a, E> {
+    weight: &'a [E],
     k: usize,
-    weight: &[E],
-    bias: Option<&[f32]>,
-    starts: [usize; S],
-    each: usize,
-    out: Shared,
-    n: usize,
-) {
-    for step in 0..each {
-        let rows = starts.map(|start| start + step);
-        let mut i = 0;
-        while i < m {
-            let wide = (m - i).min(if S == 1 { 4 } else { 1 });
-            let sums = unsafe {
-                match wide {
-                    1 => dots::<V, E, 1, S>(x, i, k, weight, rows),
-                    2 if S == 1 => dots::<V, E, 2, S>(x, i, k, weight, rows),
-                    3 if S == 1 => dots::<V, E, 3, S>(x, i, k, weight, rows),
-                    _ => dots::<V, E, 4, S>(x, i, k, weight, rows),
+}
+
+impl<E> Clone for Dense<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E> Copy for Dense<'_, E> {}
+
+impl<E: Element> Rows for Dense<'_, E> {
+    /// The rows of a stream are taken one after the other, so that its weights are consecutive addresses: the hardware
+    /// follows them across row ends, while several short rows side by side are lost before they are worth following (half
+    /// the bandwidth, measured). Four partial sums hide the latency of the additions.
+    #[inline(always)]
+    unsafe fn dots<V: Vector, const C: usize, const S: usize>(
+        self,
+        x: &[f32],
+        i: usize,
+        rows: [usize; S],
+    ) -> [[f32; 4]; S] {
+        const UNROLL: usize = 4;
+        let Self { weight, k } = self;
+        unsafe {
+            let x = x.as_ptr().add(i * k);
+            let starts = rows.map(|row| weight.as_ptr().wrapping_add(row * k));
+            let mut sums = [[[V::splat(0.0); C]; UNROLL]; S];
+            let whole = k / WIDTH * WIDTH;
+            let mut at = 0;
+            while at + UNROLL * WIDTH <= whole {
+                for u in 0..UNROLL {
+                    for s in 0..S {
+                        let here = starts[s].add(at + u * WIDTH);
+                        // One line of memory is sixteen f32 or thirty-two of the narrower ones.
+                        if u % (64 / (WIDTH * size_of::<E>())) == 0 {
+                            prefetch(here, AHEAD);
+                        }
+                        let weights = E::load::<V>(here);
+                        for c in 0..C {
+                            sums[s][u][c] = weights.fma(V::load(x.add(c * k + at + u * WIDTH)), sums[s][u][c]);
+                        }
+                    }
                 }
-            };
-            for (row, sums) in rows.into_iter().zip(sums) {
-                let add = bias.map_or(0.0, |bias| bias[row]);
-                for c in 0..wide {
-                    unsafe { out.slice((i + c) * n + row, 1)[0] = sums[c] + add };
-                }
+                at += UNROLL * WIDTH;
             }
-            i += wide;
-        }
-    }
-}
-
-/// Dot products of one weight row of each stream with `C` rows of `x`, in an order of additions that neither `C` nor `S` changes.
-///
-/// The rows of a stream are taken one after the other, so that its weights are consecutive addresses: the hardware
-/// follows them across row ends, while several short rows side by side are lost before they are worth following (half
-/// the bandwidth, measured). Four partial sums hide the latency of the additions.
-#[inline(always)]
-unsafe fn dots<V: Vector, E: Element, const C: usize, const S: usize>(
-    x: &[f32],
-    i: usize,
-    k: usize,
-    weight: &[E],
-    rows: [usize; S],
-) -> [[f32; 4]; S] {
-    const UNROLL: usize = 4;
-    unsafe {
-        let x = x.as_ptr().add(i * k);
-        let starts = rows.map(|row| weight.as_ptr().wrapping_add(row * k));
-        let mut sums = [[[V::splat(0.0); C]; UNROLL]; S];
-        let whole = k / WIDTH * WIDTH;
-        let mut at = 0;
-        while at + UNROLL * WIDTH <= whole {
-            for u in 0..UNROLL {
+            while at < whole {
                 for s in 0..S {
-                    let here = starts[s].add(at + u * WIDTH);
-                    // One line of memory is sixteen f32 or thirty-two of the narrower ones.
-                    if u % (64 / (WIDTH * size_of::<E>())) == 0 {
-                        prefetch(here, AHEAD);
-                    }
-                    let weights = E::load::<V>(here);
+                    let weights = E::load::<V>(starts[s].add(at));
                     for c in 0..C {
-                        sums[s][u][c] = weights.fma(V::load(x.add(c * k + at + u * WIDTH)), sums[s][u][c]);
+                        sums[s][0][c] = weights.fma(V::load(x.add(c * k + at)), sums[s][0][c]);
                     }
                 }
+                at += WIDTH;
             }
-            at += UNROLL * WIDTH;
-        }
-        while at < whole {
+            let mut results = [[0.0; 4]; S];
             for s in 0..S {
-                let weights = E::load::<V>(starts[s].add(at));
+                let sums = &sums[s];
                 for c in 0..C {
-                    sums[s][0][c] = weights.fma(V::load(x.add(c * k + at)), sums[s][0][c]);
+                    let mut sum = sums[0][c].add(sums[1][c]).add(sums[2][c].add(sums[3][c])).sum();
+                    for j in whole..k {
+                        sum = (*starts[s].add(j)).single().mul_add(*x.add(c * k + j), sum);
+                    }
+                    results[s][c] = sum;
                 }
             }
-            at += WIDTH;
+            results
         }
-        let mut results = [[0.0; 4]; S];
-        for s in 0..S {
-            let sums = &sums[s];
-            for c in 0..C {
-                let mut sum = sums[0][c].add(sums[1][c]).add(sums[2][c].add(sums[3][c])).sum();
-                for j in whole..k {
-                    sum = (*starts[s].add(j)).single().mul_add(*x.add(c * k + j), sum);
-                }
-                results[s][c] = sum;
-            }
-        }
-        results
     }
 }

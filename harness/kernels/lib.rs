@@ -39,6 +39,7 @@ pub mod sort;
 pub mod sparse;
 pub mod state_space;
 pub mod stored;
+mod streams;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tiles;

@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::matrix::Bf16Matrix;
 use super::pairs::{Pairs, paired};
 use crate::buffer::Shared;
-use crate::prefetch::{AHEAD, STREAMS, prefetch, streams};
+use crate::prefetch::{AHEAD, prefetch};
+use crate::streams::{STREAMS, streams};
 use crate::vector::{Vector, WIDTH};
 
 paired! {

@@ -8,7 +8,8 @@ use super::matrix::{Bits, PackedMatrix};
 use super::scaling::{Ahead, BlockScales, Direct};
 use super::storage::Floats;
 use crate::buffer::Shared;
-use crate::prefetch::{AHEAD, STREAMS, prefetch, streams};
+use crate::prefetch::{AHEAD, prefetch};
+use crate::streams::{STREAMS, streams};
 use crate::vector::{InstructionSet, Vector, WIDTH};
 
 /// Multiplies some blocks of sixteen weight rows with all `m` rows of activations and writes their columns of `out

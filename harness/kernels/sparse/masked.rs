@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use super::SparseError;
 use crate::buffer::Shared;
-use crate::prefetch::{AHEAD, STREAMS, prefetch, streams};
+use crate::prefetch::{AHEAD, prefetch};
 use crate::stored::Stored;
+use crate::streams::{Rows, multiply_rows};
 use crate::vector::{Vector, WIDTH, vectorised};
 
 /// Weights of sixteen columns where two of each four are held.
@@ -129,128 +130,80 @@ vectorised! {
     fn fixed_rows<V>(
         held: &Masked, x: &[f32], m: usize, k: usize, bias: Option<&[f32]>, span: Range<usize>, out: Shared, n: usize,
     ) {
-        each_row::<V, true>(held, x, m, k, bias, span, out, n);
+        multiply_rows::<V, _>(Expanded::<true> { held, k }, x, m, bias, span, out, n);
     }
 }
 vectorised! {
     fn bitmap_rows<V>(
         held: &Masked, x: &[f32], m: usize, k: usize, bias: Option<&[f32]>, span: Range<usize>, out: Shared, n: usize,
     ) {
-        each_row::<V, false>(held, x, m, k, bias, span, out, n);
+        multiply_rows::<V, _>(Expanded::<false> { held, k }, x, m, bias, span, out, n);
     }
 }
 
-#[inline(always)]
-unsafe fn each_row<V: Vector, const FIXED: bool>(
-    held: &Masked,
-    x: &[f32],
-    m: usize,
+/// Rows of `k` columns, those of `FIXED` with eight weights in every sixteen.
+#[derive(Clone, Copy)]
+struct Expanded<'a, const FIXED: bool> {
+    held: &'a Masked,
     k: usize,
-    bias: Option<&[f32]>,
-    span: Range<usize>,
-    out: Shared,
-    n: usize,
-) {
-    unsafe {
-        if m > 1 {
-            return walk::<V, FIXED, 1>(held, x, m, k, bias, [span.start], span.len(), out, n);
-        }
-        let (starts, each, rest) = streams::<STREAMS>(&span);
-        walk::<V, FIXED, STREAMS>(held, x, m, k, bias, starts, each, out, n);
-        walk::<V, FIXED, 1>(held, x, m, k, bias, [rest.start], rest.len(), out, n);
-    }
 }
 
-/// The `each` rows from every one of `starts` on, those of all streams side by side.
-#[inline(always)]
-unsafe fn walk<V: Vector, const FIXED: bool, const S: usize>(
-    held: &Masked,
-    x: &[f32],
-    m: usize,
-    k: usize,
-    bias: Option<&[f32]>,
-    starts: [usize; S],
-    each: usize,
-    out: Shared,
-    n: usize,
-) {
-    for step in 0..each {
-        let rows = starts.map(|start| start + step);
-        let mut first = 0;
-        while first < m {
-            let wide = (m - first).min(if S == 1 { 4 } else { 1 });
-            unsafe {
-                let sums = match wide {
-                    1 => dots::<V, FIXED, 1, S>(held, x, first, k, rows),
-                    2 if S == 1 => dots::<V, FIXED, 2, S>(held, x, first, k, rows),
-                    3 if S == 1 => dots::<V, FIXED, 3, S>(held, x, first, k, rows),
-                    _ => dots::<V, FIXED, 4, S>(held, x, first, k, rows),
-                };
-                for (row, sums) in rows.into_iter().zip(sums) {
-                    let add = bias.map_or(0.0, |bias| bias[row]);
-                    for c in 0..wide {
-                        out.slice((first + c) * n + row, 1)[0] = sums[c] + add;
+impl<const FIXED: bool> Rows for Expanded<'_, FIXED> {
+    /// Added up as the dense kernel adds them.
+    #[inline(always)]
+    unsafe fn dots<V: Vector, const C: usize, const S: usize>(
+        self,
+        x: &[f32],
+        i: usize,
+        rows: [usize; S],
+    ) -> [[f32; 4]; S] {
+        const UNROLL: usize = 4;
+        let Self { held, k } = self;
+        let parts = k.div_ceil(WIDTH);
+        let whole = k / WIDTH;
+        let masks = rows.map(|row| &held.masks[row * parts..(row + 1) * parts]);
+        // SAFETY: masks name as many values as there are behind a row's start, a vector's width is behind the last, and `x` has
+        // `k` elements from each row's beginning.
+        unsafe {
+            let x = x.as_ptr().add(i * k);
+            let mut values = rows.map(|row| {
+                held.values.as_ptr().add(if FIXED { row * parts * HALF } else { held.starts[row] as usize })
+            });
+            let mut sums = [[[V::splat(0.0); C]; UNROLL]; S];
+            let mut at = 0;
+            while at < whole {
+                let unrolled = if at + UNROLL <= whole { UNROLL } else { 1 };
+                for u in 0..unrolled {
+                    for s in 0..S {
+                        let mask = *masks[s].get_unchecked(at + u);
+                        prefetch(values[s], AHEAD);
+                        let weights = V::expand(values[s], u32::from(mask));
+                        values[s] = values[s].add(if FIXED { HALF } else { mask.count_ones() as usize });
+                        for c in 0..C {
+                            sums[s][u][c] = weights.fma(V::load(x.add(c * k + (at + u) * WIDTH)), sums[s][u][c]);
+                        }
                     }
                 }
+                at += unrolled;
             }
-            first += wide;
-        }
-    }
-}
-
-/// Products of one row of each stream with `C` rows of `x`, added up as the dense kernel adds them.
-#[inline(always)]
-unsafe fn dots<V: Vector, const FIXED: bool, const C: usize, const S: usize>(
-    held: &Masked,
-    x: &[f32],
-    first: usize,
-    k: usize,
-    rows: [usize; S],
-) -> [[f32; 4]; S] {
-    const UNROLL: usize = 4;
-    let parts = k.div_ceil(WIDTH);
-    let whole = k / WIDTH;
-    let masks = rows.map(|row| &held.masks[row * parts..(row + 1) * parts]);
-    // SAFETY: masks name as many values as there are behind a row's start, a vector's width is behind the last, and `x` has
-    // `k` elements from each row's beginning.
-    unsafe {
-        let x = x.as_ptr().add(first * k);
-        let mut values = rows
-            .map(|row| held.values.as_ptr().add(if FIXED { row * parts * HALF } else { held.starts[row] as usize }));
-        let mut sums = [[[V::splat(0.0); C]; UNROLL]; S];
-        let mut at = 0;
-        while at < whole {
-            let unrolled = if at + UNROLL <= whole { UNROLL } else { 1 };
-            for u in 0..unrolled {
-                for s in 0..S {
-                    let mask = *masks[s].get_unchecked(at + u);
-                    prefetch(values[s], AHEAD);
-                    let weights = V::expand(values[s], u32::from(mask));
-                    values[s] = values[s].add(if FIXED { HALF } else { mask.count_ones() as usize });
-                    for c in 0..C {
-                        sums[s][u][c] = weights.fma(V::load(x.add(c * k + (at + u) * WIDTH)), sums[s][u][c]);
+            let mut results = [[0.0; 4]; S];
+            for s in 0..S {
+                let sums = &sums[s];
+                for c in 0..C {
+                    let mut sum = sums[0][c].add(sums[1][c]).add(sums[2][c].add(sums[3][c])).sum();
+                    if whole < parts {
+                        let (mut left, mut here) = (masks[s][whole], values[s]);
+                        while left != 0 {
+                            let column = whole * WIDTH + left.trailing_zeros() as usize;
+                            sum = (*here).mul_add(*x.add(c * k + column), sum);
+                            here = here.add(1);
+                            left &= left - 1;
+                        }
                     }
+                    results[s][c] = sum;
                 }
             }
-            at += unrolled;
+            results
         }
-        let mut results = [[0.0; 4]; S];
-        for s in 0..S {
-            let sums = &sums[s];
-            for c in 0..C {
-                let mut sum = sums[0][c].add(sums[1][c]).add(sums[2][c].add(sums[3][c])).sum();
-                if whole < parts {
-                    let (mut left, mut here) = (masks[s][whole], values[s]);
-                    while left != 0 {
-                        let column = whole * WIDTH + left.trailing_zeros() as usize;
-                        sum = (*here).mul_add(*x.add(c * k + column), sum);
-                        here = here.add(1);
-                        left &= left - 1;
-                    }
-                }
-                results[s][c] = sum;
-            }
-        }
-        results
     }
 }
