@@ -2,25 +2,14 @@
 
 use super::*;
 use crate::load::expected_tensors;
+use crate::made::made;
 use crate::packed::small_decoder;
+use crate::weight::DType;
 
 /// The small decoder with as many blocks, each its own.
 fn deep(layers: usize) -> (Checkpoint, Decoder) {
     let config = Config { layers, ..small_decoder().config().clone() };
-    let mut state = 5_u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    let tensors: BTreeMap<String, Weight> = expected_tensors(&config)
-        .map(|spec| {
-            let values = (0..spec.len()).map(|_| if spec.vector { 1.0 + 0.2 * next() } else { 0.3 * next() }).collect();
-            (spec.name.clone(), Weight::from_f32(spec.rows, spec.cols, values))
-        })
-        .collect();
-    let checkpoint = Checkpoint::new(config, tensors, None).unwrap();
-    let decoder = Decoder::from_checkpoint(&checkpoint).unwrap();
-    (checkpoint, decoder)
+    made(config, DType::F32, 0.2)
 }
 
 fn logits(decoder: &Decoder, tokens: &[u32]) -> Vec<Vec<f32>> {

@@ -13,6 +13,8 @@ pub mod factored;
 mod gradients;
 pub mod linear;
 pub mod load;
+#[cfg(test)]
+mod made;
 mod named;
 pub mod narrow;
 pub mod operated;

@@ -1,12 +1,11 @@
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::cache::{Budget, CacheFormat, CodeBits, Eviction, Grid, KvCache};
 use crate::config::{DistanceBias, PositionScheme};
 use crate::depth::Layer;
 use crate::load::load;
+use crate::made::made;
 use crate::packed::small_decoder;
 use crate::weight::DType;
 use crate::write::write_folder;
@@ -24,25 +23,7 @@ fn wide(dtype: DType, biased: bool) -> (Checkpoint, Decoder) {
         position: PositionScheme::Rope { theta: 100.0, rotary: 8, style: crate::config::RopeStyle::HalfSplit },
         ..small_decoder().config().clone()
     };
-    made(config, dtype)
-}
-
-fn made(config: Config, dtype: DType) -> (Checkpoint, Decoder) {
-    let mut state = 5_u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    let tensors: BTreeMap<String, Weight> = expected_tensors(&config)
-        .map(|spec| {
-            let values: Vec<f32> =
-                (0..spec.len()).map(|_| if spec.vector { 1.0 + 0.2 * next() } else { 0.3 * next() }).collect();
-            (spec.name.clone(), Weight::rounded(spec.rows, spec.cols, &values, dtype))
-        })
-        .collect();
-    let checkpoint = Checkpoint::new(config, tensors, None).unwrap();
-    let decoder = Decoder::from_checkpoint(&checkpoint).unwrap();
-    (checkpoint, decoder)
+    made(config, dtype, 0.2)
 }
 
 fn logits(decoder: &Decoder) -> Vec<f32> {
@@ -258,7 +239,7 @@ fn what_cannot_be_left_out_is_refused() {
     let (_, half) = wide(DType::F16, false);
     assert!(half.narrowed(&vec![Narrow { output: far, ..left(&[0], &[1]) }; 3]).is_err());
     for position in [PositionScheme::Alibi, PositionScheme::Biases(DistanceBias::Inverse)] {
-        let (_, placed) = made(Config { position, ..decoder.config().clone() }, DType::F32);
+        let (_, placed) = made(Config { position, ..decoder.config().clone() }, DType::F32, 0.2);
         let error = placed.narrowed(&vec![left(&[0], &[1]); 3]).unwrap_err().to_string();
         assert!(error.contains("told apart by their place"), "{error}");
         let channels = vec![left(&[0, 1], &[1, 4]); 3];

@@ -3,29 +3,12 @@
 use super::*;
 use crate::config::{NormKind, PositionScheme};
 use crate::depth::Layer;
-use crate::load::{expected_tensors, load};
+use crate::load::load;
+use crate::made::made;
 use crate::packed::small_decoder;
 use crate::replace::BlockNorm;
 use crate::weight::DType;
 use crate::write::write_folder;
-
-fn made(config: Config, dtype: DType) -> (Checkpoint, Decoder) {
-    let mut state = 5_u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    let tensors: BTreeMap<String, Weight> = expected_tensors(&config)
-        .map(|spec| {
-            let values: Vec<f32> =
-                (0..spec.len()).map(|_| if spec.vector { 1.0 + 0.4 * next() } else { 0.3 * next() }).collect();
-            (spec.name.clone(), Weight::rounded(spec.rows, spec.cols, &values, dtype))
-        })
-        .collect();
-    let checkpoint = Checkpoint::new(config, tensors, None).unwrap();
-    let decoder = Decoder::from_checkpoint(&checkpoint).unwrap();
-    (checkpoint, decoder)
-}
 
 /// Three blocks over a stream of sixteen numbers; every variant that has weights of its own beside the stream.
 fn variants() -> Vec<Config> {
@@ -72,7 +55,7 @@ fn parts() -> Vec<[Vec<usize>; 2]> {
 #[test]
 fn another_order_of_the_stream_computes_the_same() {
     for config in variants() {
-        let (_, decoder) = made(config, DType::F32);
+        let (_, decoder) = made(config, DType::F32, 0.4);
         let turned = decoder.read_by(&Reading { order: order(), parts: vec![[all(), all()]; 3] }).unwrap();
         near(&logits(&turned), &logits(&decoder));
         assert_eq!(turned.config(), decoder.config());
@@ -86,7 +69,7 @@ fn another_order_of_the_stream_computes_the_same() {
 fn what_is_not_read_computes_what_zeros_compute() {
     for dtype in [DType::F32, DType::Bf16] {
         for config in variants() {
-            let (_, decoder) = made(config, dtype);
+            let (_, decoder) = made(config, dtype, 0.4);
             let reading = Reading { order: all(), parts: parts() };
             let zero = decoder.unread(&reading).unwrap();
             assert!(logits(&zero) != logits(&decoder));
@@ -112,7 +95,7 @@ fn what_is_not_read_computes_what_zeros_compute() {
 
 #[test]
 fn steps_read_what_a_pass_reads() {
-    let (_, decoder) = made(variants().remove(1), DType::F32);
+    let (_, decoder) = made(variants().remove(1), DType::F32, 0.4);
     let read = decoder.read_by(&Reading { order: order(), parts: parts() }).unwrap();
     let at_once = logits(&read);
     let mut cache = read.new_cache();
@@ -125,7 +108,7 @@ fn steps_read_what_a_pass_reads() {
 
 #[test]
 fn gradients_flow_to_what_is_read() {
-    let (_, decoder) = made(variants().remove(0), DType::F32);
+    let (_, decoder) = made(variants().remove(0), DType::F32, 0.4);
     let reading = Reading { order: all(), parts: parts() };
     let (read, zero) = (decoder.read_by(&reading).unwrap(), decoder.unread(&reading).unwrap());
     let windows = vec![TOKENS.to_vec()];
@@ -149,7 +132,7 @@ fn gradients_flow_to_what_is_read() {
 
 #[test]
 fn blocks_are_taken_out_and_norms_divided_as_they_are_read() {
-    let (_, decoder) = made(variants().remove(0), DType::F32);
+    let (_, decoder) = made(variants().remove(0), DType::F32, 0.4);
     let read = decoder.read_by(&Reading { order: all(), parts: parts() }).unwrap();
     let short = read.of_layers(&[Layer::kept(0), Layer::kept(2)]).unwrap();
     assert_eq!(short.config().reads, [read.reads(0).clone(), read.reads(2).clone()]);
@@ -175,7 +158,7 @@ fn blocks_are_taken_out_and_norms_divided_as_they_are_read() {
 fn folders_say_what_is_read() {
     let place = std::env::temp_dir().join(format!("harness-reads-{}", std::process::id()));
     for (at, config) in variants().into_iter().enumerate() {
-        let (checkpoint, decoder) = made(config, DType::F32);
+        let (checkpoint, decoder) = made(config, DType::F32, 0.4);
         let read = decoder.read_by(&Reading { order: order(), parts: parts() }).unwrap();
         let written = checkpoint.read_by(&read);
         assert_eq!(logits(&Decoder::from_checkpoint(&written).unwrap()), logits(&read));
@@ -198,7 +181,7 @@ fn folders_say_what_is_read() {
 
 #[test]
 fn configurations_that_cannot_be_read_so_are_refused() {
-    let (checkpoint, decoder) = made(variants().remove(0), DType::F32);
+    let (checkpoint, decoder) = made(variants().remove(0), DType::F32, 0.4);
     let read = checkpoint.read_by(&decoder.read_by(&Reading { order: all(), parts: parts() }).unwrap());
     let of = |block: usize, attention: Read| {
         let mut changed = read.clone();
@@ -226,7 +209,7 @@ fn configurations_that_cannot_be_read_so_are_refused() {
 
 #[test]
 fn readings_that_do_not_fit_are_refused() {
-    let (_, decoder) = made(variants().remove(0), DType::F32);
+    let (_, decoder) = made(variants().remove(0), DType::F32, 0.4);
     let of = |order: Vec<usize>, parts| decoder.read_by(&Reading { order, parts }).unwrap_err().to_string();
     assert!(of(vec![0; 16], parts()).contains("every one of its 16 numbers once"));
     assert!(of((0..15).collect(), parts()).contains("every one of its 16 numbers once"));

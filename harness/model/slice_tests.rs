@@ -2,30 +2,16 @@
 
 use super::*;
 use crate::load::{expected_tensors, load};
+use crate::made::made;
 use crate::packed::small_decoder;
+use crate::weight::DType;
 use crate::write::write_folder;
-
-fn made(config: Config) -> (Checkpoint, Decoder) {
-    let mut state = 5_u32;
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-    };
-    let tensors: BTreeMap<String, Weight> = expected_tensors(&config)
-        .map(|spec| {
-            let values: Vec<f32> =
-                (0..spec.len()).map(|_| if spec.vector { 1.0 + 0.4 * next() } else { 0.3 * next() }).collect();
-            (spec.name.clone(), Weight::from_f32(spec.rows, spec.cols, values))
-        })
-        .collect();
-    let checkpoint = Checkpoint::new(config, tensors, None).unwrap();
-    let decoder = Decoder::from_checkpoint(&checkpoint).unwrap();
-    (checkpoint, decoder)
-}
 
 fn model(biased: bool) -> (Checkpoint, Decoder) {
     let config = small_decoder().config().clone();
-    made(Config { layers: 3, tied_head: true, qkv_bias: biased, output_bias: biased, mlp_bias: biased, ..config })
+    let config =
+        Config { layers: 3, tied_head: true, qkv_bias: biased, output_bias: biased, mlp_bias: biased, ..config };
+    made(config, DType::F32, 0.4)
 }
 
 fn logits(decoder: &Decoder) -> Vec<f32> {
@@ -145,6 +131,6 @@ fn what_cannot_be_turned_is_refused() {
     let turned = decoder.sliced(&rotations(&decoder, whole)).unwrap();
     let again = turned.sliced(&rotations(&turned, whole)).unwrap_err();
     assert!(again.to_string().contains("turned before"), "{again}");
-    let (_, shifted) = made(Config { norm: NormKind::Layer, layers: 3, ..decoder.config().clone() });
+    let (_, shifted) = made(Config { norm: NormKind::Layer, layers: 3, ..decoder.config().clone() }, DType::F32, 0.4);
     assert!(shifted.sliced(&rotations(&shifted, whole)).unwrap_err().to_string().contains("subtract a mean"));
 }
