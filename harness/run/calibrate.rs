@@ -4,28 +4,24 @@
 //! All arms walk together, so dense statistics are collected once and one block's statistics are held at a time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Instant;
 
-use harness_core::seed;
 use harness_kernels::allocator::Keeping;
-use harness_methods::prune::{Needs, PruneError, Pruner, Site};
+use harness_methods::prune::{PruneError, Pruner};
 use harness_methods::shrink::ShrinkError;
 use harness_methods::statistics::{LinearStatistics, StatisticsError};
 use harness_model::config::Projection;
 use harness_model::decoder::Decoder;
-use harness_model::linear::{Dense, LinearOp};
-use harness_model::tensor::Tensor;
 use harness_model::weight::{DType, Weight};
 
 mod inputs;
+mod shared;
+mod walk;
 
-pub(crate) use inputs::{collect, collect_and_forward, embed, embed_together, forward};
+pub(crate) use inputs::{collect_and_forward, embed, embed_together, forward};
 
-use crate::block::{BlockView, divided, folded, producer_spreads};
 use crate::panics::caught;
-use crate::parts::{Part, check_factors, widened};
-use crate::whole::{outlier_shares, prune_whole};
+use shared::{Shared, Wanted};
+use walk::Walk;
 
 harness_core::choice! {
     /// Whose activations a block is calibrated on.
@@ -46,6 +42,9 @@ const STEPS: [&[Projection]; 4] = [
     &[Projection::Gate, Projection::Up],
     &[Projection::Down],
 ];
+
+/// The sums over what enters the maps of a block.
+pub(crate) type Statistics = BTreeMap<Projection, LinearStatistics>;
 
 /// The map whose input a projection shares, and whose statistics it therefore reads.
 pub(crate) fn input_of(projection: Projection) -> Projection {
@@ -148,9 +147,7 @@ pub fn prune_all(
     let mut walks: Vec<Walk<'_>> = arms.iter().map(|arm| Walk::start(dense, arm, windows, order)).collect();
     let mut shared = Shared::new(dense, windows, order);
     for layer in 0..layers {
-        let live = || walks.iter().filter(|walk| walk.failure.is_none());
-        let needs = live().map(|walk| walk.needs).fold(Needs::NOTHING, Needs::union);
-        let statistics = shared.collect(layer, needs);
+        let statistics = shared.collect(layer, &Wanted::by(&walks, layer));
         for walk in walks.iter_mut().filter(|walk| walk.failure.is_none()) {
             walk.failure = match caught(|| walk.step(layer, order, &statistics, shared.inputs())) {
                 Ok(Ok(())) => None,
@@ -190,7 +187,7 @@ pub fn prune_streaming(
         if let Some(error) = walk.failure.take() {
             return Err(error);
         }
-        let statistics = shared.collect(layer, walk.needs);
+        let statistics = shared.collect(layer, &Wanted::by(std::slice::from_ref(&walk), layer));
         walk.step(layer, order, &statistics, shared.inputs())?;
         for projection in Projection::ALL {
             if let Some(linear) = walk.decoder.linear(layer, projection) {
@@ -208,253 +205,4 @@ pub fn prune_streaming(
         progress(layer + 1, layers);
     }
     walk.failure.map_or(Ok(()), Err)
-}
-
-/// Dense activations that serve every arm: all of them in `dense-once`; in `sequential` those of the first block,
-/// before which nothing has been pruned.
-struct Shared<'a> {
-    dense: &'a Decoder,
-    windows: &'a [Vec<u32>],
-    layers: usize,
-    hidden: Option<Vec<Tensor>>,
-    inputs: Vec<Tensor>,
-}
-
-/// Statistics of one block that are the same for every arm, and the seconds they took; or why there are none.
-type SharedStatistics = Option<Result<(Statistics, f64), String>>;
-
-impl<'a> Shared<'a> {
-    fn new(dense: &'a Decoder, windows: Option<&'a [Vec<u32>]>, order: CalibrationOrder) -> Self {
-        let layers = match order {
-            CalibrationOrder::DenseOnce => dense.config().layers,
-            CalibrationOrder::Sequential => 1,
-            CalibrationOrder::TrueSequential => 0,
-        };
-        Self { dense, windows: windows.unwrap_or_default(), layers, hidden: None, inputs: Vec::new() }
-    }
-
-    /// Inputs of the block that was collected last.
-    fn inputs(&self) -> &[Tensor] {
-        &self.inputs
-    }
-
-    fn collect(&mut self, layer: usize, needs: Needs) -> SharedStatistics {
-        if layer >= self.layers || self.windows.is_empty() || !needs.any() {
-            return None;
-        }
-        let started = Instant::now();
-        let collected = self.pass(layer, needs).map_err(|error| error.to_string());
-        Some(collected.map(|statistics| (statistics, started.elapsed().as_secs_f64())))
-    }
-
-    fn pass(&mut self, layer: usize, needs: Needs) -> Result<Statistics, PrepareError> {
-        let hidden = match self.hidden.take() {
-            Some(hidden) => hidden,
-            None => embed_together(self.dense, self.windows)?,
-        };
-        let statistics = if layer + 1 < self.layers {
-            let (statistics, outputs) = collect_and_forward(self.dense, layer, &hidden, needs)?;
-            self.hidden = Some(outputs);
-            statistics
-        } else {
-            collect(self.dense, layer, &hidden, needs, &Projection::ALL)?
-        };
-        self.inputs = hidden;
-        Ok(statistics)
-    }
-}
-
-pub(crate) type Statistics = BTreeMap<Projection, LinearStatistics>;
-
-/// One arm on its way through the blocks.
-struct Walk<'a> {
-    arm: &'a PruneArm<'a>,
-    /// Which sums have to be there for every matrix.
-    needs: Needs,
-    decoder: Decoder,
-    /// Inputs of the next block, some sequences in each tensor; only in the sequential orders.
-    hidden: Option<Vec<Tensor>>,
-    /// Exact counts by position in the walk, when the method compares across matrices.
-    allotted: Option<Vec<usize>>,
-    position: usize,
-    seconds: f64,
-    /// Whether factors were moved inside a block, so that normalisations and biases changed too.
-    folded: bool,
-    dense: &'a Decoder,
-    failure: Option<PrepareError>,
-}
-
-impl<'a> Walk<'a> {
-    fn start(dense: &'a Decoder, arm: &'a PruneArm<'a>, windows: Option<&[Vec<u32>]>, order: CalibrationOrder) -> Self {
-        let mut walk = Self {
-            arm,
-            needs: widened(dense, arm.pruner.needs()),
-            decoder: dense.clone(),
-            hidden: None,
-            allotted: None,
-            position: 0,
-            seconds: 0.0,
-            folded: false,
-            dense,
-            failure: None,
-        };
-        let started = Instant::now();
-        let pruner = arm.pruner;
-        let reads_text = pruner.needs().any() || pruner.needs_gradients() || pruner.outliers().is_some();
-        if reads_text && windows.is_none_or(<[_]>::is_empty) {
-            walk.failure = Some(PrepareError::NoCalibration);
-            return walk;
-        }
-        if pruner.needs_gradients() {
-            match caught(|| prune_whole(dense, arm, windows.unwrap_or_default())) {
-                Ok(Ok(decoder)) => walk.decoder = decoder,
-                Ok(Err(error)) => walk.failure = Some(error),
-                Err(panic) => walk.failure = Some(PrepareError::Panic(panic)),
-            }
-            walk.seconds = started.elapsed().as_secs_f64();
-            return walk;
-        }
-        if let (false, Err(error)) = (arm.pruner.is_identity(), check_factors(dense, walk.needs)) {
-            walk.failure = Some(error);
-            return walk;
-        }
-        let names: Vec<(String, Part)> = Part::all(dense).into_iter().map(|part| (part.tensor(), part)).collect();
-        let mut weights = names.iter().filter_map(|(name, part)| {
-            let weight = part.map(dense)?.weight();
-            Some((Site { name, layer: part.layer, rows: weight.rows(), cols: weight.cols() }, weight.to_f32()))
-        });
-        let allotted = caught(|| match pruner.outliers() {
-            None => pruner.allocate(&mut weights).map_err(PrepareError::Allocate),
-            Some(multiple) => {
-                let shares = outlier_shares(dense, windows.unwrap_or_default(), multiple)?;
-                pruner.allocate_by_outliers(&mut weights, &shares).map_err(PrepareError::Allocate)
-            }
-        });
-        match allotted {
-            Ok(Ok(allotted)) => walk.allotted = allotted,
-            Ok(Err(error)) => walk.failure = Some(error),
-            Err(panic) => walk.failure = Some(PrepareError::Panic(panic)),
-        }
-        if let Some(windows) = windows
-            .filter(|_| order != CalibrationOrder::DenseOnce && arm.pruner.needs().any() && walk.failure.is_none())
-        {
-            match embed_together(dense, windows) {
-                Ok(hidden) => walk.hidden = Some(hidden),
-                Err(error) => walk.failure = Some(error),
-            }
-        }
-        walk.seconds = started.elapsed().as_secs_f64();
-        walk
-    }
-
-    fn step(
-        &mut self,
-        layer: usize,
-        order: CalibrationOrder,
-        shared: &SharedStatistics,
-        shared_inputs: &[Tensor],
-    ) -> Result<(), PrepareError> {
-        let needs = self.needs;
-        if self.arm.pruner.is_identity() || self.arm.pruner.needs_gradients() {
-            return Ok(());
-        }
-        let started = Instant::now();
-        match shared {
-            _ if !needs.any() => {
-                let statistics = self.producers(layer, needs);
-                self.prune(layer, &Projection::ALL, Some(&statistics))?;
-            }
-            Some(Err(reason)) => return Err(PrepareError::Shared(reason.clone())),
-            Some(Ok((statistics, seconds))) => {
-                let moved = self.fold(layer, shared_inputs, statistics)?;
-                self.prune(layer, &Projection::ALL, Some(moved.as_ref().unwrap_or(statistics)))?;
-                self.seconds += seconds;
-            }
-            None => {
-                let hidden = self.hidden.take().unwrap_or_default();
-                let steps: &[&[Projection]] =
-                    if order == CalibrationOrder::TrueSequential { &STEPS } else { &[&Projection::ALL] };
-                for (at, projections) in steps.iter().enumerate() {
-                    let seen = if at == 0 { &Projection::ALL } else { *projections };
-                    let mut statistics = collect(&self.decoder, layer, &hidden, needs, seen)?;
-                    if at == 0
-                        && let Some(moved) = self.fold(layer, &hidden, &statistics)?
-                    {
-                        statistics = moved;
-                    }
-                    self.prune(layer, projections, Some(&statistics))?;
-                }
-                self.hidden = Some(hidden);
-            }
-        }
-        if let Some(hidden) = self.hidden.take()
-            && layer + 1 < self.decoder.config().layers
-        {
-            self.hidden = Some(forward(&self.decoder, layer, &hidden)?);
-        }
-        self.seconds += started.elapsed().as_secs_f64();
-        Ok(())
-    }
-
-    /// Moves what the method wants moved inside a block; the statistics of what its maps then read, where anything was.
-    fn fold(
-        &mut self,
-        layer: usize,
-        hidden: &[Tensor],
-        statistics: &Statistics,
-    ) -> Result<Option<Statistics>, PrepareError> {
-        let view = BlockView::new(&self.decoder, layer, hidden, statistics);
-        let folds = self.arm.pruner.folds(&view).map_err(PrepareError::Prune)?;
-        if folds.is_empty() {
-            return Ok(None);
-        }
-        self.decoder =
-            folded(&self.decoder, layer, &folds).map_err(|source| PrepareError::Forward { layer, source })?;
-        self.folded = true;
-        Ok(Some(divided(statistics, &folds)))
-    }
-
-    /// What is known of the inputs of a block without calibration.
-    fn producers(&self, layer: usize, needs: Needs) -> Statistics {
-        if !needs.producers {
-            return Statistics::new();
-        }
-        let spreads = producer_spreads(self.dense, layer);
-        let known = |(projection, spread): (Projection, Vec<f32>)| {
-            (projection, LinearStatistics::new(spread.len(), Needs::NOTHING).with_producer_spread(spread))
-        };
-        spreads.into_iter().map(known).collect()
-    }
-
-    fn prune(
-        &mut self,
-        layer: usize,
-        projections: &[Projection],
-        statistics: Option<&Statistics>,
-    ) -> Result<(), PrepareError> {
-        let parts: Vec<Part> =
-            projections.iter().flat_map(|&projection| Part::of(&self.decoder, layer, projection)).collect();
-        for part in parts {
-            let Some(map) = part.map(&self.decoder) else { continue };
-            let (stored, bias) = (map.weight(), map.bias());
-            let mut values = stored.to_f32();
-            let tensor = part.tensor();
-            let site = Site { name: &tensor, layer, rows: stored.rows(), cols: stored.cols() };
-            let allotted = self.allotted.as_ref().and_then(|counts| counts.get(self.position).copied());
-            self.position += 1;
-            let mut random = seed::stream(self.arm.seed, &["prune", &tensor]);
-            let of_map = statistics.and_then(|all| all.get(&input_of(part.projection)));
-            let own = of_map.and_then(|statistics| part.statistics(&self.decoder, statistics));
-            self.arm
-                .pruner
-                .prune(&site, &mut values, own.as_ref().or(of_map), allotted, &mut random)
-                .map_err(PrepareError::Prune)?;
-            let dtype = self.arm.dtype.unwrap_or(stored.dtype());
-            let pruned = Weight::rounded(stored.rows(), stored.cols(), &values, dtype);
-            let map: Arc<dyn LinearOp> = Arc::new(Dense::new(pruned, bias));
-            self.decoder =
-                part.replaced(&self.decoder, &map).map_err(|source| PrepareError::Forward { layer, source })?;
-        }
-        Ok(())
-    }
 }

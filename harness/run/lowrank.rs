@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use harness_kernels::allocator::Keeping;
 use harness_methods::block::Map;
 use harness_methods::lowrank::{Blocks, Factorisation, Known, LowRank, LowRankError};
 use harness_methods::prune::{Needs, PruneError, Pruner, Site};
@@ -19,7 +20,7 @@ use harness_model::tensor::with_values;
 use harness_model::weight::{DType, Weight};
 use rand_chacha::ChaCha8Rng;
 
-use crate::calibrate::{CalibrationOrder, PrepareError, PruneArm, Pruned, embed, forward, prune_all};
+use crate::calibrate::{CalibrationOrder, PrepareError, PruneArm, Pruned, embed_together, forward, prune_all};
 use crate::panics::caught;
 use crate::quantize::LEAST_SIDE;
 use search::Shares;
@@ -76,6 +77,7 @@ pub fn lowrank_all(
     order: CalibrationOrder,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<Reduced, PrepareError>> {
+    let _kept = Keeping::begin();
     let asked = Asked::of(dense, methods, windows.unwrap_or_default());
     let mut results: Vec<Option<Result<Reduced, PrepareError>>> = methods.iter().map(|_| None).collect();
     for updates in [false, true] {
@@ -177,7 +179,6 @@ struct Factorer<'a> {
     /// Whether factors are there and fitted anew.
     updating: bool,
     found: Mutex<BTreeMap<String, (Factorisation, Arc<Factored>)>>,
-    kept: Mutex<Vec<String>>,
 }
 
 /// An error that several methods share, said again.
@@ -216,13 +217,16 @@ impl<'a> Factorer<'a> {
         };
         let shares = method.search().map(search).transpose()?;
         let searching = if shares.is_some() { started.elapsed().as_secs_f64() } else { 0.0 };
-        let (found, kept) = (Mutex::default(), Mutex::default());
-        Ok(Self { method, shares, searching, dense, blocks, gradients, updating: false, found, kept })
+        let found = Mutex::default();
+        Ok(Self { method, shares, searching, dense, blocks, gradients, updating: false, found })
     }
 
     fn finish(self, seconds: f64) -> Result<Reduced, PrepareError> {
         let found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let kept = self.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let maps = (0..self.dense.config().layers).flat_map(|layer| Projection::ALL.map(|each| (layer, each)));
+        let there = maps.filter(|&(layer, projection)| self.dense.linear(layer, projection).is_some());
+        let names = there.map(|(layer, projection)| projection.tensor(layer));
+        let kept: Vec<String> = names.filter(|name| !found.contains_key(name)).collect();
         if found.is_empty() && !self.method.is_identity() {
             return Err(PrepareError::LowRank(format!(
                 "no map became factors: none that the method takes has {LEAST_SIDE} rows and columns or more ({} stayed as they are)",
@@ -287,19 +291,9 @@ impl Pruner for Factorer<'_> {
     ) -> Result<(), PruneError> {
         let refused = |error: &dyn std::fmt::Display| PruneError::Refused(error.to_string());
         let map = Map::of(site);
-        let linear = map.and_then(|map| self.dense.linear(site.layer, Projection::ALL[map as usize]));
-        let (Some(map), Some(linear)) = (map, linear) else {
+        let Some(linear) = map.and_then(|map| self.dense.linear(site.layer, Projection::ALL[map as usize])) else {
             return Err(refused(&format!("{}: the map is held as factors already", site.name)));
         };
-        let takes = self.blocks.contains(&site.layer)
-            && self.method.takes(map)
-            && (self.shares.is_none() || self.share(site.name).is_some());
-        if !takes || site.rows.min(site.cols) < LEAST_SIDE {
-            if !self.updating {
-                self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(site.name.to_owned());
-            }
-            return Ok(());
-        }
         let parts = self.factors(site, weight, statistics).map_err(|error| refused(&error))?;
         let factored = held(site, &parts, linear.as_ref()).map_err(|error| refused(&error))?;
         weight.copy_from_slice(&factored.weight().to_f32());
@@ -308,9 +302,27 @@ impl Pruner for Factorer<'_> {
         Ok(())
     }
 
+    fn changes(&self, layer: usize, map: Map) -> bool {
+        let searched =
+            |projection: Projection| self.shares.is_none() || self.share(&projection.tensor(layer)).is_some();
+        factors(self.dense, self.method, &self.blocks, (layer, map)).is_some_and(searched)
+    }
+
+    fn keeps_to_one_thread(&self) -> bool {
+        true
+    }
+
     fn is_identity(&self) -> bool {
         self.method.is_identity()
     }
+}
+
+/// The projection of a map that a method makes factors of: of these blocks, one that it takes, and not too small.
+fn factors(dense: &Decoder, method: &dyn LowRank, blocks: &[usize], (layer, map): (usize, Map)) -> Option<Projection> {
+    let projection = Projection::ALL[map as usize];
+    let linear = dense.linear(layer, projection)?;
+    let takes = blocks.contains(&layer) && method.takes(map) && linear.rows().min(linear.cols()) >= LEAST_SIDE;
+    takes.then_some(projection)
 }
 
 /// Factors in the element type of the matrix they stand for. In half precision two factors whose magnitudes are far apart are
@@ -343,15 +355,18 @@ fn distances(dense: &Decoder, windows: &[Vec<u32>]) -> Result<Vec<f64>, PrepareE
         return Err(PrepareError::NoCalibration);
     }
     let width = dense.config().hidden_size;
-    let mut hidden = embed(dense, windows)?;
+    let length = windows[0].len();
+    let mut hidden = embed_together(dense, windows)?;
     let mut found = Vec::new();
     for layer in 0..dense.config().layers {
         let outputs = forward(dense, layer, &hidden)?;
         let mut sum = 0.0;
         for (before, behind) in hidden.iter().zip(&outputs) {
-            let last = |values: &[f32]| values[values.len() - width..].to_vec();
+            let last = |values: &[f32]| -> Vec<Vec<f32>> {
+                values.chunks_exact(length * width).map(|window| window[window.len() - width..].to_vec()).collect()
+            };
             let read = |state| with_values(state, last).map_err(|error| PrepareError::Shared(error.to_string()));
-            sum += angle(&read(before)?, &read(behind)?);
+            sum += read(before)?.iter().zip(&read(behind)?).map(|(before, behind)| angle(before, behind)).sum::<f64>();
         }
         found.push(sum / windows.len() as f64);
         hidden = outputs;

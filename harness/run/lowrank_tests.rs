@@ -276,6 +276,54 @@ fn factors_are_pruned_one_by_one() {
     }
 }
 
+/// The same, but nobody knows which maps it leaves as they are.
+struct Asking<'a>(&'a Factorer<'a>);
+
+impl Pruner for Asking<'_> {
+    fn needs(&self) -> Needs {
+        self.0.needs()
+    }
+
+    fn prune(
+        &self,
+        site: &Site,
+        weight: &mut [f32],
+        statistics: Option<&LinearStatistics>,
+        allotted: Option<usize>,
+        random: &mut ChaCha8Rng,
+    ) -> Result<(), PruneError> {
+        if !self.0.changes(site.layer, Map::of(site).unwrap()) {
+            return Ok(());
+        }
+        self.0.prune(site, weight, statistics, allotted, random)
+    }
+}
+
+#[test]
+fn what_is_not_calibrated_and_not_read_changes_no_bit() {
+    let dense = decoder(4, DType::F32);
+    for (arm, order) in [
+        ("curing(layers=1)", CalibrationOrder::DenseOnce),
+        ("curing(layers=2)", CalibrationOrder::Sequential),
+        ("curing(layers=1, choice=last, metric=cov)", CalibrationOrder::TrueSequential),
+        ("svd-llm(ratio=0.3)", CalibrationOrder::TrueSequential),
+    ] {
+        let method = registry::lowrank(&arm.parse().unwrap()).unwrap();
+        let asked = Asked::of(&dense, &[&*method], &windows());
+        let factorer = || Factorer::of(&dense, &*method, &asked, &windows()).unwrap();
+        let (skipping, whole) = (factorer(), factorer());
+        let walked = |pruner: &dyn Pruner| {
+            let arms = [PruneArm { pruner, seed: 0, dtype: Some(DType::F32) }];
+            prune_all(&dense, &arms, Some(&windows()), order, &mut |_, _| {}).pop().unwrap().unwrap()
+        };
+        walked(&skipping);
+        walked(&Asking(&whole));
+        let (skipping, whole) = (skipping.finish(0.0).unwrap(), whole.finish(0.0).unwrap());
+        assert_eq!(skipping.factoring, whole.factoring, "{arm}");
+        assert_eq!(logits(&skipping.decoder), logits(&whole.decoder), "{arm}");
+    }
+}
+
 #[test]
 fn angles_are_in_half_turns() {
     assert!((angle(&[1.0, 0.0], &[0.0, 2.0]) - 0.5).abs() < 1e-12);

@@ -19,7 +19,7 @@ use std::fmt;
 use harness_core::{ParameterError, Pattern};
 use rand_chacha::ChaCha8Rng;
 
-use crate::block::{CalibratedBlock, Fold};
+use crate::block::{CalibratedBlock, Fold, Map};
 use crate::statistics::LinearStatistics;
 pub use whole::WholeModel;
 
@@ -420,6 +420,18 @@ pub trait Pruner: Send + Sync {
     ) -> Result<(), PruneError> {
         let _ = (weight, statistics, allotted, random);
         Err(PruneError::NeedsModel { site: site.name.to_owned(), beyond: Beyond::Gradients })
+    }
+
+    /// Whether it changes a map of a block. Of what it does not change no inputs are summed up, and behind the last block that it
+    /// changes no text is read.
+    fn changes(&self, layer: usize, map: Map) -> bool {
+        let _ = (layer, map);
+        true
+    }
+
+    /// Whether [`prune`](Self::prune) keeps to one thread, so that the matrices of a block are pruned side by side.
+    fn keeps_to_one_thread(&self) -> bool {
+        false
     }
 
     /// Whether it leaves every weight of every model as it is.

@@ -14,9 +14,8 @@ use harness_model::linear::LinearOp;
 use harness_model::tensor::{Tensor, with_values};
 use rand_chacha::ChaCha8Rng;
 
-use super::held;
+use super::{factors, held};
 use crate::calibrate::{CalibrationOrder, PrepareError, PruneArm, embed, forward, prune_all};
-use crate::quantize::LEAST_SIDE;
 use crate::shrink::summed_loss;
 
 /// The share of each map, by tensor name; nothing where it stays whole.
@@ -112,11 +111,11 @@ impl Pruner for Trial<'_> {
         _: &mut ChaCha8Rng,
     ) -> Result<(), PruneError> {
         let refused = |error: &dyn std::fmt::Display| PruneError::Refused(error.to_string());
-        let map = Map::of(site).filter(|map| self.blocks.contains(&site.layer) && self.method.takes(*map));
-        let Some(map) = map.filter(|_| site.rows.min(site.cols) >= LEAST_SIDE) else { return Ok(()) };
-        let projection = Projection::ALL[map as usize];
-        let missing = || refused(&format!("{}: the map is held as factors already", site.name));
-        let linear = self.dense.linear(site.layer, projection).ok_or_else(missing)?;
+        let found = Map::of(site).map(|map| Projection::ALL[map as usize]);
+        let found = found.and_then(|each| Some((each, self.dense.linear(site.layer, each)?)));
+        let Some((projection, linear)) = found else {
+            return Err(refused(&format!("{}: the map is held as factors already", site.name)));
+        };
         let gradients = self.gradients.and_then(|all| all.get(site.name)).map(Vec::as_slice);
         let mut tried = Vec::with_capacity(self.search.shares.len());
         for &share in &self.search.shares {
@@ -131,5 +130,9 @@ impl Pruner for Trial<'_> {
         let candidate = Candidate { whole: site.rows * site.cols, tried };
         self.found.lock().unwrap_or_else(PoisonError::into_inner).push((site.name.to_owned(), candidate));
         Ok(())
+    }
+
+    fn changes(&self, layer: usize, map: Map) -> bool {
+        factors(self.dense, self.method, self.blocks, (layer, map)).is_some()
     }
 }
