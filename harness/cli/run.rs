@@ -171,8 +171,10 @@ fn ensure(opened: &Opened, plan: &Plan, inputs: &Inputs, arguments: &Arguments) 
         }
         let data = planned.cell.coordinates.get(&Axis::Data);
         for (name, value) in data.into_iter().chain(bench.tables.values()).flat_map(|at| &at.parameters) {
-            if let ("corpus", Value::Text(text)) = (name.as_str(), value) {
-                add("corpus", text);
+            match (name.as_str(), value) {
+                ("corpus", Value::Text(text)) => add("corpus", text),
+                ("questions", Value::Text(text)) => add("task", text),
+                _ => {}
             }
         }
         for (name, value) in bench.tables.values().flat_map(|at| &at.parameters) {

@@ -1,14 +1,15 @@
-//! The text around needles: sentences of a corpus, sentences made here, or a generated language.
+//! The text around needles: sentences of a corpus, sentences made here, documents with questions, or a generated language.
 
 use std::fmt::Write as _;
 
 use harness_core::{Parameters, Value};
 use rand_chacha::ChaCha8Rng;
 
+use super::library::Library;
 use super::spoken::Spoken;
 use super::words::{ADJECTIVES, NOUNS, below};
 use super::{LongError, LongSelection};
-use crate::inputs::{Inputs, LoadedModel};
+use crate::inputs::{InputError, Inputs, LoadedModel};
 use crate::setup::arm_from;
 use crate::text::{TextSelection, TextSource};
 
@@ -18,6 +19,8 @@ pub(super) enum Source {
     Made,
     /// Documents of characters.
     Documents { name: String, documents: Vec<String> },
+    /// Documents with questions about them.
+    Library(Box<Library>),
     /// A generated language that the model speaks.
     Spoken(Box<Spoken>),
 }
@@ -25,6 +28,10 @@ pub(super) enum Source {
 impl Source {
     /// The text that a selection names, for a model.
     pub fn open(selection: &LongSelection, model: &LoadedModel, inputs: &Inputs, seed: u64) -> Result<Self, LongError> {
+        if let Some(questions) = &selection.questions {
+            let path = inputs.task_path(questions).map_err(InputError::from)?;
+            return Ok(Self::Library(Box::new(Library::read(&path, questions)?)));
+        }
         let Some(corpus) = &selection.corpus else { return Ok(Self::Made) };
         if let Some(generated) = inputs.language(corpus, model)? {
             let split = corpus.rsplit_once('/').map_or("", |(_, split)| split);
@@ -50,6 +57,7 @@ impl Source {
         match self {
             Self::Made => "made".to_owned(),
             Self::Documents { name, .. } => name.clone(),
+            Self::Library(library) => library.name.clone(),
             Self::Spoken(spoken) => spoken.name(),
         }
     }

@@ -1,19 +1,22 @@
 //! Long contexts with something in them that should be found again: passkeys, needles, chains of variables, common words.
 //!
 //! Sources: Mohtashami and Jaggi 2023 (passkeys), Kamradt 2023 (needles by depth and length), Li et al. 2023 (lines), Hsieh et
-//! al. 2024 (RULER: several needles, variable tracking, common and frequent words), Pal et al. 2023 (articles).
+//! al. 2024 (RULER: several needles, variable tracking, common and frequent words, questions about documents), Pal et al. 2023 (articles).
 //!
 //! # Difference from the reference
 //! Wording, words and text are of this program. Prompts are put together of tokens, sentence by sentence, so that lengths hold in
-//! tokens of the model and that the control differs from the prompt in the needle alone; no example stands before a question.
+//! tokens of the model and that the control differs from the prompt in the needle alone; no example stands before a question, and
+//! documents are not numbered.
 //! Numbers, words and text are drawn by item and seed, never by method, length or depth, so that all of them are paired.
 
 mod articles;
 mod asking;
 mod counting;
 mod cut;
+mod documents;
 mod filler;
 mod fit;
+mod library;
 pub(crate) mod metrics;
 pub(crate) mod retrieve;
 mod spoken;
@@ -22,11 +25,14 @@ mod words;
 pub(crate) mod write;
 
 #[cfg(test)]
+mod documents_tests;
+#[cfg(test)]
 mod golden_tests;
 #[cfg(test)]
 mod mod_tests;
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use harness_core::parameters::ParameterError;
 use harness_core::seed::stream;
@@ -73,6 +79,8 @@ harness_core::choice! {
         AlteredNumber = "altered-number",
         /// A name of a short article.
         FreeForm = "free-form",
+        /// The answer to a question about one or a few of many documents.
+        Documents = "documents",
         /// Nothing: a text of so many words is asked for, and its length is what counts.
         Write = "write",
     }
@@ -105,6 +113,8 @@ harness_core::parameters! {
         task: LongTask = LongTask::Needle;
         /// A corpus and split whose text stands around the needles (`gutenberg/test`; for models of a generated language, that one); unset: sentences of this program's making.
         corpus: Option<String> = None;
+        /// Questions that `documents` asks, with the documents that answer them (`ruler-qa/squad`, `ruler-qa/hotpotqa`), or a path to a file in the format of either.
+        questions: Option<String> = None;
         /// Tokens of prompt and answer together.
         length: usize = 1024, Domain::closed(16.0, 1_048_576.0);
         /// Where the needle stands, in percent of the text's tokens, moved to the nearest end of a sentence; unset: drawn for each item.
@@ -151,6 +161,7 @@ impl LongTask {
         match self {
             Self::Passkey => Rule::FirstInteger,
             Self::Lines => Rule::LastInteger,
+            Self::Documents => Rule::Any,
             _ => Rule::All,
         }
     }
@@ -165,7 +176,7 @@ impl LongTask {
 
     /// Whether one thing stands at one place.
     fn has_depth(self) -> bool {
-        self.is_needles() || self.is_article() || matches!(self, Self::Passkey | Self::Lines)
+        self.is_needles() || self.is_article() || matches!(self, Self::Passkey | Self::Lines | Self::Documents)
     }
 
     fn has_count(self) -> bool {
@@ -186,7 +197,7 @@ impl LongTask {
             Self::MultiValue | Self::MultiQuery => (one + 4) * count,
             Self::Variables => 10 * (count + 1),
             Self::CommonWords => 64,
-            Self::FrequentWords => 32,
+            Self::FrequentWords | Self::Documents => 32,
             Self::Lines | Self::AlteredNumber => 16,
             Self::FreeForm => 24,
             Self::Write => TOKENS_A_WORD * selection.words.unwrap_or(WORDS),
@@ -211,6 +222,15 @@ pub(crate) fn check(arm: &Arm) -> Result<(), ParameterError> {
     }
     if selection.words.is_some() && task != LongTask::Write {
         return refuse("words", "it asks for something else than a text of some length");
+    }
+    match (&selection.questions, task == LongTask::Documents) {
+        (Some(_), false) => return refuse("questions", "it makes its own"),
+        (None, true) => {
+            return Err(ParameterError::Together(
+                "`documents` needs `questions` with their documents, as `ruler-qa/squad`".to_owned(),
+            ));
+        }
+        _ => {}
     }
     if selection.corpus.is_some() && !task.has_text() {
         return refuse("corpus", "no text stands around what it asks for");
@@ -271,6 +291,24 @@ pub enum LongError {
         wanted: usize,
         /// Tokens of the context.
         length: usize,
+    },
+    /// A file of questions that cannot be used.
+    #[error("{path}: {reason}")]
+    Questions {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Fewer questions than asked for.
+    #[error("{name} has {found} of the {wanted} questions that are wanted; ask for fewer `items`")]
+    TooFewQuestions {
+        /// Where they come from.
+        name: String,
+        /// Questions there are.
+        found: usize,
+        /// Questions asked for.
+        wanted: usize,
     },
     /// The model has no such positions.
     #[error(
@@ -387,9 +425,17 @@ impl LongItems {
                 .map_err(|reason| LongError::Surprise { model: model.name.clone(), reason })?;
             Ok::<_, LongError>(fitted.cut(&kept))
         };
+        let questions = match &source {
+            Source::Library(library) => library.taken(selection.items)?,
+            _ => Vec::new(),
+        };
         let item = |number: usize| {
             let mut rng = stream(seed, &["long", &word, &number.to_string()]);
             match (&source, task) {
+                (Source::Library(library), _) => {
+                    let draft = library.draft(questions[number], &asking, selection, tokens, &mut rng)?;
+                    fitted(draft, number)
+                }
                 (Source::Spoken(spoken), _) => fitted(spoken.draft(selection, &model.name, &mut rng)?, number),
                 (_, LongTask::CommonWords) => {
                     counting::common(&asking, selection.length, tokens, &mut rng)?.map_err(named)

@@ -35,7 +35,7 @@ fn tokenizer() -> Tokenizer {
     Tokenizer::from_json(description.to_string().as_bytes(), None, None).unwrap()
 }
 
-fn bytes(position: PositionScheme, chat: Option<&str>) -> LoadedModel {
+pub(super) fn bytes(position: PositionScheme, chat: Option<&str>) -> LoadedModel {
     let config = Config {
         architecture: "llama".to_owned(),
         vocab_size: 256,
@@ -74,17 +74,17 @@ fn bytes(position: PositionScheme, chat: Option<&str>) -> LoadedModel {
     model
 }
 
-fn rope() -> PositionScheme {
+pub(super) fn rope() -> PositionScheme {
     PositionScheme::Rope { theta: 10_000.0, rotary: 8, style: harness_model::config::RopeStyle::HalfSplit }
 }
 
-fn selection(text: &str) -> LongSelection {
+pub(super) fn selection(text: &str) -> LongSelection {
     let arm: Arm = format!("data({text})").parse().unwrap();
     check(&arm).unwrap();
     LongSelection::resolve(&arm).unwrap()
 }
 
-fn inputs() -> Inputs {
+pub(super) fn inputs() -> Inputs {
     Inputs::from_environment().unwrap()
 }
 
