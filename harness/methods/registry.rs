@@ -56,6 +56,7 @@ register! {
     "shrink/wanda_width.rs" wanda_width;
     "shrink/flap.rs" flap;
     "shrink/llm_pruner.rs" llm_pruner;
+    "shrink/head_importance.rs" head_importance;
     "shrink/darwinlm.rs" darwinlm;
     "shrink/slicegpt.rs" slicegpt;
     "shrink/upscale.rs" upscale;

@@ -136,6 +136,26 @@ def by_model(scores, ratio, counts=None):
     return list(zip(*left))
 
 
+def important(made, ratio, count, tokens, normalise):
+    """What stays when the heads go whose gates, which multiply what enters the output map, the loss depends on least."""
+    gates = [torch.ones(GROUPS, dtype=torch.float64, requires_grad=True) for _ in range(LAYERS)]
+    hooks = [
+        layer.self_attn.o_proj.register_forward_pre_hook(lambda _, x, gate=gate: (x[0] * gate.repeat_interleave(WIDTH),))
+        for layer, gate in zip(made.model.layers, gates)
+    ]
+    worth = np.zeros((LAYERS, GROUPS))
+    for window in WINDOWS[:count]:
+        ids = torch.tensor([window[:tokens]])
+        loss = torch.nn.functional.cross_entropy(made(ids[:, :-1]).logits[0], ids[0, 1:])
+        worth += np.abs(torch.stack(torch.autograd.grad(loss, gates)).numpy()) / count
+    for hook in hooks:
+        hook.remove()
+    if normalise:
+        worth /= np.sqrt((worth**2).sum(1, keepdims=True))
+    none = np.zeros(INNER)
+    return by_model([(own, none) for own in worth], ratio, (int(ratio * LAYERS * GROUPS), 0))
+
+
 def standard(values):
     return (values - values.mean()) / values.std(ddof=1)
 
@@ -275,6 +295,8 @@ def main():
             arms[f"llm-pruner(ratio=0.34, criterion={criterion}, reduction={reduction}, {skipping})"] = by_block(scores, 0.34)
     scores = coupled(made, grads, "first", "sum")
     arms[f"llm-pruner(ratio=0.34, ranking=model, {skipping})"] = by_model(scores, 0.34, (3 * int(0.34 * GROUPS), 3 * int(0.34 * INNER)))
+    for arm, normalise in [("", True), (", normalise=false", False)]:
+        arms[f"head-importance(ratio=0.34, samples=4, tokens=20{arm})"] = important(made, 0.34, 4, 20, normalise)
     found = {}
     for arm, stays in arms.items():
         with_bias = arm.startswith("flap") and "bias" not in arm

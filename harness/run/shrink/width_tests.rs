@@ -56,6 +56,7 @@ const ARMS: &[&str] = &[
     "flap(ratio=0.4, bias=false)",
     "llm-pruner(ratio=0.4, skip_first=0, skip_last=0)",
     "llm-pruner(ratio=0.4, ranking=model, criterion=mixed, skip_first=1, skip_last=0)",
+    "head-importance(ratio=0.4)",
     "darwinlm(ratio=0.4, levels=8, generations=3, offspring=4, stages=2)",
 ];
 
