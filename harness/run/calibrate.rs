@@ -141,11 +141,32 @@ pub fn prune_all(
     order: CalibrationOrder,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<Pruned, PrepareError>> {
+    let shared = Shared::new(dense, windows, order);
+    walked(dense, arms, (windows, order), shared, progress)
+}
+
+/// As [`prune_all`] in `dense-once`, with the statistics of every block known; for methods that move nothing inside a block.
+pub(crate) fn prune_known(
+    dense: &Decoder,
+    arms: &[PruneArm<'_>],
+    windows: Option<&[Vec<u32>]>,
+    known: Vec<Statistics>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Vec<Result<Pruned, PrepareError>> {
+    walked(dense, arms, (windows, CalibrationOrder::DenseOnce), Shared::known(dense, known), progress)
+}
+
+fn walked(
+    dense: &Decoder,
+    arms: &[PruneArm<'_>],
+    (windows, order): (Option<&[Vec<u32>]>, CalibrationOrder),
+    mut shared: Shared<'_>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Vec<Result<Pruned, PrepareError>> {
     let layers = dense.config().layers;
     // A walk asks for the same activations at every block.
     let _kept = Keeping::begin();
     let mut walks: Vec<Walk<'_>> = arms.iter().map(|arm| Walk::start(dense, arm, windows, order)).collect();
-    let mut shared = Shared::new(dense, windows, order);
     for layer in 0..layers {
         let statistics = shared.collect(layer, &Wanted::by(&walks, layer));
         for walk in walks.iter_mut().filter(|walk| walk.failure.is_none()) {

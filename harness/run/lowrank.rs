@@ -20,7 +20,10 @@ use harness_model::tensor::with_values;
 use harness_model::weight::{DType, Weight};
 use rand_chacha::ChaCha8Rng;
 
-use crate::calibrate::{CalibrationOrder, PrepareError, PruneArm, Pruned, embed_together, forward, prune_all};
+use crate::calibrate::{
+    CalibrationOrder, PrepareError, PruneArm, Pruned, Statistics, collect_and_forward, embed_together, forward,
+    prune_all, prune_known,
+};
 use crate::panics::caught;
 use crate::quantize::LEAST_SIDE;
 use search::Shares;
@@ -63,6 +66,8 @@ pub struct Reduced {
 /// What methods ask of the dense model as a whole, found once for all of them.
 struct Asked {
     distances: Option<Result<Vec<f64>, PrepareError>>,
+    /// Sums over the inputs of every block, where the pass that distances take can tell all that the methods read.
+    known: Vec<Statistics>,
     gradients: Option<Result<BTreeMap<String, Vec<f64>>, PrepareError>>,
     seconds: (f64, f64),
 }
@@ -78,7 +83,8 @@ pub fn lowrank_all(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<Reduced, PrepareError>> {
     let _kept = Keeping::begin();
-    let asked = Asked::of(dense, methods, windows.unwrap_or_default());
+    let mut asked = Asked::of(dense, methods, windows.unwrap_or_default(), order);
+    let mut known = std::mem::take(&mut asked.known);
     let mut results: Vec<Option<Result<Reduced, PrepareError>>> = methods.iter().map(|_| None).collect();
     for updates in [false, true] {
         let mut factorers = Vec::new();
@@ -89,7 +95,10 @@ pub fn lowrank_all(
             }
         }
         let first = if updates { CalibrationOrder::DenseOnce } else { order };
-        let mut walked = walk(dense, &factorers, windows, first, progress);
+        let mut walked = match std::mem::take(&mut known) {
+            known if known.is_empty() => walk(dense, &factorers, windows, first, progress),
+            known => walked(prune_known(dense, &arms(&factorers), windows, known, progress)),
+        };
         if updates {
             for (_, factorer) in &mut factorers {
                 factorer.updating = true;
@@ -130,22 +139,33 @@ fn walk(
     order: CalibrationOrder,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Vec<Result<f64, PrepareError>> {
-    if factorers.is_empty() {
-        return Vec::new();
-    }
-    let arms: Vec<PruneArm> =
-        factorers.iter().map(|(_, factorer)| PruneArm { pruner: factorer, seed: 0, dtype: Some(DType::F32) }).collect();
-    let walked = prune_all(dense, &arms, windows, order, progress);
-    walked.into_iter().map(|pruned| pruned.map(|Pruned { seconds, .. }| seconds)).collect()
+    if factorers.is_empty() { Vec::new() } else { walked(prune_all(dense, &arms(factorers), windows, order, progress)) }
+}
+
+fn arms<'a>(factorers: &'a [(usize, Factorer<'_>)]) -> Vec<PruneArm<'a>> {
+    let arm = |factorer| PruneArm { pruner: factorer, seed: 0, dtype: Some(DType::F32) };
+    factorers.iter().map(|(_, factorer)| arm(factorer)).collect()
+}
+
+fn walked(pruned: Vec<Result<Pruned, PrepareError>>) -> Vec<Result<f64, PrepareError>> {
+    pruned.into_iter().map(|pruned| pruned.map(|Pruned { seconds, .. }| seconds)).collect()
 }
 
 impl Asked {
-    fn of(dense: &Decoder, methods: &[&dyn LowRank], windows: &[Vec<u32>]) -> Self {
+    fn of(dense: &Decoder, methods: &[&dyn LowRank], windows: &[Vec<u32>], order: CalibrationOrder) -> Self {
         let ask = |any: bool| any.then(Instant::now);
-        let mut asked = Self { distances: None, gradients: None, seconds: (0.0, 0.0) };
+        let mut asked = Self { distances: None, known: Vec::new(), gradients: None, seconds: (0.0, 0.0) };
         if let Some(started) = ask(methods.iter().any(|method| method.needs_distances())) {
-            asked.distances =
-                Some(caught(|| distances(dense, windows)).unwrap_or_else(|panic| Err(PrepareError::Panic(panic))));
+            let needs = methods.iter().map(|method| method.needs()).fold(Needs::NOTHING, Needs::union);
+            // Sums by column of all blocks are held at once, which second moments are too large for.
+            let once = order == CalibrationOrder::DenseOnce && methods.iter().all(|method| !method.updates());
+            let needs = if once && !needs.second_moment && !needs.samples { needs } else { Needs::NOTHING };
+            let found = caught(|| distances(dense, windows, needs));
+            let found = found.unwrap_or_else(|panic| Err(PrepareError::Panic(panic)));
+            asked.distances = Some(found.map(|(distances, known)| {
+                asked.known = known;
+                distances
+            }));
             asked.seconds.0 = started.elapsed().as_secs_f64();
         }
         if let Some(started) = ask(methods.iter().any(|method| method.needs_gradients())) {
@@ -349,17 +369,24 @@ fn held(site: &Site, parts: &Factorisation, linear: &dyn LinearOp) -> Result<Fac
     Factored::new(steps, (site.rows, site.cols), linear.bias()).map_err(|error| format!("{}: {error}", site.name))
 }
 
-/// The angle between what each block reads and writes at the last token of a window, in half turns, averaged over windows.
-fn distances(dense: &Decoder, windows: &[Vec<u32>]) -> Result<Vec<f64>, PrepareError> {
+/// The angle between what each block reads and writes at the last token of a window, in half turns, averaged over windows; and the sums
+/// over the inputs of each block, where any are asked for.
+fn distances(dense: &Decoder, windows: &[Vec<u32>], needs: Needs) -> Result<(Vec<f64>, Vec<Statistics>), PrepareError> {
     if windows.is_empty() {
         return Err(PrepareError::NoCalibration);
     }
     let width = dense.config().hidden_size;
     let length = windows[0].len();
     let mut hidden = embed_together(dense, windows)?;
-    let mut found = Vec::new();
+    let (mut found, mut known) = (Vec::new(), Vec::new());
     for layer in 0..dense.config().layers {
-        let outputs = forward(dense, layer, &hidden)?;
+        let outputs = if needs.any() {
+            let (statistics, outputs) = collect_and_forward(dense, layer, &hidden, needs)?;
+            known.push(statistics);
+            outputs
+        } else {
+            forward(dense, layer, &hidden)?
+        };
         let mut sum = 0.0;
         for (before, behind) in hidden.iter().zip(&outputs) {
             let last = |values: &[f32]| -> Vec<Vec<f32>> {
@@ -371,7 +398,7 @@ fn distances(dense: &Decoder, windows: &[Vec<u32>]) -> Result<Vec<f64>, PrepareE
         found.push(sum / windows.len() as f64);
         hidden = outputs;
     }
-    Ok(found)
+    Ok((found, known))
 }
 
 /// `arccos(cos(a, b)) / π`.

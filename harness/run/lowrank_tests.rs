@@ -309,7 +309,7 @@ fn what_is_not_calibrated_and_not_read_changes_no_bit() {
         ("svd-llm(ratio=0.3)", CalibrationOrder::TrueSequential),
     ] {
         let method = registry::lowrank(&arm.parse().unwrap()).unwrap();
-        let asked = Asked::of(&dense, &[&*method], &windows());
+        let asked = Asked::of(&dense, &[&*method], &windows(), CalibrationOrder::Sequential);
         let factorer = || Factorer::of(&dense, &*method, &asked, &windows()).unwrap();
         let (skipping, whole) = (factorer(), factorer());
         let walked = |pruner: &dyn Pruner| {
@@ -320,6 +320,9 @@ fn what_is_not_calibrated_and_not_read_changes_no_bit() {
         walked(&Asking(&whole));
         let (skipping, whole) = (skipping.finish(0.0).unwrap(), whole.finish(0.0).unwrap());
         assert_eq!(skipping.factoring, whole.factoring, "{arm}");
+        // In `dense-once` what distances take tells the sums too.
+        let applied = reduced(&dense, &*method, Some(&windows()), order, &mut |_, _| {}).unwrap();
+        assert_eq!(applied.factoring, whole.factoring, "{arm}");
         assert_eq!(logits(&skipping.decoder), logits(&whole.decoder), "{arm}");
     }
 }

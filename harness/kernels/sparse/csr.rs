@@ -41,12 +41,12 @@ impl Csr {
         self.columns[span.clone()].iter().zip(&self.values[span]).map(|(column, value)| (usize::from(*column), *value))
     }
 
-    pub(super) fn dense(&self, rows: usize, cols: usize) -> Vec<f32> {
-        let mut dense = vec![0.0; rows * cols];
-        for row in 0..rows {
-            self.row(row).for_each(|(column, value)| dense[row * cols + column] = value);
+    /// Writes rows of `cols` columns with their zeros, from `first` on as many as `out` holds.
+    pub(super) fn spread(&self, cols: usize, first: usize, out: &mut [f32]) {
+        out.fill(0.0);
+        for (row, out) in out.chunks_exact_mut(cols).enumerate() {
+            self.row(first + row).for_each(|(column, value)| out[column] = value);
         }
-        dense
     }
 
     /// One code for all instruction sets: gathers are no faster than single loads where few weights are left.

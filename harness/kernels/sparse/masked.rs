@@ -82,29 +82,9 @@ impl Masked {
         self.masks.len() * 2 + (self.values.len() - WIDTH) * 4 + self.starts.len() * 4
     }
 
-    /// Where the weights of sixteen columns begin, and their mask.
-    fn parts(&self, row: usize, cols: usize) -> impl Iterator<Item = (usize, u16)> + '_ {
-        let count = cols.div_ceil(WIDTH);
-        let mut at = self.starts.get(row).map_or(row * count * HALF, |start| *start as usize);
-        let fixed = self.starts.is_empty();
-        self.masks[row * count..(row + 1) * count].iter().map(move |&mask| {
-            let here = at;
-            at += if fixed { HALF } else { mask.count_ones() as usize };
-            (here, mask)
-        })
-    }
-
-    pub(super) fn dense(&self, rows: usize, cols: usize) -> Vec<f32> {
-        let mut dense = vec![0.0; rows * cols];
-        for (row, values) in dense.chunks_exact_mut(cols.max(1)).enumerate() {
-            for (part, (mut at, mask)) in values.chunks_mut(WIDTH).zip(self.parts(row, cols)) {
-                for (_, value) in part.iter_mut().enumerate().filter(|(lane, _)| mask >> lane & 1 == 1) {
-                    *value = self.values[at];
-                    at += 1;
-                }
-            }
-        }
-        dense
+    /// Writes rows of `k` columns with their zeros, from `first` on as many as `out` holds.
+    pub(super) fn spread(&self, set: crate::vector::InstructionSet, k: usize, first: usize, out: &mut [f32]) {
+        spread_rows(set, self, k, first, out);
     }
 
     pub(super) fn rows(
@@ -126,6 +106,27 @@ impl Masked {
     }
 }
 
+vectorised! {
+    fn spread_rows<V>(held: &Masked, k: usize, first: usize, out: &mut [f32]) {
+        let (parts, whole, fixed) = (k.div_ceil(WIDTH), k / WIDTH, held.starts.is_empty());
+        for (row, out) in out.chunks_exact_mut(k).enumerate() {
+            let row = first + row;
+            let masks = &held.masks[row * parts..(row + 1) * parts];
+            let mut at = if fixed { row * parts * HALF } else { held.starts[row] as usize };
+            for (part, &mask) in masks[..whole].iter().enumerate() {
+                // Masks name as many values as there are behind a row's start, and a vector's width is behind the last.
+                let weights = V::expand(held.values.as_ptr().add(at), u32::from(mask));
+                weights.store(out.as_mut_ptr().add(part * WIDTH));
+                at += if fixed { HALF } else { mask.count_ones() as usize };
+            }
+            for (lane, value) in out[whole * WIDTH..].iter_mut().enumerate() {
+                let kept = masks[whole] >> lane & 1 == 1;
+                *value = if kept { held.values[at] } else { 0.0 };
+                at += usize::from(kept);
+            }
+        }
+    }
+}
 vectorised! {
     fn fixed_rows<V>(
         held: &Masked, x: &[f32], m: usize, k: usize, bias: Option<&[f32]>, span: Range<usize>, out: Shared, n: usize,

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::buffer::Shared;
+use crate::buffer::{Shared, filled};
 use crate::vector::{InstructionSet, instruction_set};
 use csr::Csr;
 use masked::Masked;
@@ -120,10 +120,23 @@ impl SparseMatrix {
 
     /// Rows × cols with its zeros.
     pub fn dense(&self) -> Vec<f32> {
-        match &self.held {
-            Held::Masked(masked) => masked.dense(self.rows, self.cols),
-            Held::Csr(csr) => csr.dense(self.rows, self.cols),
-        }
+        self.dense_with(instruction_set())
+    }
+
+    pub(crate) fn dense_with(&self, set: InstructionSet) -> Vec<f32> {
+        let (length, cols) = (self.rows * self.cols, self.cols.max(1));
+        let span = self.rows.div_ceil(rayon::current_num_threads()).max(1);
+        let spread = |(at, out): (usize, &mut [f32])| match &self.held {
+            Held::Masked(masked) => masked.spread(set, cols, at * span, out),
+            Held::Csr(csr) => csr.spread(cols, at * span, out),
+        };
+        filled(length, |out| {
+            if length < SMALL {
+                out.chunks_mut(span * cols).enumerate().for_each(spread);
+            } else {
+                out.par_chunks_mut(span * cols).enumerate().for_each(spread);
+            }
+        })
     }
 
     /// `out (m, rows) = x (m, cols) · Wᵀ + bias`. Meant for few rows of `x`: each four of them read all weights.

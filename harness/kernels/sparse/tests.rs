@@ -54,7 +54,9 @@ proptest! {
         for (format, kept) in [(Format::Bitmap, Some(kept)), (Format::Csr, Some(kept)), (Format::TwoOfFour, None)] {
             let weight = pruned(seed, rows, cols, kept);
             let sparse = SparseMatrix::of(&weight, rows, cols, format).unwrap();
-            prop_assert_eq!(&sparse.dense(), &weight);
+            for set in available() {
+                prop_assert_eq!(&sparse.dense_with(set), &weight);
+            }
             let expected = dense(&weight, (rows, cols), &x, m, bias);
             for set in available() {
                 let mut out = vec![f32::NAN; m * rows];
@@ -70,6 +72,9 @@ proptest! {
         let (weight, x) = (pruned(seed, rows, cols, Some(300)), numbers(seed + 2, cols));
         for format in [Format::Bitmap, Format::Csr] {
             let sparse = SparseMatrix::of(&weight, rows, cols, format).unwrap();
+            for set in available() {
+                prop_assert_eq!(&sparse.dense_with(set), &weight);
+            }
             let mut out = vec![0.0; rows];
             sparse.linear(&x, 1, None, &mut out);
             prop_assert_eq!(out, dense(&weight, (rows, cols), &x, 1, None));
@@ -110,7 +115,7 @@ fn threads_change_no_bit() {
             let mut out = vec![0.0; 3 * rows];
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| sparse.linear(&x, 3, None, &mut out));
-            out
+            (out, pool.install(|| sparse.dense()))
         };
         assert_eq!(with(1), with(4), "{format:?}");
     }
