@@ -1,7 +1,7 @@
 //! The first lines of a report: what the suite's tables come to.
 
-use harness_core::Direction;
 use harness_core::chart::{Column, Entry, IntervalStyle, Standing, Table};
+use harness_core::{Direction, Value};
 use harness_report::format_value;
 use harness_store::{Finding, MetricInfo, Run, default_request, findings, leading_metric};
 use harness_suite::{Column as Asked, Reference, TableRequest};
@@ -21,12 +21,37 @@ pub struct Answer {
 
 /// The answers of a run: from the tables of its suite, or from what its benches compare where it declares none.
 pub fn answers(run: &Run, tables: &[TableRequest]) -> Vec<Answer> {
-    if tables.is_empty() {
-        let requests = run.benches().into_iter().filter_map(|bench| default_request(run, bench));
-        return requests.filter_map(|request| answer(run, &request)).take(MOST_SENTENCES).collect();
+    let defaults: Vec<TableRequest> = match tables {
+        [] => run.benches().into_iter().filter_map(|bench| default_request(run, bench)).collect(),
+        _ => Vec::new(),
+    };
+    // The first table of a bench speaks for it, and the first of all for the suite where it is about no bench of its own; the others
+    // stand below in full.
+    let mut found: Vec<(Option<&str>, Answer)> = Vec::new();
+    for request in tables.iter().chain(&defaults) {
+        let bench = bench_of(request);
+        let told =
+            found.first().is_some_and(|(first, _)| first.is_none()) || found.iter().any(|(known, _)| *known == bench);
+        if !told && found.len() < MOST_SENTENCES {
+            found.extend(answer(run, request).map(|answer| (bench, answer)));
+        }
     }
-    // The first table speaks for the suite; the others stand below in full.
-    tables.iter().find_map(|request| answer(run, request)).into_iter().collect()
+    let several = found.len() > 1;
+    let named = |(bench, mut answer): (Option<&str>, Answer)| {
+        if let Some(bench) = bench.filter(|_| several) {
+            answer.lines.iter_mut().for_each(|line| *line = format!("{bench}: {line}"));
+        }
+        answer
+    };
+    found.into_iter().map(named).collect()
+}
+
+/// The bench that a table is about, where it is about one.
+fn bench_of(request: &TableRequest) -> Option<&str> {
+    request.conditions.iter().find_map(|condition| match (&condition.column, &condition.value) {
+        (Asked::Bench, Value::Text(bench)) => Some(bench.as_str()),
+        _ => None,
+    })
 }
 
 fn answer(run: &Run, request: &TableRequest) -> Option<Answer> {

@@ -114,7 +114,8 @@ impl DarwinLm {
         let last = vec![heads.saturating_sub(1), channels.saturating_sub(1)];
         let begin = |levels: usize| (self.settings.ratio * levels as f64).floor() as usize;
         let parent = [vec![begin(heads); blocks], vec![begin(channels); blocks]].concat();
-        let (mut done, total) = (0, self.judged());
+        let modules = 2 * blocks;
+        let (mut done, total) = (modules, modules + self.judged());
         let mut failed = None;
         let found = Space { kinds, last }.search(&parent, &self.search, &mut || random.next_u64(), &mut |levels, stage| {
             let judged = model.divergence(&database.widths(levels), self.samples(stage));
@@ -136,7 +137,7 @@ impl Shrink for DarwinLm {
     }
 
     fn shrink(&self, model: &mut dyn Stack, random: &mut ChaCha8Rng) -> Result<Shorter, ShrinkError> {
-        let database = Database::of(model, self.settings.levels, self.settings.damp)?;
+        let database = Database::of(model, self.settings.levels, self.settings.damp, self.judged())?;
         let Found { levels, fitness, history } = self.search(model, &database, random)?;
         let (heads, channels) = levels.split_at(model.blocks());
         let steps = vec![

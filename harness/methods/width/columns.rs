@@ -9,6 +9,8 @@
 //! # Difference from the reference
 //! All in f64. A matrix that cannot be inverted is an error; the damping is never raised unasked.
 
+use crate::lowrank::linalg::{cholesky, over_lower, product, transposed};
+
 /// Why groups could not be removed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ColumnsError {
@@ -56,11 +58,22 @@ pub fn hessian(moment: &[f64], rows: usize, cols: usize, damp: f64) -> Vec<f64> 
     found
 }
 
-/// The inverse of a symmetric positive definite matrix `(n, n)`, by elimination without pivoting.
+/// From so many rows on, matrices are inverted by their Cholesky factor, in blocks.
+const LARGE: usize = 64;
+
+/// The inverse of a symmetric positive definite matrix `(n, n)`.
 ///
 /// # Errors
 /// [`ColumnsError::Singular`].
 pub fn inverse(matrix: &[f64], n: usize) -> Result<Vec<f64>, ColumnsError> {
+    let Some(lower) = (n >= LARGE).then(|| cholesky(matrix, n)).flatten() else { return eliminated(matrix, n) };
+    let unit: Vec<f64> = (0..n * n).map(|at| f64::from(u8::from(at / n == at % n))).collect();
+    let half = over_lower(&unit, &lower, n);
+    Ok(product(&transposed(&half, n), &half, (n, n, n)))
+}
+
+/// The inverse by elimination without pivoting, which knows where it fails.
+fn eliminated(matrix: &[f64], n: usize) -> Result<Vec<f64>, ColumnsError> {
     let mut left = matrix.to_vec();
     let mut right: Vec<f64> = (0..n * n).map(|at| f64::from(u8::from(at / n == at % n))).collect();
     for column in 0..n {
@@ -94,6 +107,8 @@ pub struct Columns {
     /// The matrix as it is now, row-major.
     pub weight: Vec<f64>,
     inverse: Vec<f64>,
+    /// Whether each group is gone.
+    gone: Vec<bool>,
     /// Groups in the order they were removed.
     pub removed: Vec<usize>,
 }
@@ -115,7 +130,8 @@ impl Columns {
             return Err(ColumnsError::Unit { unit, cols });
         }
         let inverse = inverse(hessian, cols)?;
-        Ok(Self { rows, cols, unit, weight: weight.to_vec(), inverse, removed: Vec::new() })
+        let gone = vec![false; cols / unit];
+        Ok(Self { rows, cols, unit, weight: weight.to_vec(), inverse, gone, removed: Vec::new() })
     }
 
     /// What removing each group would cost now; infinite for those that are gone.
@@ -123,23 +139,19 @@ impl Columns {
     /// # Errors
     /// [`ColumnsError::Singular`].
     pub fn scores(&self) -> Result<Vec<f64>, ColumnsError> {
-        (0..self.cols / self.unit).map(|group| self.score(group)).collect()
-    }
-
-    fn score(&self, group: usize) -> Result<f64, ColumnsError> {
-        if self.removed.contains(&group) {
-            return Ok(f64::INFINITY);
-        }
-        let (unit, start) = (self.unit, group * self.unit);
-        let inner = self.block(group)?;
-        let mut sum = 0.0;
+        let unit = self.unit;
+        let inner = |(group, gone): (usize, &bool)| if *gone { Ok(Vec::new()) } else { self.block(group) };
+        let inners = self.gone.iter().enumerate().map(inner).collect::<Result<Vec<Vec<f64>>, _>>()?;
+        let mut scores: Vec<f64> = self.gone.iter().map(|gone| if *gone { f64::INFINITY } else { 0.0 }).collect();
         for row in self.weight.chunks_exact(self.cols) {
-            let own = &row[start..start + unit];
-            for (a, inner) in own.iter().zip(inner.chunks_exact(unit)) {
-                sum += a * inner.iter().zip(own).map(|(c, b)| c * b).sum::<f64>();
+            let groups = row.chunks_exact(unit).zip(&inners).zip(&mut scores);
+            for ((own, inner), score) in groups {
+                for (a, inner) in own.iter().zip(inner.chunks_exact(unit)) {
+                    *score += a * inner.iter().zip(own).map(|(c, b)| c * b).sum::<f64>();
+                }
             }
         }
-        Ok(sum)
+        Ok(scores)
     }
 
     /// `([H⁻¹]_gg)⁻¹`.
@@ -182,18 +194,17 @@ impl Columns {
         }
         let subtract = |row: &mut [f64]| {
             let own = row[start..start + unit].to_vec();
-            for (factor, step) in own.iter().zip(step.chunks_exact(cols)) {
+            for (factor, step) in own.iter().zip(step.chunks_exact(cols)).filter(|(factor, _)| **factor != 0.0) {
                 row.iter_mut().zip(step).for_each(|(value, step)| *value -= factor * step);
             }
+            // What is gone is nothing to the bit. No later step reaches it, since it is nothing in the inverse too.
+            row[start..start + unit].fill(0.0);
         };
         self.weight.chunks_exact_mut(cols).for_each(subtract);
         self.inverse.chunks_exact_mut(cols).for_each(subtract);
+        self.inverse[start * cols..(start + unit) * cols].fill(0.0);
+        self.gone[group] = true;
         self.removed.push(group);
-        // What is gone is nothing to the bit, and stays so.
-        for gone in &self.removed {
-            let columns = gone * unit..(gone + 1) * unit;
-            self.weight.chunks_exact_mut(cols).for_each(|row| row[columns.clone()].fill(0.0));
-        }
         Ok((group, least))
     }
 
@@ -244,6 +255,21 @@ mod tests {
         let difference: Vec<f64> = WEIGHT.iter().zip(weight).map(|(a, b)| a - b).collect();
         let of = |row: &[f64], x: &[f64; 4]| row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>().powi(2);
         difference.chunks_exact(4).flat_map(|row| INPUTS.iter().map(move |x| of(row, x))).sum()
+    }
+
+    #[test]
+    fn large_matrices_are_inverted_as_small_ones_are() {
+        let n = LARGE + 13;
+        let x: Vec<f64> = (0..2 * n * n).map(|at| (at as f64 * 0.37 + (at * at % 17) as f64).sin()).collect();
+        let sum = |i: usize, j: usize| (0..2 * n).map(|t| x[t * n + i] * x[t * n + j]).sum::<f64>();
+        let matrix: Vec<f64> =
+            (0..n * n).map(|at| sum(at / n, at % n) + f64::from(u8::from(at / n == at % n))).collect();
+        let (found, expected) = (inverse(&matrix, n).unwrap(), eliminated(&matrix, n).unwrap());
+        assert!(found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-9));
+        let mut singular = matrix;
+        singular[n * 70..n * 71].fill(0.0);
+        (0..n).for_each(|row| singular[row * n + 70] = 0.0);
+        assert_eq!(inverse(&singular, n), Err(ColumnsError::Singular { column: 70 }));
     }
 
     #[test]

@@ -34,11 +34,12 @@ pub fn counts(units: usize, levels: usize) -> Vec<usize> {
 }
 
 impl Database {
-    /// Of a model whose blocks are of one width: at most `levels` levels of each module.
+    /// Of a model whose blocks are of one width: at most `levels` levels of each module. Whoever waits is told of each, and of so many
+    /// steps `behind` that follow.
     ///
     /// # Errors
     /// [`ShrinkError::Unequal`], [`ShrinkError::Columns`], [`ShrinkError::NotFinite`] and those of the passes.
-    pub fn of(model: &mut dyn Stack, levels: usize, damp: f64) -> Result<Self, ShrinkError> {
+    pub fn of(model: &mut dyn Stack, levels: usize, damp: f64, behind: usize) -> Result<Self, ShrinkError> {
         let (blocks, inner, hidden) = (model.blocks(), model.inner(0), model.width());
         if let Some(block) = (0..blocks).find(|block| model.inner(*block) != inner) {
             return Err(ShrinkError::Unequal { block });
@@ -60,14 +61,19 @@ impl Database {
                 modules.push((block, super::units::matrix(model, block, map)?, unit, &seen[which]));
             }
         }
-        let made = modules.into_par_iter().map(|(block, weight, unit, seen)| {
-            let cols = weight.len() / hidden;
+        let module = |(block, weight, unit, seen): &(usize, Vec<f32>, usize, &LinearStatistics)| {
+            let (block, cols) = (*block, weight.len() / hidden);
             let moment = seen.second_moment().unwrap_or_default();
             let curvature = hessian(moment, seen.tokens(), cols, damp);
-            leveled(&weight, &curvature, [hidden, cols, unit], &counts(cols / unit, levels))
+            leveled(weight, &curvature, [hidden, cols, *unit], &counts(cols / unit, levels))
                 .map_err(|source| ShrinkError::Columns { block, source })
-        });
-        let mut made = made.collect::<Result<Vec<_>, _>>()?.into_iter();
+        };
+        let mut made = Vec::with_capacity(modules.len());
+        for some in modules.chunks(2 * rayon::current_num_threads()) {
+            made.extend(some.par_iter().map(module).collect::<Result<Vec<_>, _>>()?);
+            model.tell(made.len(), modules.len() + behind);
+        }
+        let mut made = made.into_iter();
         let pairs = std::iter::from_fn(|| Some([made.next()?, made.next()?]));
         Ok(Self { blocks: pairs.collect() })
     }

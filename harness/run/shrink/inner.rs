@@ -1,5 +1,6 @@
 //! What methods that make blocks narrower ask of a model.
 
+use harness_kernels::logits;
 use harness_methods::block::Map;
 use harness_methods::prune::Needs;
 use harness_methods::shrink::{OfMap, Samples, ShrinkError, Turning};
@@ -9,6 +10,7 @@ use harness_model::config::{Projection, Width};
 use harness_model::decoder::{Decoder, Tap};
 use harness_model::narrow;
 use harness_model::tensor::{Tensor, with_values};
+use rayon::prelude::*;
 
 use super::{Walked, failed, pass};
 
@@ -154,19 +156,12 @@ impl Walked<'_> {
 fn divergence(whole: &Decoder, p: &Tensor, candidate: &Decoder, q: &Tensor) -> Result<f64, ShrinkError> {
     let vocabulary = whole.config().vocab_size;
     let (p, q) = (whole.logits(p).map_err(pass)?, candidate.logits(q).map_err(pass)?);
-    let normaliser = |row: &[f32]| {
-        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        f64::from(most) + row.iter().map(|value| f64::from(value - most).exp()).sum::<f64>().ln()
-    };
     let sum = with_values(&p, |p| {
         with_values(&q, |q| {
-            let rows = p.chunks_exact(vocabulary).zip(q.chunks_exact(vocabulary));
-            rows.map(|(p, q)| {
-                let (of_p, of_q) = (normaliser(p), normaliser(q));
-                let pairs = p.iter().zip(q).map(|(p, q)| (f64::from(*p) - of_p, f64::from(*q) - of_q));
-                pairs.map(|(p, q)| p.exp() * (p - q)).sum::<f64>()
-            })
-            .sum::<f64>()
+            let rows = p.par_chunks_exact(vocabulary).zip(q.par_chunks_exact(vocabulary));
+            // Added up in the order of the tokens, however many threads there are.
+            let each: Vec<f64> = rows.map(|(p, q)| logits::kl(p, q)).collect();
+            each.iter().sum::<f64>()
         })
     });
     sum.map_err(failed)?.map_err(failed)

@@ -147,7 +147,7 @@ fn the_divergence_of_a_candidate_is_that_of_its_logits() {
     let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
     let samples = Samples { windows: 1, start: 0, tokens: 48 };
     let whole = made("random-width(ratio=0)", &dense).shorter.widths;
-    assert!(walked.divergence(&whole, samples).unwrap().abs() < 1e-12);
+    assert!(walked.divergence(&whole, samples).unwrap().abs() < 1e-9);
     let made = made("wanda-width(ratio=0.4)", &dense);
     let found = walked.divergence(&made.shorter.widths, samples).unwrap();
     let softmax = |row: &[f32]| {
@@ -158,7 +158,7 @@ fn the_divergence_of_a_candidate_is_that_of_its_logits() {
     let rows = p.chunks_exact(23).zip(q.chunks_exact(23)).map(|(p, q)| (softmax(p), softmax(q)));
     let each = rows.map(|(p, q)| p.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum::<f64>());
     let expected = each.sum::<f64>() / 48.0;
-    assert!((found - expected).abs() < 1e-9 && found > 1e-4, "{found} for {expected}");
+    assert!((found - expected).abs() < 1e-5 * expected && found > 1e-4, "{found} for {expected}");
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn removed_columns_and_fitted_ones_are_those_of_numpy() {
     let expected = &golden()["levels"];
     let text = windows();
     let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
-    let database = harness_methods::width::database::Database::of(&mut walked, 40, 0.01).unwrap();
+    let database = harness_methods::width::database::Database::of(&mut walked, 40, 0.01, 0).unwrap();
     let levels = &database.blocks[0][1];
     let order: Vec<usize> = serde_json::from_value(expected["order"].clone()).unwrap();
     for (at, gone) in order.iter().enumerate() {
