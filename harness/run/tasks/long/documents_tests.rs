@@ -77,7 +77,7 @@ fn the_document_of_a_question_stands_at_its_depth_among_those_of_its_article_and
             let own = documents
                 .iter()
                 .position(|document| document.contains(&format!("Article {article} says in paragraph {at}")));
-            let wanted = depth as f64 / 100.0 * (documents.len() - 1) as f64;
+            let wanted = f64::from(depth) / 100.0 * (documents.len() - 1) as f64;
             assert!((own.unwrap() as f64 - wanted).abs() <= 1.0, "{own:?} of {}", documents.len());
             let kin = documents.iter().filter(|document| document.contains(&format!("Article {article} says"))).count();
             assert_eq!(kin, 4, "all of the article's paragraphs are there");
