@@ -307,6 +307,11 @@ pub trait LowRank: Send + Sync {
         Ok(factors)
     }
 
+    /// Whether what the factors leave of a matrix is kept beside them, for what follows to prune or quantize.
+    fn keeps_remainder(&self) -> bool {
+        false
+    }
+
     /// Whether it leaves every map of every model as it is.
     fn is_identity(&self) -> bool {
         false

@@ -58,6 +58,7 @@ register! {
     "shrink/llm_pruner.rs" llm_pruner;
     "shrink/head_importance.rs" head_importance;
     "shrink/darwinlm.rs" darwinlm;
+    "shrink/dress.rs" dress;
     "shrink/slicegpt.rs" slicegpt;
     "shrink/upscale.rs" upscale;
     "lowrank/none.rs" whole_matrices;
@@ -67,6 +68,7 @@ register! {
     "lowrank/svd_llm.rs" svd_llm;
     "lowrank/curing.rs" curing;
     "lowrank/compactifai.rs" compactifai;
+    "lowrank/remainder.rs" remainder;
     "prune/none.rs" none;
     "prune/random.rs" random;
     "prune/magnitude.rs" magnitude;

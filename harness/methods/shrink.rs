@@ -64,6 +64,8 @@ pub struct Shorter {
     pub stream: Vec<Vec<f32>>,
     /// What its parts read of the residual stream, where that is not all of it.
     pub reading: Option<Reading>,
+    /// Whether its numbers are those that were trained.
+    pub trained: bool,
     /// A number for each block of the whole model, or each depth, and what it is.
     pub scores: Option<(Vec<f64>, &'static str)>,
     /// How like the whole model's its final hidden states are, where the method looks at that.
@@ -103,6 +105,24 @@ pub type OfMap<'a> = (usize, usize, Map, &'a [f32]);
 
 /// What the residual stream becomes at a place `(left, width)`, given its second moment there `Σ x xᵀ (width, width)`.
 pub type Turning<'a> = &'a mut dyn FnMut(usize, &[f64]) -> Result<Vec<f32>, ShrinkError>;
+
+/// A short training by AdamW.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Training {
+    /// Steps.
+    pub steps: usize,
+    /// Windows of a step; they are read in turn, on from the last training, beginning again behind the last one.
+    pub batch: usize,
+    /// Learning rate.
+    pub rate: f64,
+    /// Rank of the factors beside every map of the blocks that alone are trained; `None` where every weight is.
+    pub rank: Option<usize>,
+    /// Steps of the whole method before these, and all of them.
+    pub told: (usize, usize),
+}
+
+/// A block under training: its maps, their weights, and the gradients of the loss by them, which may be changed.
+pub type Penalty<'a> = &'a mut dyn FnMut(usize, &mut [(Map, &[f32], &mut [f32])]);
 
 /// What a method may ask of a model.
 pub trait Stack {
@@ -187,6 +207,30 @@ pub trait Stack {
     /// # Errors
     /// [`ShrinkError::Text`], [`ShrinkError::Pass`] and those of `turn`.
     fn residuals(&mut self, samples: Samples, turn: Turning<'_>) -> Result<(), ShrinkError>;
+
+    /// Trains the model, as it was trained and cut before, and says the mean loss of each step before it. It is trained on all windows; the model that
+    /// everything else is asked of stays as it was.
+    ///
+    /// # Errors
+    /// [`ShrinkError::Text`], [`ShrinkError::Pass`], [`ShrinkError::Diverged`].
+    fn train(
+        &mut self,
+        training: &Training,
+        draw: &mut dyn FnMut() -> f64,
+        penalty: Penalty<'_>,
+    ) -> Result<Vec<f64>, ShrinkError>;
+
+    /// Cuts the model that is trained to what is left of each block.
+    ///
+    /// # Errors
+    /// [`ShrinkError::Pass`].
+    fn cut(&mut self, widths: &[Narrow]) -> Result<(), ShrinkError>;
+
+    /// The mean negative log-likelihood of all windows' tokens by the model as it was trained and cut.
+    ///
+    /// # Errors
+    /// [`ShrinkError::Text`], [`ShrinkError::Pass`].
+    fn trained_loss(&mut self) -> Result<f64, ShrinkError>;
 
     /// Tells whoever waits that so many steps of so many are done.
     fn tell(&mut self, done: usize, total: usize);
@@ -290,6 +334,12 @@ pub enum ShrinkError {
         what: &'static str,
         /// Block from 0.
         block: usize,
+    },
+    /// A training whose loss is no number any more.
+    #[error("the loss of training step {step} is not finite; set a lower `rate` or `strength`")]
+    Diverged {
+        /// Step from 0.
+        step: usize,
     },
     /// A pass through the model failed.
     #[error("{0}")]

@@ -26,6 +26,8 @@ pub struct Factored {
     rows: usize,
     cols: usize,
     bias: Option<Arc<[f32]>>,
+    /// A map `(rows, cols)` without a bias that is added to what the factors make.
+    remainder: Option<Arc<dyn LinearOp>>,
 }
 
 impl Factored {
@@ -52,7 +54,7 @@ impl Factored {
         }
         match bias.as_ref().map(|bias| bias.len()) {
             Some(found) if found != rows => refused(format!("the bias has {found} values")),
-            _ => Ok(Self { steps, rows, cols, bias }),
+            _ => Ok(Self { steps, rows, cols, bias, remainder: None }),
         }
     }
 
@@ -61,7 +63,25 @@ impl Factored {
         &self.steps
     }
 
-    /// With each factor replaced by what `change` makes of it; the bias stays.
+    /// With a map of the same size, without a bias, that is added to what the factors make.
+    ///
+    /// # Errors
+    /// [`ModelError::Factored`] for a map of another size.
+    pub fn with_remainder(self, remainder: Arc<dyn LinearOp>) -> std::result::Result<Self, ModelError> {
+        let (rows, cols) = (self.rows, self.cols);
+        if (remainder.rows(), remainder.cols()) != (rows, cols) {
+            let why = format!("the remainder is {}x{}", remainder.rows(), remainder.cols());
+            return Err(ModelError::Factored { rows, cols, why });
+        }
+        Ok(Self { remainder: Some(remainder), ..self })
+    }
+
+    /// What is added to what the factors make.
+    pub fn remainder(&self) -> Option<&Arc<dyn LinearOp>> {
+        self.remainder.as_ref()
+    }
+
+    /// With each factor replaced by what `change` makes of it; bias and remainder stay.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -71,7 +91,8 @@ impl Factored {
     ) -> std::result::Result<Self, ModelError> {
         let steps = self.steps.iter().enumerate();
         let steps = steps.map(|(at, step)| Step { map: change(at, &step.map), width: step.width }).collect();
-        Self::new(steps, (self.rows, self.cols), self.bias.clone())
+        let changed = Self::new(steps, (self.rows, self.cols), self.bias.clone())?;
+        self.remainder.iter().cloned().try_fold(changed, Self::with_remainder)
     }
 
     /// Multiplications that one token takes.
@@ -82,7 +103,12 @@ impl Factored {
             length = applied * map.rows();
             applied * map.cols() * map.rows()
         });
-        each.sum()
+        each.sum::<usize>() + self.remainder.as_ref().map_or(0, |_| self.rows * self.cols)
+    }
+
+    /// The factors, and the remainder where there is one.
+    fn held(&self) -> impl Iterator<Item = &Arc<dyn LinearOp>> {
+        self.steps.iter().map(|step| &step.map).chain(&self.remainder)
     }
 
     fn multiply(&self, x: &Tensor) -> Result<Tensor> {
@@ -121,7 +147,10 @@ impl LinearOp for Factored {
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let dims = output_dims(x, self.rows, self.cols)?;
-        let product = self.multiply(x)?;
+        let mut product = self.multiply(x)?;
+        if let Some(remainder) = &self.remainder {
+            product = (remainder.forward(x)?.reshape(product.shape())? + product)?;
+        }
         match &self.bias {
             None => product.reshape(dims),
             Some(bias) => {
@@ -142,7 +171,10 @@ impl LinearOp for Factored {
             let product = plain.multiply(&from_values(units, (self.cols, self.cols))?)?;
             with_values(&turned(&product, 1, self.cols, self.rows)?, <[f32]>::to_vec)
         });
-        let values = columns.unwrap_or_else(|_| vec![f32::NAN; self.rows * self.cols]);
+        let mut values = columns.unwrap_or_else(|_| vec![f32::NAN; self.rows * self.cols]);
+        if let Some(remainder) = &self.remainder {
+            values.iter_mut().zip(remainder.weight().to_f32()).for_each(|(value, rest)| *value += rest);
+        }
         Weight::from_f32(self.rows, self.cols, values)
     }
 
@@ -151,11 +183,11 @@ impl LinearOp for Factored {
     }
 
     fn stored_bytes(&self) -> usize {
-        self.steps.iter().map(|step| step.map.stored_bytes()).sum()
+        self.held().map(|map| map.stored_bytes()).sum()
     }
 
     fn parameters(&self) -> usize {
-        self.steps.iter().map(|step| step.map.parameters()).sum()
+        self.held().map(|map| map.parameters()).sum()
     }
 
     fn factored(&self) -> Option<&Factored> {
@@ -246,6 +278,33 @@ mod tests {
             map.weight().to_f32().iter().zip(brain.weight().to_f32()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         // Sixteen products of magnitudes of at most one, each of whose factors is off by 2^-9 at most.
         assert!(difference > 0.0 && difference < 16.0 * 2.0 / 512.0, "{difference}");
+    }
+
+    #[test]
+    fn a_remainder_is_added() {
+        let bias: Arc<[f32]> = (0..24).map(|i| i as f32).collect();
+        let steps = vec![step(5, 32, 0.1, 1), step(24, 5, 0.7, 1)];
+        let map = Factored::new(steps, (24, 32), Some(bias)).unwrap();
+        let rest: Arc<dyn LinearOp> = Arc::new(Dense::new(Weight::from_f32(24, 32, matrix(24, 32, 0.4)), None));
+        let whole = map.clone().with_remainder(Arc::clone(&rest)).unwrap();
+        let x = from_values((0..3 * 32).map(|i| (i as f32 * 0.3).cos()).collect(), (1, 3, 32)).unwrap();
+        let [found, factors, added] =
+            [&whole, &map, rest.as_ref() as &dyn LinearOp].map(|map| read(&map.forward(&x).unwrap()));
+        assert!(found.iter().zip(factors.iter().zip(&added)).all(|(sum, (a, b))| (sum - a - b).abs() < 1e-4));
+        let dense = read(&Dense::new(whole.weight(), whole.bias()).forward(&x).unwrap());
+        assert!(found.iter().zip(&dense).all(|(a, b)| (a - b).abs() < 1e-4));
+        assert_eq!(whole.parameters(), map.parameters() + 24 * 32);
+        assert_eq!(
+            (whole.stored_bytes(), whole.products()),
+            (map.stored_bytes() + 4 * 24 * 32, map.products() + 24 * 32)
+        );
+        let same = whole.with_maps(|_, map| Arc::clone(map)).unwrap();
+        assert_eq!(read(&same.forward(&x).unwrap()), found);
+        let other = Arc::new(Dense::new(Weight::from_f32(24, 31, matrix(24, 31, 0.4)), None));
+        assert_eq!(
+            map.with_remainder(other).unwrap_err().to_string(),
+            "a 24x32 map cannot be held as factors: the remainder is 24x31"
+        );
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! Gradients of the loss by the weights of linear maps, of a model that is not under training.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{Device, Var};
 
 use crate::config::{Config, Projection};
 use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
-use crate::load::learned_biases;
+use crate::load::{Checkpoint, learned_biases};
 use crate::ops::cross_entropy;
+use crate::parameter::Parameter;
 use crate::tensor::with_values;
-use crate::weight::Weight;
+use crate::weight::{DType, Weight};
 
 impl Decoder {
     /// For every linear map, by its tensor's name, the mean over `windows` of the squared gradients of each window's mean negative
@@ -135,8 +137,18 @@ impl Decoder {
     }
 
     /// The same decoder of variables, and those by name.
-    fn with_gradients(&self) -> Result<(BTreeMap<String, Var>, Self), ModelError> {
-        let variables = self.variables()?;
+    pub(crate) fn with_gradients(&self) -> Result<(BTreeMap<String, Var>, Self), ModelError> {
+        self.block_at(0)?;
+        let mut variables = BTreeMap::new();
+        for (name, weight, vector) in self.named_weights() {
+            let values = weight.to_f32();
+            let variable = if vector {
+                Var::from_vec(values, weight.cols(), &Device::Cpu)
+            } else {
+                Var::from_vec(values, (weight.rows(), weight.cols()), &Device::Cpu)
+            };
+            variables.insert(name.clone(), variable.doing(|| format!("placing {name}"))?);
+        }
         let trainable = Self {
             rope: self.rope.clone(),
             cache_format: self.cache_format,
@@ -146,60 +158,79 @@ impl Decoder {
         Ok((variables, trainable))
     }
 
-    /// Every parameter as a variable, under its canonical name.
-    fn variables(&self) -> Result<BTreeMap<String, Var>, ModelError> {
-        self.block_at(0)?;
-        let mut variables = BTreeMap::new();
-        let mut add = |name: String, weight: &Weight, vector: bool| -> Result<(), ModelError> {
-            let (values, placing) = (weight.to_f32(), || format!("placing {name}"));
-            let variable = if vector {
-                Var::from_vec(values, weight.cols(), &Device::Cpu)
-            } else {
-                Var::from_vec(values, (weight.rows(), weight.cols()), &Device::Cpu)
-            };
-            let variable = variable.doing(placing)?;
-            variables.insert(name, variable);
-            Ok(())
-        };
-        add("model.embed_tokens.weight".to_owned(), &self.embedding.weight(), false)?;
-        if let Some(positions) = &self.positions {
-            add("model.embed_positions.weight".to_owned(), &positions.weight(), false)?;
+    /// The numbers of every parameter that has gradients, by canonical name.
+    pub fn numbers(&self) -> BTreeMap<String, Vec<f32>> {
+        self.named_weights().into_iter().map(|(name, weight, _)| (name, weight.to_f32())).collect()
+    }
+
+    /// This decoder with other numbers for every parameter that has gradients, by canonical name; stored as they are here, or in `dtype`.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`] and [`ModelError::TensorShape`] for numbers that do not fit.
+    pub fn with_numbers(&self, numbers: &BTreeMap<String, Vec<f32>>, dtype: Option<DType>) -> Result<Self, ModelError> {
+        let mut weights = BTreeMap::new();
+        for (name, old, _) in self.named_weights() {
+            let values = numbers.get(&name).ok_or_else(|| ModelError::MissingTensor { name: name.clone() })?;
+            let (rows, cols) = (old.rows(), old.cols());
+            if values.len() != rows * cols {
+                return Err(ModelError::TensorShape { name, found: (1, values.len()), expected: (rows, cols) });
+            }
+            weights.insert(name, Weight::rounded(rows, cols, values, dtype.unwrap_or(old.dtype())));
         }
-        for part in self.final_norm.weights().zip(["weight", "bias"]) {
-            add(format!("model.norm.{}", part.1), &part.0, true)?;
-        }
+        Ok(Self {
+            config: Arc::clone(&self.config),
+            rope: self.rope.clone(),
+            net: self.net.clone(),
+            reach: self.reach.clone(),
+            cache_format: self.cache_format,
+            ..Self::from_weights(&Config { scaling: None, ..(*self.config).clone() }, &weights)?
+        })
+    }
+
+    /// Every parameter of a decoder whose blocks attend, under its canonical name, and whether it is a vector.
+    fn named_weights(&self) -> Vec<(String, Weight, bool)> {
+        let mut named = vec![("model.embed_tokens.weight".to_owned(), self.embedding.weight(), false)];
+        let positions = self.positions.as_ref().map(Parameter::weight);
+        named.extend(positions.map(|table| ("model.embed_positions.weight".to_owned(), table, false)));
+        let norm = self.final_norm.weights().zip(["weight", "bias"]);
+        named.extend(norm.map(|(weight, part)| (format!("model.norm.{part}"), weight, true)));
         if !self.config.tied_head {
-            add("lm_head.weight".to_owned(), &self.head.weight(), false)?;
+            named.push(("lm_head.weight".to_owned(), self.head.weight(), false));
         }
         for layer in std::iter::once(None).chain((0..self.blocks.len()).map(Some)) {
             if let (Some(spec), Some(values)) =
                 (learned_biases(&self.config, layer), self.learned_biases(layer.unwrap_or(0)))
             {
-                add(spec.name, &Weight::from_f32(spec.rows, spec.cols, values), false)?;
+                named.push((spec.name, Weight::from_f32(spec.rows, spec.cols, values), false));
             }
         }
         for layer in 0..self.blocks.len() {
-            for (name, weight) in self.small_tensors(layer) {
-                add(name, &weight, true)?;
-            }
-            for (name, weight) in self.shortcut_tensors(layer) {
-                add(name, &weight, false)?;
-            }
+            named.extend(self.small_tensors(layer).into_iter().map(|(name, weight)| (name, weight, true)));
+            named.extend(self.shortcut_tensors(layer).into_iter().map(|(name, weight)| (name, weight, false)));
             for projection in Projection::ALL {
                 if let Some(map) = self.linear(layer, projection) {
-                    add(projection.tensor(layer), &map.weight(), false)?;
+                    named.push((projection.tensor(layer), map.weight(), false));
                 }
             }
         }
-        Ok(variables)
+        named
+    }
+}
+
+impl Checkpoint {
+    /// The checkpoint of a decoder that [`Decoder::with_numbers`] made of this one's. Its hash stays that of what it was made of.
+    #[must_use]
+    pub fn with_numbers(&self, decoder: &Decoder) -> Self {
+        let mut changed = self.clone();
+        changed.packed.clear();
+        changed.tensors.extend(decoder.named_weights().into_iter().map(|(name, weight, _)| (name, weight)));
+        changed
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-
-    use std::sync::Arc;
 
     use super::*;
     use crate::linear::Dense;

@@ -113,7 +113,20 @@ impl Decoder {
     /// [`ModelError::Config`] for another number of blocks than there are, a block of nothing, heads that positions tell apart, and numbers
     /// that do not fit or that the element type cannot hold.
     pub fn narrowed(&self, blocks: &[Narrow]) -> Result<Self, ModelError> {
-        self.left(blocks, Leaving::Out)
+        self.left(blocks, Leaving::Out, &|_| None)
+    }
+
+    /// As [`Self::narrowed`], of decoders that were already made of this one: `known` names, for a block, one in which as much is left of it,
+    /// the same to the bit. Its block is shared and not made again.
+    ///
+    /// # Errors
+    /// As [`Self::narrowed`].
+    pub fn narrowed_sharing<'a>(
+        &self,
+        blocks: &[Narrow],
+        known: &dyn Fn(usize) -> Option<&'a Self>,
+    ) -> Result<Self, ModelError> {
+        self.left(blocks, Leaving::Out, known)
     }
 
     /// The decoder of the same widths as this one in which what goes is zero. It computes what [`Self::narrowed`] does.
@@ -121,10 +134,15 @@ impl Decoder {
     /// # Errors
     /// As [`Self::narrowed`].
     pub fn masked(&self, blocks: &[Narrow]) -> Result<Self, ModelError> {
-        self.left(blocks, Leaving::Zero)
+        self.left(blocks, Leaving::Zero, &|_| None)
     }
 
-    fn left(&self, blocks: &[Narrow], leaving: Leaving) -> Result<Self, ModelError> {
+    fn left<'a>(
+        &self,
+        blocks: &[Narrow],
+        leaving: Leaving,
+        known: &dyn Fn(usize) -> Option<&'a Self>,
+    ) -> Result<Self, ModelError> {
         let old = self.config();
         if blocks.len() != old.layers {
             return Err(ModelError::Config(format!("{} blocks were given for {}", blocks.len(), old.layers)));
@@ -142,7 +160,13 @@ impl Decoder {
         config.qkv_bias |= biased;
         config.output_bias |= biased;
         config.mlp_bias |= biased;
-        let made = blocks.iter().enumerate().map(|(layer, narrow)| self.block_left(&config, layer, narrow, leaving));
+        let made = blocks.iter().enumerate().map(|(layer, narrow)| {
+            let fits = |other: &&Self| {
+                biases(other.config()) == biases(&config) && other.config().width(layer) == config.width(layer)
+            };
+            let shared = known(layer).filter(fits).map(|other| Ok(Arc::clone(&other.blocks[layer])));
+            shared.unwrap_or_else(|| self.block_left(&config, layer, narrow, leaving))
+        });
         let blocks = made.collect::<Result<_, _>>()?;
         let mut attention = self.attention.clone();
         (attention.heads, attention.kv_heads) = (config.heads, config.kv_heads);
@@ -158,10 +182,9 @@ impl Decoder {
     ) -> Result<Arc<Block>, ModelError> {
         let (old, shared) = (self.config(), &self.blocks[layer]);
         let kept = Kept::of(old, layer, narrow)?;
-        let flags = |config: &Config| (config.qkv_bias, config.output_bias, config.mlp_bias);
         let Width { kv_heads, intermediate_size, .. } = old.width(layer);
         let whole = narrow.groups.len() == kv_heads && narrow.channels.len() == intermediate_size;
-        if whole && narrow.output == Fit::default() && narrow.down == Fit::default() && flags(config) == flags(old) {
+        if whole && narrow.output == Fit::default() && narrow.down == Fit::default() && biases(config) == biases(old) {
             return Ok(Arc::clone(shared));
         }
         let mut block = Block::clone(shared);
@@ -202,6 +225,11 @@ impl Decoder {
         }
         Ok(Arc::new(block))
     }
+}
+
+/// Which maps have a bias.
+fn biases(config: &Config) -> [bool; 3] {
+    [config.qkv_bias, config.output_bias, config.mlp_bias]
 }
 
 /// Other numbers of the same shape and element type.

@@ -17,6 +17,7 @@ mod schedule;
 mod start;
 mod streams;
 mod trainer;
+mod tune;
 
 use std::ops::Range;
 use std::path::Path;
@@ -32,6 +33,7 @@ pub use recipe::{ArchitectureRecipe, DataRecipe, Recipe, StateRecipe, StateSpace
 pub use schedule::Schedule;
 pub use start::{Flowing, Start, Turning};
 pub use trainer::Trainer;
+pub use tune::{MapGradient, Tuner};
 
 /// Where training text comes from. Implementations are pure functions of their arguments.
 pub trait TokenSource {

@@ -42,7 +42,9 @@ impl Brain {
                 for part in Part::of(decoder, layer, projection) {
                     let Some(map) = part.map(decoder) else { continue };
                     let name = part.tensor();
-                    if taken.is_none_or(|taken| taken.kept.contains(&name)) {
+                    // What a method had no business with is not in its list.
+                    let untouched = !Part::changed(decoder, layer, projection).contains(&part);
+                    if untouched || taken.is_none_or(|taken| taken.kept.contains(&name)) {
                         changed = part.replaced(&changed, &self.map(map))?;
                     }
                 }

@@ -60,6 +60,8 @@ pub struct Footprint {
     pub prunable_bits: u64,
     /// Weights of the prunable matrices that are held as packed codes, and the bits of those.
     pub packed: (u64, u64),
+    /// Weights of factors beside a remainder, which neither pruning nor quantization changes, and their bits.
+    pub beside: (u64, u64),
     /// Numbers that describe the prunable matrices by their zeros, or all their weights where those are fewer.
     pub described: f64,
     /// Counts of each layer. Their changes are counted only where a dense model was given.
@@ -83,8 +85,14 @@ impl Footprint {
                 let factored = if linear.factored().is_some() { count } else { 0 };
                 let mut whole = Self { whole: count, factored, ..Self::default() };
                 let mut own = LayerFootprint { change, norm, ..LayerFootprint::default() };
+                let changed = Part::changed(decoder, layer, projection);
                 for part in Part::of(decoder, layer, projection) {
+                    let before = (whole.prunable, whole.prunable_bits);
                     whole.add(part.map(decoder)?.as_ref(), &mut own, moments);
+                    if !changed.contains(&part) {
+                        whole.beside.0 += whole.prunable - before.0;
+                        whole.beside.1 += whole.prunable_bits - before.1;
+                    }
                 }
                 Some((layer, whole, own))
             })
@@ -107,6 +115,7 @@ impl Footprint {
             sum.prunable_bits += part.prunable_bits;
             sum.bytes += part.bytes;
             sum.described += part.described;
+            sum.beside = (sum.beside.0 + part.beside.0, sum.beside.1 + part.beside.1);
             sum.packed = (sum.packed.0 + part.packed.0, sum.packed.1 + part.packed.1);
         }
         for weight in decoder.other_weights() {
@@ -154,8 +163,9 @@ impl Footprint {
     pub fn bytes_stored(&self, taken: Option<&Taken>) -> f64 {
         let prunable = match taken {
             Some(taken) => {
-                let left = (self.prunable - taken.weights) as f64 / self.prunable.max(1) as f64;
-                taken.bits.total() as f64 / 8.0 + left * self.prunable_bits as f64 / 8.0
+                let (weights, bits) = (self.prunable - self.beside.0, self.prunable_bits - self.beside.1);
+                let left = (weights - taken.weights) as f64 / weights.max(1) as f64;
+                ((taken.bits.total() + self.beside.1) as f64 + left * bits as f64) / 8.0
             }
             None => self.prunable_stored as f64,
         };
@@ -163,14 +173,14 @@ impl Footprint {
         prunable + self.others as f64 + head as f64 / 8.0
     }
 
-    /// Bits a weight of the quantized matrices (of all prunable ones where none is), and of the whole model with 16 bits for
+    /// Bits a weight of the quantized matrices (of all prunable ones where none is), those of factors beside them included, and of the whole model with 16 bits for
     /// every weight that is not quantized.
     pub fn bits_per_weight(&self, taken: Option<&Taken>) -> (f64, f64) {
         // A model that was loaded as packed codes is quantized already.
         let (weights, bits) = taken.map_or(self.packed, |taken| (taken.weights, taken.bits.total()));
         let linear = match weights {
             0 => self.prunable_bits as f64 / self.prunable.max(1) as f64,
-            _ => bits as f64 / weights as f64,
+            _ => (bits + self.beside.1) as f64 / weights as f64,
         };
         let head = taken.and_then(|taken| taken.head).unwrap_or_default();
         let others = 16.0 * (self.parameters - weights - head.own_weights) as f64;

@@ -315,7 +315,10 @@ impl Pruner for Factorer<'_> {
             return Err(refused(&format!("{}: the map is held as factors already", site.name)));
         };
         let parts = self.factors(site, weight, statistics).map_err(|error| refused(&error))?;
-        let factored = held(site, &parts, linear.as_ref()).map_err(|error| refused(&error))?;
+        let mut factored = held(site, &parts, linear.as_ref()).map_err(|error| refused(&error))?;
+        if self.method.keeps_remainder() {
+            factored = beside(factored, linear.as_ref()).map_err(|error| refused(&error))?;
+        }
         weight.copy_from_slice(&factored.weight().to_f32());
         let entry = (parts, Arc::new(factored));
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(site.name.to_owned(), entry);
@@ -367,6 +370,14 @@ fn held(site: &Site, parts: &Factorisation, linear: &dyn LinearOp) -> Result<Fac
         steps.push(Step { map: Arc::new(Dense::new(weight, None)), width: factor.width });
     }
     Factored::new(steps, (site.rows, site.cols), linear.bias()).map_err(|error| format!("{}: {error}", site.name))
+}
+
+/// Factors beside what they leave of the matrix, in its element type.
+fn beside(factored: Factored, linear: &dyn LinearOp) -> Result<Factored, harness_model::error::ModelError> {
+    let (whole, product) = (linear.weight(), factored.weight().to_f32());
+    let left: Vec<f32> = whole.to_f32().iter().zip(product).map(|(whole, product)| whole - product).collect();
+    let left = Weight::rounded(whole.rows(), whole.cols(), &left, whole.dtype());
+    factored.with_remainder(Arc::new(Dense::new(left, None)))
 }
 
 /// The angle between what each block reads and writes at the last token of a window, in half turns, averaged over windows; and the sums

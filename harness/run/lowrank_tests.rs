@@ -158,7 +158,7 @@ fn half_precision_holds_factors_and_what_needs_text_says_so() {
     let half = decoder(2, DType::F16);
     for arm in ["svd", "svd-llm", "fwsvd", "curing(maps=all, ends=true)", "compactifai(ratio=0.2)"] {
         let reduced = one(&half, arm).unwrap();
-        for part in Part::all(&reduced.decoder) {
+        for part in Part::all_changed(&reduced.decoder) {
             assert_eq!(part.map(&reduced.decoder).unwrap().weight().dtype(), DType::F16, "{arm}");
         }
         assert!(reduced.decoder.stored_bytes() < half.stored_bytes(), "{arm}");
@@ -194,13 +194,13 @@ fn quantized(model: &Decoder, arm: &str, holding: Holding) -> Result<(Decoder, c
 fn factors_are_quantized_one_by_one() {
     let dense = decoder(2, DType::F32);
     let model = one(&dense, "svd(ratio=0.1, align=32, maps=feed-forward)").unwrap().decoder;
-    let factors = Part::all(&model).iter().filter(|part| part.factor.is_some()).count();
+    let factors = Part::all_changed(&model).iter().filter(|part| part.is_of_factors()).count();
     assert!(factors > 10, "{factors}");
     for arm in ["rtn(bits=8, group=32)", "gptq(bits=8, group=32)"] {
         let (fake, taken) = quantized(&model, arm, FAKE).unwrap();
         assert_eq!(
             taken.weights,
-            Part::all(&model)
+            Part::all_changed(&model)
                 .iter()
                 .filter_map(|part| {
                     let map = part.map(&model)?;
@@ -243,6 +243,94 @@ fn factors_are_quantized_one_by_one() {
     let mut nowhere = |_: &str, _: crate::quantize::Finished<'_>| Ok(());
     let error = quantize_streaming(&model, (&*quantizer, 0, Form::Packed), None, order, &mut nowhere, &mut |_, _| {});
     assert!(error.unwrap_err().to_string().contains("the format has no place for"));
+}
+
+fn beside(like: &str) -> String {
+    format!("remainder(like=\"{like}\")")
+}
+
+#[test]
+fn a_remainder_alone_is_rounded_as_in_numpy() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/reference/remainder.json");
+    let golden: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let dense = decoder(1, DType::F32);
+    let up = |model: &Decoder| model.linear(0, Projection::Up).unwrap().weight().to_f32();
+    for case in golden["cases"].as_array().unwrap() {
+        let (like, bits) = (case["like"].as_str().unwrap(), &case["bits"]);
+        let model = one(&dense, &beside(like)).unwrap().decoder;
+        let (fake, _) = quantized(&model, &format!("rtn(bits={bits}, group=32)"), FAKE).unwrap();
+        let (found, whole) = (up(&fake), up(&dense));
+        let numbers = |name: &str| -> Vec<f64> { serde_json::from_value(case[name].clone()).unwrap() };
+        let wide = |at: usize| f64::from(found[at]);
+        for (row, expected) in numbers("rows").iter().enumerate() {
+            let sum: f64 = (0..64).map(|col| wide(row * 64 + col)).sum();
+            assert!((sum - expected).abs() < 1e-4, "{like} row {row}: {sum} for {expected}");
+        }
+        for (col, expected) in numbers("cols").iter().enumerate() {
+            let sum: f64 = (0..96).map(|row| wide(row * 64 + col)).sum();
+            assert!((sum - expected).abs() < 1e-4, "{like} column {col}: {sum} for {expected}");
+        }
+        let lost = distance(&found, &whole).powi(2);
+        let [expected, alone] = numbers("lost")[..] else { panic!("{case}") };
+        assert!((lost - expected).abs() < 1e-4 * expected, "{like}: {lost} for {expected}");
+        let plain = up(&quantized(&dense, &format!("rtn(bits={bits}, group=32)"), FAKE).unwrap().0);
+        assert!((distance(&plain, &whole).powi(2) - alone).abs() < 1e-4 * alone);
+    }
+}
+
+#[test]
+fn factors_beside_a_remainder_stay_as_they_are() {
+    let dense = decoder(2, DType::F32);
+    let exact = logits(&dense);
+    let size = distance(&exact, &vec![0.0; exact.len()]);
+    for like in [
+        "svd(rank=8)",
+        "svd-llm(rank=8)",
+        "asvd(rank=8)",
+        "fwsvd(rank=8)",
+        "curing(maps=all, ends=true)",
+        "compactifai(ratio=0.2)",
+    ] {
+        let model = one(&dense, &beside(like)).unwrap().decoder;
+        assert!(distance(&logits(&model), &exact) < 1e-5 * size, "{like}");
+        let steps = |model: &Decoder| model.linear(0, Projection::Up).unwrap().factored().unwrap().steps().to_vec();
+        let same = |other: &Decoder| steps(&model).iter().zip(steps(other)).all(|(a, b)| Arc::ptr_eq(&a.map, &b.map));
+        let (fake, taken) = quantized(&model, "gptq(bits=8, group=32)", FAKE).unwrap();
+        let (packed, _) = quantized(&model, "gptq(bits=8, group=32)", PACKED).unwrap();
+        assert!(same(&fake) && same(&packed), "{like}");
+        let remainder = |model: &Decoder| {
+            Arc::clone(model.linear(0, Projection::Up).unwrap().factored().unwrap().remainder().unwrap())
+        };
+        assert!(remainder(&packed).packed().is_some() && taken.weights >= 96 * 64, "{like}");
+        assert!(distance(&logits(&fake), &logits(&packed)) < 1e-3 * size, "{like}");
+        let pruner = registry::pruner(&"sparsegpt(sparsity=0.5)".parse().unwrap()).unwrap();
+        let arms = [PruneArm { pruner: &*pruner, seed: 0, dtype: None }];
+        let order = CalibrationOrder::Sequential;
+        let pruned = prune_all(&model, &arms, Some(&windows()), order, &mut |_, _| {}).pop().unwrap().unwrap().decoder;
+        assert!(same(&pruned), "{like}");
+        let zeros = remainder(&pruned).weight().zeros();
+        assert!(zeros.abs_diff(96 * 64 / 2) <= 1, "{like}: {zeros}");
+        let (counted, bits) = (Footprint::of(&fake, Counting::default()), taken.bits.total());
+        let beside = counted.beside;
+        assert_eq!(counted.prunable - beside.0, Footprint::of(&dense, Counting::default()).prunable, "{like}");
+        assert!(beside.0 > 0 && beside.1 == 32 * beside.0, "{like}");
+        // Codes of the remainders, factors as they are, and whatever is not quantized.
+        let others = counted.others as f64 + 4.0 * (counted.prunable - beside.0 - taken.weights) as f64;
+        let stored = counted.bytes_stored(Some(&taken)) - others;
+        assert!((stored * 8.0 - (bits + beside.1) as f64).abs() < 1.0, "{like}");
+        let each = counted.bits_per_weight(Some(&taken)).0;
+        assert!((each - (bits + beside.1) as f64 / taken.weights as f64).abs() < 1e-9, "{like}");
+        assert!(Footprint::of(&pruned, Counting::default()).parameters as usize == pruned.parameters(), "{like}");
+    }
+    let model = one(&dense, &beside("svd(rank=8)")).unwrap().decoder;
+    // At two bits the directions that are not rounded tell.
+    let far = |model: &Decoder| distance(&logits(&quantized(model, "rtn(bits=2, group=32)", FAKE).unwrap().0), &exact);
+    assert!(far(&model) < far(&dense));
+    let error = quantized(&model, "awq(group=32)", FAKE).err().unwrap().to_string();
+    assert!(error.contains("is held as factors, beside whose remainder"), "{error}");
+    assert!(one(&model, "svd").unwrap_err().to_string().contains("held as factors already"));
+    let refused = registry::lowrank(&beside("none").parse().unwrap()).err().unwrap().to_string();
+    assert!(refused.contains("`none` makes no factors; one of svd, fwsvd"), "{refused}");
 }
 
 #[test]

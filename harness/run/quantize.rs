@@ -407,7 +407,7 @@ fn with_operators(
     mut decoder: Decoder,
     mut operators: BTreeMap<String, Arc<dyn Operator>>,
 ) -> Result<Decoder, PrepareError> {
-    for part in Part::all(&decoder) {
+    for part in Part::all_changed(&decoder) {
         let tensor = part.tensor();
         let (Some(operator), Some(linear)) = (operators.remove(&tensor), part.map(&decoder)) else { continue };
         let map: Arc<dyn LinearOp> =
@@ -425,7 +425,7 @@ fn with_packed(
     mut matrices: BTreeMap<String, PackedMatrix>,
     activations: Activations,
 ) -> Result<Decoder, PrepareError> {
-    for part in Part::all(&decoder) {
+    for part in Part::all_changed(&decoder) {
         let tensor = part.tensor();
         let (Some(matrix), Some(linear)) = (matrices.remove(&tensor), part.map(&decoder)) else { continue };
         let refused = |error: &dyn std::fmt::Display| {

@@ -1,24 +1,28 @@
 //! The axis of depth and width: what methods ask of a model, and the shorter or narrower model they make of it.
 
+mod candidates;
 mod inner;
 pub(crate) mod metrics;
+mod tuned;
 
 use std::time::Instant;
 
 use harness_core::seed;
 use harness_methods::block::Map;
 use harness_methods::shrink::{
-    Layer, OfMap, Reading, Samples, Shorter, Shrink, ShrinkError, Stack, Turning, WithGradient,
+    Layer, OfMap, Penalty, Reading, Samples, Shorter, Shrink, ShrinkError, Stack, Training, Turning, WithGradient,
 };
 use harness_methods::width::units::{Inner, Narrow};
 use harness_model::decoder::Decoder;
 use harness_model::depth;
 use harness_model::error::ModelError;
 use harness_model::load::Checkpoint;
-use harness_model::tensor::{Tensor, with_values};
+use harness_model::tensor::with_values;
 
 use crate::calibrate::PrepareError;
 use crate::panics::caught;
+
+use candidates::Candidates;
 
 /// A shorter or narrower model.
 #[derive(Debug, Clone)]
@@ -57,11 +61,12 @@ impl Shortened {
         if self.shorter.reading.is_some() {
             return shorter.read_by(&self.decoder);
         }
-        match (self.shorter.stream.is_empty(), self.shorter.widths.is_empty()) {
+        let made = match (self.shorter.stream.is_empty(), self.shorter.widths.is_empty()) {
             (false, _) => shorter.sliced(&self.decoder),
             (true, false) => shorter.narrowed(&self.decoder),
             (true, true) => shorter,
-        }
+        };
+        if self.shorter.trained { made.with_numbers(&self.decoder) } else { made }
     }
 
     /// Key-value heads and channels that are left of each block, as shares of the whole model's.
@@ -99,7 +104,7 @@ pub fn shortened(
         return Err(PrepareError::NoCalibration);
     }
     let started = Instant::now();
-    let mut walked = Walked { decoder: dense, windows, states: None, tell };
+    let mut walked = Walked { tell: Some(tell), ..Walked::new(dense, windows) };
     let made = caught(|| {
         let shorter = method.shrink(&mut walked, &mut seed::stream(seed, &["shrink"]))?;
         let layers: Vec<depth::Layer> = shorter.layers.iter().map(layer).collect();
@@ -113,12 +118,15 @@ pub fn shortened(
         if !shorter.widths.is_empty() {
             decoder = decoder.narrowed(&inner::narrow(&shorter.widths)).map_err(pass)?;
         }
+        if shorter.trained {
+            decoder = decoder.with_numbers(&walked.tuned().numbers(), None).map_err(pass)?;
+        }
         Ok((decoder, shorter))
     });
     let (decoder, shorter) = made.map_err(PrepareError::Panic)?.map_err(PrepareError::Shrink)?;
     let whole = (dense.config().layers, dense.parameters());
     let seconds = started.elapsed().as_secs_f64();
-    let walked = Walked { decoder: dense, windows, states: None, tell: &mut |_, _| {} };
+    let walked = Walked::new(dense, windows);
     let inner = shorter.layers.iter().map(|layer| walked.inner_of(layer.base)).collect();
     Ok(Shortened { decoder, seconds, shorter, whole, inner })
 }
@@ -131,20 +139,30 @@ fn failed(error: harness_model::tensor::TensorError) -> ShrinkError {
     ShrinkError::Pass(error.to_string())
 }
 
-/// What the whole model has read: from which token on, how many of them, and of each window its tokens and final hidden states.
-type Read = ((usize, usize), Vec<(Vec<u32>, Tensor)>);
-
 /// A decoder and calibration text.
 struct Walked<'a> {
     decoder: &'a Decoder,
     windows: &'a [Vec<u32>],
-    states: Option<Read>,
-    tell: &'a mut dyn FnMut(usize, usize),
+    candidates: Candidates,
+    /// What was trained and cut so far, in f32.
+    tuned: Option<Decoder>,
+    /// Windows that trainings have read.
+    turned: usize,
+    tell: Option<&'a mut dyn FnMut(usize, usize)>,
 }
 
-impl Walked<'_> {
+impl<'a> Walked<'a> {
+    /// The model as it was trained and cut so far.
+    fn tuned(&self) -> &Decoder {
+        self.tuned.as_ref().unwrap_or(self.decoder)
+    }
+
+    fn new(decoder: &'a Decoder, windows: &'a [Vec<u32>]) -> Self {
+        Self { decoder, windows, candidates: Candidates::default(), tuned: None, turned: 0, tell: None }
+    }
+
     /// The tokens that are looked at, `least` of each window at least.
-    fn cut(&self, samples: Samples, least: usize) -> Result<Vec<Vec<u32>>, ShrinkError> {
+    fn cut_text(&self, samples: Samples, least: usize) -> Result<Vec<Vec<u32>>, ShrinkError> {
         let cut = self.windows.iter().take(samples.windows).map(|window| {
             let start = samples.start.min(window.len());
             window[start..start.saturating_add(samples.tokens).min(window.len())].to_vec()
@@ -209,7 +227,7 @@ impl Stack for Walked<'_> {
     }
 
     fn gradients(&mut self, samples: Samples, seen: &mut dyn FnMut(WithGradient<'_>)) -> Result<(), ShrinkError> {
-        let windows = self.cut(samples, 2)?;
+        let windows = self.cut_text(samples, 2)?;
         let found = self.decoder.mean_gradients(&windows).map_err(pass)?;
         for (block, parameters) in found.iter().enumerate() {
             for (weights, gradients) in parameters {
@@ -225,7 +243,7 @@ impl Stack for Walked<'_> {
         normalised: bool,
         seen: &mut dyn FnMut(&[Vec<f32>]),
     ) -> Result<(), ShrinkError> {
-        for window in self.cut(samples, 1)? {
+        for window in self.cut_text(samples, 1)? {
             let mut states = Vec::with_capacity(self.blocks() + 1);
             let mut hidden = self.decoder.embed(&[&window]).map_err(pass)?;
             for layer in 0..=self.blocks() {
@@ -242,7 +260,7 @@ impl Stack for Walked<'_> {
 
     fn losses_without(&mut self, samples: Samples) -> Result<Vec<f64>, ShrinkError> {
         let (mut sums, mut tokens) = (vec![0.0; self.blocks()], 0);
-        for window in self.cut(samples, 2)? {
+        for window in self.cut_text(samples, 2)? {
             // What enters a block is the same whichever block behind it is left out.
             let mut hidden = self.decoder.embed(&[&window[..window.len() - 1]]).map_err(pass)?;
             let mut seen = 0;
@@ -260,7 +278,7 @@ impl Stack for Walked<'_> {
     fn final_states(&mut self, layers: &[Layer], samples: Samples) -> Result<Vec<Vec<f32>>, ShrinkError> {
         let layers: Vec<depth::Layer> = layers.iter().map(layer).collect();
         let candidate = self.decoder.of_layers(&layers).map_err(pass)?;
-        let windows = self.cut(samples, 1)?;
+        let windows = self.cut_text(samples, 1)?;
         let read = |window: &Vec<u32>| {
             let hidden = candidate.hidden(&[window]).map_err(pass)?;
             with_values(&hidden, <[f32]>::to_vec).map_err(failed)
@@ -290,21 +308,44 @@ impl Stack for Walked<'_> {
     }
 
     fn divergence(&mut self, widths: &[Narrow], samples: Samples) -> Result<f64, ShrinkError> {
-        self.divergence_of(widths, samples)
+        let windows = self.cut_text(samples, 1)?;
+        self.candidates.divergence(self.decoder, widths, (samples.start, &windows))
     }
 
     fn residuals(&mut self, samples: Samples, turn: Turning<'_>) -> Result<(), ShrinkError> {
         self.turn_stream(samples, turn)
     }
 
+    fn train(
+        &mut self,
+        training: &Training,
+        draw: &mut dyn FnMut() -> f64,
+        penalty: Penalty<'_>,
+    ) -> Result<Vec<f64>, ShrinkError> {
+        self.tune(training, draw, penalty)
+    }
+
+    fn cut(&mut self, widths: &[Narrow]) -> Result<(), ShrinkError> {
+        self.cut_tuned(widths)
+    }
+
+    fn trained_loss(&mut self) -> Result<f64, ShrinkError> {
+        self.tuned_loss()
+    }
+
     fn tell(&mut self, done: usize, total: usize) {
-        (self.tell)(done, total);
+        if let Some(tell) = &mut self.tell {
+            tell(done, total);
+        }
     }
 }
 
 #[cfg(test)]
 #[path = "shrink/tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "shrink/tuned_tests.rs"]
+mod tuned_tests;
 #[cfg(test)]
 #[path = "shrink/width_tests.rs"]
 mod width_tests;

@@ -80,9 +80,9 @@ impl WholeModel for Whole<'_> {
 /// [`PrepareError::Factors`] for a model with factors, and what the method refuses.
 pub(crate) fn prune_whole(dense: &Decoder, arm: &PruneArm<'_>, windows: &[Vec<u32>]) -> Result<Decoder, PrepareError> {
     let mut parts = Vec::new();
-    for part in Part::all(dense) {
+    for part in Part::all_changed(dense) {
         let tensor = part.tensor();
-        if part.factor.is_some() {
+        if part.is_of_factors() {
             let why = "and the method takes gradients of whole matrices";
             return Err(PrepareError::Factors { tensor: part.projection.tensor(part.layer), why });
         }
@@ -110,8 +110,8 @@ pub(crate) fn outlier_shares(dense: &Decoder, windows: &[Vec<u32>], multiple: f6
     for layer in 0..dense.config().layers {
         let (statistics, outputs) = collect_and_forward(dense, layer, &hidden, Needs::COLUMN_NORMS)?;
         let (mut scores, mut matrices) = (Vec::new(), 0);
-        for part in Part::all(dense).into_iter().filter(|part| part.layer == layer) {
-            if part.factor.is_some() {
+        for part in Part::all_changed(dense).into_iter().filter(|part| part.layer == layer) {
+            if part.is_of_factors() {
                 let why = "and outliers are counted in whole matrices";
                 return Err(PrepareError::Factors { tensor: part.projection.tensor(layer), why });
             }

@@ -20,6 +20,8 @@ equal=(
   "llm-pruner(ratio=0.34, skip_first=0, skip_last=0)"
   "flap(ratio=0.34, manner=ul-um)"
   "flap(ratio=0.34, manner=ul-um, bias=false)"
+  "darwinlm(ratio=0.34, generations=0, samples=1, tokens=64)"
+  "dress(ratio=0.34, steps=2, recover=2, batch=2)"
 )
 unequal="flap(ratio=0.34)"
 echo "| model | \`--shrink\` | heads | key-value heads | channels | farthest window |"

@@ -189,6 +189,7 @@ def case_compactifai(data, outputs, inputs, bond):
 CASES = [
     ("svd(rank=3)", 0, case_svd, {"rank": 3}),
     ("svd", 0, case_svd, {"rank": 6}),
+    ("remainder(like=\"svd(rank=3)\")", 0, case_svd, {"rank": 3}),
     ("svd(ratio=0.5, split=left)", 1, case_svd, {"rank": 5}),
     ("svd-llm(rank=3)", 0, case_svd_llm, {"rank": 3}),
     ("svd-llm", 1, case_svd_llm, {"rank": 8}),

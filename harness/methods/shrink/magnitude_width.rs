@@ -14,7 +14,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::registry::Method;
 use crate::shrink::{Shorter, Shrink, ShrinkError, Stack};
-use crate::width::units::{Going, narrowed, summed};
+use crate::width::choice::by_magnitude;
+use crate::width::units::Going;
 
 harness_core::parameters! {
     /// What it is set to.
@@ -63,8 +64,6 @@ struct MagnitudeWidth {
 
 impl Shrink for MagnitudeWidth {
     fn shrink(&self, model: &mut dyn Stack, _: &mut ChaCha8Rng) -> Result<Shorter, ShrinkError> {
-        narrowed(model, self.going, "the magnitude", &mut |model, block| {
-            summed(model, block, &mut |_, _, weight| f64::from(weight).abs().powi(self.power as i32))
-        })
+        by_magnitude(model, self.going, self.power as i32)
     }
 }

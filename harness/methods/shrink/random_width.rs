@@ -10,9 +10,9 @@ use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 use rand_chacha::ChaCha8Rng;
 
 use crate::registry::Method;
-use crate::registry::random::scores;
 use crate::shrink::{Shorter, Shrink, ShrinkError, Stack};
-use crate::width::units::{Going, narrowed};
+use crate::width::choice::at_random;
+use crate::width::units::Going;
 
 harness_core::parameters! {
     /// What it is set to.
@@ -58,9 +58,6 @@ struct RandomWidth {
 
 impl Shrink for RandomWidth {
     fn shrink(&self, model: &mut dyn Stack, random: &mut ChaCha8Rng) -> Result<Shorter, ShrinkError> {
-        narrowed(model, self.going, "the score", &mut |model, block| {
-            let inner = model.inner(block);
-            Ok((scores(inner.groups, random), scores(inner.channels, random)))
-        })
+        at_random(model, self.going, random)
     }
 }

@@ -1,6 +1,6 @@
 //! A model of numbers, for tests of methods that look at it.
 
-use super::{Layer, OfMap, Samples, ShrinkError, Stack, Turning, WithGradient};
+use super::{Layer, OfMap, Penalty, Samples, ShrinkError, Stack, Training, Turning, WithGradient};
 use crate::block::Map;
 use crate::width::units::{Inner, Narrow};
 
@@ -111,6 +111,18 @@ impl Stack for Table {
 
     fn residuals(&mut self, _: Samples, _: Turning<'_>) -> Result<(), ShrinkError> {
         Err(ShrinkError::Pass("a table has no residual stream".to_owned()))
+    }
+
+    fn train(&mut self, _: &Training, _: &mut dyn FnMut() -> f64, _: Penalty<'_>) -> Result<Vec<f64>, ShrinkError> {
+        Err(ShrinkError::Pass("a table is not trained".to_owned()))
+    }
+
+    fn cut(&mut self, _: &[Narrow]) -> Result<(), ShrinkError> {
+        Err(ShrinkError::Pass("a table is not cut".to_owned()))
+    }
+
+    fn trained_loss(&mut self) -> Result<f64, ShrinkError> {
+        Err(ShrinkError::Pass("a table reads no text".to_owned()))
     }
 
     fn tell(&mut self, _: usize, _: usize) {}

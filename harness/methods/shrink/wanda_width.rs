@@ -12,11 +12,10 @@
 use harness_core::{Arm, Axis, Domain, MethodSpec, ParameterError, Parameters};
 use rand_chacha::ChaCha8Rng;
 
-use crate::block::Map;
 use crate::registry::Method;
 use crate::shrink::{Shorter, Shrink, ShrinkError, Stack};
-use crate::width::flap::{Worth, fluctuations, worths};
-use crate::width::units::{Going, matrix, narrowed};
+use crate::width::choice::by_inputs;
+use crate::width::units::Going;
 
 harness_core::parameters! {
     /// What it is set to.
@@ -66,13 +65,6 @@ impl Shrink for WandaWidth {
     }
 
     fn shrink(&self, model: &mut dyn Stack, _: &mut ChaCha8Rng) -> Result<Shorter, ShrinkError> {
-        let seen = fluctuations(model)?;
-        narrowed(model, self.going, "weights times inputs", &mut |model, block| {
-            let [outputs, contractions] = &seen[block];
-            let columns = worths(&matrix(model, block, Map::O)?, outputs, Worth::Wifn);
-            let groups = columns.chunks_exact(model.inner(block).group_width()).map(|group| group.iter().sum());
-            let groups = groups.collect();
-            Ok((groups, worths(&matrix(model, block, Map::Down)?, contractions, Worth::Wifn)))
-        })
+        by_inputs(model, self.going)
     }
 }

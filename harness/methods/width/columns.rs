@@ -98,19 +98,18 @@ fn eliminated(matrix: &[f64], n: usize) -> Result<Vec<f64>, ColumnsError> {
     Ok(right)
 }
 
-/// A matrix that loses groups of columns.
+/// A matrix that loses groups of columns. Only what is left of it is held and gone through.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Columns {
     rows: usize,
     cols: usize,
     unit: usize,
-    /// The matrix as it is now, row-major.
-    pub weight: Vec<f64>,
+    /// Groups that are left, rising.
+    left: Vec<usize>,
+    /// Their columns of the matrix as it is now, row-major.
+    weight: Vec<f64>,
+    /// Their rows and columns of `H⁻¹` without what is gone.
     inverse: Vec<f64>,
-    /// Whether each group is gone.
-    gone: Vec<bool>,
-    /// Groups in the order they were removed.
-    pub removed: Vec<usize>,
 }
 
 impl Columns {
@@ -130,23 +129,48 @@ impl Columns {
             return Err(ColumnsError::Unit { unit, cols });
         }
         let inverse = inverse(hessian, cols)?;
-        let gone = vec![false; cols / unit];
-        Ok(Self { rows, cols, unit, weight: weight.to_vec(), inverse, gone, removed: Vec::new() })
+        Ok(Self { rows, cols, unit, left: (0..cols / unit).collect(), weight: weight.to_vec(), inverse })
     }
 
-    /// What removing each group would cost now; infinite for those that are gone.
+    /// Groups that are left, rising.
+    pub fn left(&self) -> &[usize] {
+        &self.left
+    }
+
+    /// Columns that are left.
+    fn width(&self) -> usize {
+        self.left.len() * self.unit
+    }
+
+    /// The matrix as it is now, with zeros in the columns that are gone.
+    pub fn weight(&self) -> Vec<f64> {
+        let (unit, width) = (self.unit, self.width().max(1));
+        let mut whole = vec![0.0; self.rows * self.cols];
+        for (to, from) in whole.chunks_exact_mut(self.cols).zip(self.weight.chunks_exact(width)) {
+            for (group, values) in self.left.iter().zip(from.chunks_exact(unit)) {
+                to[group * unit..(group + 1) * unit].copy_from_slice(values);
+            }
+        }
+        whole
+    }
+
+    /// What removing each group that is left would cost now.
     ///
     /// # Errors
     /// [`ColumnsError::Singular`].
     pub fn scores(&self) -> Result<Vec<f64>, ColumnsError> {
-        let unit = self.unit;
-        let inner = |(group, gone): (usize, &bool)| if *gone { Ok(Vec::new()) } else { self.block(group) };
-        let inners = self.gone.iter().enumerate().map(inner).collect::<Result<Vec<Vec<f64>>, _>>()?;
-        let mut scores: Vec<f64> = self.gone.iter().map(|gone| if *gone { f64::INFINITY } else { 0.0 }).collect();
-        for row in self.weight.chunks_exact(self.cols) {
-            let groups = row.chunks_exact(unit).zip(&inners).zip(&mut scores);
-            for ((own, inner), score) in groups {
-                for (a, inner) in own.iter().zip(inner.chunks_exact(unit)) {
+        let inners = (0..self.left.len()).map(|at| self.block(at)).collect::<Result<Vec<Vec<f64>>, _>>()?;
+        let rows = self.weight.chunks_exact(self.width().max(1));
+        let mut scores = vec![0.0; self.left.len()];
+        if self.unit == 1 {
+            let add = |row: &[f64]| row.iter().zip(&mut scores).for_each(|(own, score)| *score += own * own);
+            rows.for_each(add);
+            scores.iter_mut().zip(&inners).for_each(|(score, inner)| *score *= inner[0]);
+            return Ok(scores);
+        }
+        for row in rows {
+            for ((own, inner), score) in row.chunks_exact(self.unit).zip(&inners).zip(&mut scores) {
+                for (a, inner) in own.iter().zip(inner.chunks_exact(self.unit)) {
                     *score += a * inner.iter().zip(own).map(|(c, b)| c * b).sum::<f64>();
                 }
             }
@@ -154,14 +178,14 @@ impl Columns {
         Ok(scores)
     }
 
-    /// `([H⁻¹]_gg)⁻¹`.
-    fn block(&self, group: usize) -> Result<Vec<f64>, ColumnsError> {
-        let (unit, start) = (self.unit, group * self.unit);
+    /// `([H⁻¹]_gg)⁻¹` of the group at a place among those that are left.
+    fn block(&self, at: usize) -> Result<Vec<f64>, ColumnsError> {
+        let (unit, width, start) = (self.unit, self.width(), at * self.unit);
         let part: Vec<f64> = (start..start + unit)
-            .flat_map(|row| self.inverse[row * self.cols + start..row * self.cols + start + unit].iter().copied())
+            .flat_map(|row| self.inverse[row * width + start..row * width + start + unit].iter().copied())
             .collect();
         inverse(&part, unit).map_err(|error| match error {
-            ColumnsError::Singular { column } => ColumnsError::Singular { column: start + column },
+            ColumnsError::Singular { column } => ColumnsError::Singular { column: self.left[at] * unit + column },
             other => other,
         })
     }
@@ -172,65 +196,67 @@ impl Columns {
     /// [`ColumnsError::Groups`] when none is left, [`ColumnsError::Singular`].
     pub fn remove(&mut self) -> Result<(usize, f64), ColumnsError> {
         let groups = self.cols / self.unit;
-        if self.removed.len() == groups {
+        if self.left.is_empty() {
             return Err(ColumnsError::Groups { asked: groups + 1, groups });
         }
-        let scores = self.scores()?;
-        let (mut group, mut least) = (0, f64::INFINITY);
-        for (at, score) in scores.into_iter().enumerate() {
+        let (mut at, mut least) = (0, f64::INFINITY);
+        for (place, score) in self.scores()?.into_iter().enumerate() {
             if score < least {
-                (group, least) = (at, score);
+                (at, least) = (place, score);
             }
         }
-        let (unit, cols, start) = (self.unit, self.cols, group * self.unit);
-        let inner = self.block(group)?;
-        // ([H⁻¹]_gg)⁻¹ H⁻¹_g,: , (unit, cols).
-        let mut step = vec![0.0; unit * cols];
-        for (out, inner) in step.chunks_exact_mut(cols).zip(inner.chunks_exact(unit)) {
-            for (at, factor) in inner.iter().enumerate() {
-                let from = &self.inverse[(start + at) * cols..(start + at + 1) * cols];
+        let (unit, width, start) = (self.unit, self.width(), at * self.unit);
+        let inner = self.block(at)?;
+        // ([H⁻¹]_gg)⁻¹ H⁻¹_g,: , (unit, width).
+        let mut step = vec![0.0; unit * width];
+        for (out, inner) in step.chunks_exact_mut(width).zip(inner.chunks_exact(unit)) {
+            for (row, factor) in inner.iter().enumerate() {
+                let from = &self.inverse[(start + row) * width..(start + row + 1) * width];
                 out.iter_mut().zip(from).for_each(|(out, value)| *out += factor * value);
             }
         }
-        let subtract = |row: &mut [f64]| {
-            let own = row[start..start + unit].to_vec();
-            for (factor, step) in own.iter().zip(step.chunks_exact(cols)).filter(|(factor, _)| **factor != 0.0) {
-                row.iter_mut().zip(step).for_each(|(value, step)| *value -= factor * step);
-            }
-            // What is gone is nothing to the bit. No later step reaches it, since it is nothing in the inverse too.
-            row[start..start + unit].fill(0.0);
-        };
-        self.weight.chunks_exact_mut(cols).for_each(subtract);
-        self.inverse.chunks_exact_mut(cols).for_each(subtract);
-        self.inverse[start * cols..(start + unit) * cols].fill(0.0);
-        self.gone[group] = true;
-        self.removed.push(group);
-        Ok((group, least))
+        leave(&mut self.weight, &step, start, unit);
+        // The inverse is symmetric: what goes of its columns goes of its rows.
+        self.inverse.drain(start * width..(start + unit) * width);
+        leave(&mut self.inverse, &step, start, unit);
+        Ok((self.left.remove(at), least))
     }
 
-    /// The matrix at each of the given numbers of removed groups, which must not fall; the first level, of none, is the matrix to the bit.
+    /// Removes groups until so many are gone.
     ///
     /// # Errors
-    /// [`ColumnsError::Groups`], [`ColumnsError::Singular`].
-    pub fn levels(mut self, counts: &[usize]) -> Result<Vec<Vec<f64>>, ColumnsError> {
+    /// [`ColumnsError::Groups`] where more are gone or there are not as many, [`ColumnsError::Singular`].
+    pub fn remove_to(&mut self, asked: usize) -> Result<(), ColumnsError> {
         let groups = self.cols / self.unit;
-        let mut levels = Vec::with_capacity(counts.len());
-        for &asked in counts {
-            if asked > groups || asked < self.removed.len() {
-                return Err(ColumnsError::Groups { asked, groups });
-            }
-            while self.removed.len() < asked {
-                self.remove()?;
-            }
-            levels.push(self.weight.clone());
+        if asked > groups || asked < groups - self.left.len() {
+            return Err(ColumnsError::Groups { asked, groups });
         }
-        Ok(levels)
+        while groups - self.left.len() < asked {
+            self.remove()?;
+        }
+        Ok(())
     }
+}
 
-    /// Rows of the matrix.
-    pub fn rows(&self) -> usize {
-        self.rows
+/// Subtracts from every row what it has at `start .. start + unit` times `step (unit, width)`, and closes the gap that these columns leave.
+fn leave(matrix: &mut Vec<f64>, step: &[f64], start: usize, unit: usize) {
+    let width = step.len() / unit;
+    let (rows, left) = (matrix.len() / width, width - unit);
+    for row in 0..rows {
+        let (from, to) = (row * width, row * left);
+        let values = &mut matrix[from..from + width];
+        for at in 0..unit {
+            let factor = values[start + at];
+            // The factors of a group are those from before any of it went.
+            let step = &step[at * width..(at + 1) * width];
+            values[..start].iter_mut().zip(step).for_each(|(value, step)| *value -= factor * step);
+            let behind = start + unit;
+            values[behind..].iter_mut().zip(&step[behind..]).for_each(|(value, step)| *value -= factor * step);
+        }
+        matrix.copy_within(from..from + start, to);
+        matrix.copy_within(from + start + unit..from + width, to + start);
     }
+    matrix.truncate(rows * left);
 }
 
 #[cfg(test)]
@@ -283,26 +309,30 @@ mod tests {
         assert_eq!(found.remove().unwrap().0, 3);
         let mut divided = columns(1);
         divided.remove().unwrap();
-        assert!(divided.weight.iter().zip(&found.weight).all(|(a, b)| (a - b).abs() < 1e-12));
+        assert!(divided.weight().iter().zip(found.weight()).all(|(a, b)| (a - b).abs() < 1e-12));
+        let left = found.weight();
         let expected = [
             3.654_116, -1.054_593, 0.355_18, 0.0, 1.138_354, 3.021_837, -0.142_072, 0.0, -1.464_71, 0.263_518,
             1.637_949, 0.0,
         ];
-        for (a, b) in found.weight.iter().zip(expected) {
-            assert!((a - b).abs() < 1e-6, "{:?}", found.weight);
-        }
-        assert!((error(&found.weight) - 8.575_922).abs() < 1e-5);
+        assert!(left.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{left:?}");
+        assert!((error(&left) - 8.575_922).abs() < 1e-5);
         let mut zeroed = WEIGHT;
         zeroed.chunks_exact_mut(4).for_each(|row| row[3] = 0.0);
         assert!((error(&zeroed) - 14.82).abs() < 1e-9);
     }
 
     #[test]
-    fn levels_are_nested_and_end_with_nothing() {
+    fn what_is_removed_stays_removed_to_the_last() {
         for unit in [1, 2] {
             let groups = 4 / unit;
-            let counts: Vec<usize> = (0..=groups).collect();
-            let levels = columns(unit).levels(&counts).unwrap();
+            let mut matrix = columns(unit);
+            let mut level = |count: usize| {
+                matrix.remove_to(count).unwrap();
+                assert_eq!(matrix.left().len(), groups - count);
+                matrix.weight()
+            };
+            let levels: Vec<Vec<f64>> = (0..groups).map(&mut level).collect();
             assert_eq!(levels[0], WEIGHT);
             let gone =
                 |level: &[f64]| (0..4).filter(|c| level.chunks_exact(4).all(|row| row[*c] == 0.0)).collect::<Vec<_>>();
@@ -311,7 +341,8 @@ mod tests {
                 assert_eq!(gone(&pair[1]).len(), gone(&pair[0]).len() + unit);
                 assert!(error(&pair[1]) >= error(&pair[0]) - 1e-9);
             }
-            assert!(levels[groups].iter().all(|value| *value == 0.0));
+            matrix.remove_to(groups).unwrap();
+            assert!(matrix.left().is_empty() && matrix.remove().is_err());
         }
     }
 
@@ -321,12 +352,9 @@ mod tests {
         assert!(matches!(Columns::new(&WEIGHT, &h, 3, 4, 3), Err(ColumnsError::Unit { unit: 3, cols: 4 })));
         assert!(matches!(Columns::new(&WEIGHT[1..], &h, 3, 4, 1), Err(ColumnsError::Shape { found: 11, .. })));
         assert!(matches!(Columns::new(&WEIGHT, &[0.0; 16], 3, 4, 1), Err(ColumnsError::Singular { column: 0 })));
-        assert!(matches!(columns(1).levels(&[5]), Err(ColumnsError::Groups { asked: 5, groups: 4 })));
-        assert!(matches!(columns(1).levels(&[2, 1]), Err(ColumnsError::Groups { asked: 1, .. })));
-        let mut all = columns(2);
-        all.remove().unwrap();
-        all.remove().unwrap();
-        assert!(all.remove().is_err());
-        assert_eq!(all.rows(), 3);
+        assert!(matches!(columns(1).remove_to(5), Err(ColumnsError::Groups { asked: 5, groups: 4 })));
+        let mut some = columns(1);
+        some.remove_to(2).unwrap();
+        assert!(matches!(some.remove_to(1), Err(ColumnsError::Groups { asked: 1, .. })));
     }
 }

@@ -111,12 +111,9 @@ fn leveled(
     let mut columns = Columns::new(&whole, curvature, rows, cols, unit)?;
     let mut levels = Vec::with_capacity(counts.len());
     for &count in counts {
-        while columns.removed.len() < count {
-            columns.remove()?;
-        }
-        let stay = (0..cols / unit).filter(|unit| !columns.removed.contains(unit)).collect();
-        let fitted = || columns.weight.iter().map(|value| *value as f32).collect::<Arc<[f32]>>();
-        levels.push(Level { stay, weight: (count > 0).then(fitted) });
+        columns.remove_to(count)?;
+        let fitted = || columns.weight().iter().map(|value| *value as f32).collect::<Arc<[f32]>>();
+        levels.push(Level { stay: columns.left().to_vec(), weight: (count > 0).then(fitted) });
     }
     Ok(levels)
 }

@@ -11,6 +11,7 @@ use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
 use crate::load::expected_tensors;
 use crate::ops::cross_entropy;
+use crate::tensor::{from_values, with_values};
 
 /// Weights as variables, by canonical name.
 pub(super) fn variables(
@@ -60,6 +61,38 @@ pub(super) fn loss(
         hidden = hidden.index_select(&rows, 0).doing(choosing)?;
     }
     cross_entropy(&decoder.logits(&hidden)?, &targets).doing(|| "computing the loss".to_owned())
+}
+
+/// The loss as a number, and its gradient by every variable that it depends on.
+pub(super) fn gradients(
+    loss: &candle_core::Tensor,
+    variables: &BTreeMap<String, Var>,
+) -> Result<(f64, BTreeMap<String, Vec<f32>>), ModelError> {
+    let value = f64::from(loss.to_scalar::<f32>().doing(|| "reading the loss".to_owned())?);
+    let store = loss.backward().doing(|| "running the backward pass".to_owned())?;
+    let mut gradients = BTreeMap::new();
+    for (name, variable) in variables {
+        if let Some(gradient) = store.get(variable.as_tensor()) {
+            let reading = || format!("reading the gradient of {name}");
+            let gradient = gradient.contiguous().doing(reading)?;
+            gradients.insert(name.clone(), with_values(&gradient, <[f32]>::to_vec).doing(reading)?);
+        }
+    }
+    Ok((value, gradients))
+}
+
+/// Makes variables what the values are.
+pub(super) fn publish(
+    values: &BTreeMap<String, Vec<f32>>,
+    variables: &BTreeMap<String, Var>,
+) -> Result<(), ModelError> {
+    for (name, values) in values {
+        let Some(variable) = variables.get(name) else { continue };
+        from_values(values.clone(), variable.shape())
+            .and_then(|tensor| variable.set(&tensor))
+            .doing(|| format!("updating {name}"))?;
+    }
+    Ok(())
 }
 
 /// One window of a split, of the length and the vocabulary asked for.

@@ -13,7 +13,7 @@ use super::checkpoint::{State, write_atomically};
 use super::flow;
 use super::hook::{Hook, StepInfo};
 use super::initial::{is_embedding, is_norm, is_of_scan};
-use super::pass::{loss, variables, window};
+use super::pass::{gradients, loss, publish, variables, window};
 use super::start::{Begun, Flowing, Start, Turning};
 use super::streams::Streams;
 use super::{CurvePoint, Event, Recipe, TokenSource, TrainError, Trained};
@@ -23,7 +23,6 @@ use crate::decoder::Decoder;
 use crate::error::{Context, ModelError};
 use crate::load::{Checkpoint, expected_tensors};
 use crate::rope::Rope;
-use crate::tensor::{from_values, with_values};
 use crate::weight::{DType, Weight};
 use crate::write::{DEFAULT_SHARD_BYTES, write_folder};
 
@@ -315,28 +314,12 @@ impl Trainer {
         carried: Option<&mut KvCache>,
     ) -> Result<(f64, BTreeMap<String, Vec<f32>>), ModelError> {
         let loss = self.loss_of(source, step, windows, carried)?;
-        let value = f64::from(loss.to_scalar::<f32>().doing(|| "reading the loss".to_owned())?);
-        let store = loss.backward().doing(|| "running the backward pass".to_owned())?;
-        let mut gradients = BTreeMap::new();
-        for (name, variable) in &self.variables {
-            if let Some(gradient) = store.get(variable.as_tensor()) {
-                let reading = || format!("reading the gradient of {name}");
-                let gradient = gradient.contiguous().doing(reading)?;
-                gradients.insert(name.clone(), with_values(&gradient, <[f32]>::to_vec).doing(reading)?);
-            }
-        }
-        Ok((value, gradients))
+        gradients(&loss, &self.variables)
     }
 
     /// Makes the decoder see the weights.
     fn publish(&self) -> Result<(), ModelError> {
-        for (name, values) in &self.state.weights {
-            let Some(variable) = self.variables.get(name) else { continue };
-            from_values(values.clone(), variable.shape())
-                .and_then(|tensor| variable.set(&tensor))
-                .doing(|| format!("updating {name}"))?;
-        }
-        Ok(())
+        publish(&self.state.weights, &self.variables)
     }
 
     /// Mean loss on the recipe's validation windows, nats a token.

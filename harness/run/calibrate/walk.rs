@@ -83,7 +83,8 @@ impl<'a> Walk<'a> {
             walk.failure = Some(error);
             return walk;
         }
-        let names: Vec<(String, Part)> = Part::all(dense).into_iter().map(|part| (part.tensor(), part)).collect();
+        let names: Vec<(String, Part)> =
+            Part::all_changed(dense).into_iter().map(|part| (part.tensor(), part)).collect();
         let mut weights = names.iter().filter_map(|(name, part)| {
             let weight = part.map(dense)?.weight();
             Some((Site { name, layer: part.layer, rows: weight.rows(), cols: weight.cols() }, weight.to_f32()))
@@ -219,7 +220,7 @@ impl<'a> Walk<'a> {
         let mut jobs = Vec::with_capacity(projections.len());
         for &projection in projections {
             let first = self.position;
-            self.position += Part::of(&self.decoder, layer, projection).len();
+            self.position += Part::changed(&self.decoder, layer, projection).len();
             if changed.contains(&projection) {
                 jobs.push((projection, first));
             }
@@ -249,7 +250,7 @@ impl<'a> Walk<'a> {
         statistics: Option<&Statistics>,
     ) -> Result<Option<Arc<dyn LinearOp>>, PrepareError> {
         let mut decoder = self.decoder.clone();
-        for (at, part) in Part::of(&self.decoder, layer, projection).into_iter().enumerate() {
+        for (at, part) in Part::changed(&self.decoder, layer, projection).into_iter().enumerate() {
             let Some(map) = part.map(&decoder) else { continue };
             let (stored, bias) = (map.weight(), map.bias());
             let mut values = stored.to_f32();

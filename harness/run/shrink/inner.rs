@@ -1,16 +1,14 @@
 //! What methods that make blocks narrower ask of a model.
 
-use harness_kernels::logits;
 use harness_methods::block::Map;
 use harness_methods::prune::Needs;
 use harness_methods::shrink::{OfMap, Samples, ShrinkError, Turning};
 use harness_methods::statistics::LinearStatistics;
 use harness_methods::width::units::{Fit, Inner, Narrow};
 use harness_model::config::{Projection, Width};
-use harness_model::decoder::{Decoder, Tap};
+use harness_model::decoder::Tap;
 use harness_model::narrow;
 use harness_model::tensor::{Tensor, with_values};
-use rayon::prelude::*;
 
 use super::{Walked, failed, pass};
 
@@ -27,7 +25,7 @@ pub(super) fn narrow(widths: &[Narrow]) -> Vec<narrow::Narrow> {
 }
 
 /// The map that a projection is.
-fn map_of(projection: Projection) -> Map {
+pub(super) fn map_of(projection: Projection) -> Map {
     Map::ALL[projection as usize]
 }
 
@@ -65,7 +63,7 @@ impl Walked<'_> {
         seen: &mut dyn FnMut(usize, Map, &[f32]),
     ) -> Result<(), ShrinkError> {
         let mut shown = Shown { maps, seen };
-        for window in self.cut(samples, 1)? {
+        for window in self.cut_text(samples, 1)? {
             let mut hidden = self.decoder.embed(&[&window]).map_err(pass)?;
             for layer in 0..self.decoder.config().layers {
                 hidden = self.decoder.block(layer, &hidden, Some(&mut shown)).map_err(pass)?;
@@ -75,7 +73,7 @@ impl Walked<'_> {
     }
 
     pub(super) fn show_gradients(&self, samples: Samples, seen: &mut dyn FnMut(OfMap<'_>)) -> Result<(), ShrinkError> {
-        let windows = self.cut(samples, 2)?;
+        let windows = self.cut_text(samples, 2)?;
         let names: std::collections::BTreeMap<String, (usize, Map)> = (0..self.decoder.config().layers)
             .flat_map(|layer| Projection::ALL.map(|projection| (projection.tensor(layer), (layer, map_of(projection)))))
             .collect();
@@ -88,7 +86,7 @@ impl Walked<'_> {
     }
 
     pub(super) fn turn_stream(&self, samples: Samples, turn: Turning<'_>) -> Result<(), ShrinkError> {
-        let windows = self.cut(samples, 1)?;
+        let windows = self.cut_text(samples, 1)?;
         let width = self.decoder.config().hidden_size;
         let embed = |window: &Vec<u32>| self.decoder.embed(&[window]).map_err(pass);
         let mut hidden = windows.iter().map(embed).collect::<Result<Vec<Tensor>, ShrinkError>>()?;
@@ -122,47 +120,4 @@ impl Walked<'_> {
         }
         Ok(())
     }
-
-    /// Reads the samples by the whole model, as far as that was not done before; says how many windows they are.
-    fn whole_states(&mut self, samples: Samples) -> Result<usize, ShrinkError> {
-        let windows = self.cut(samples, 1)?;
-        let count = windows.len();
-        let (place, mut states) = self.states.take().unwrap_or_default();
-        if place != (samples.start, samples.tokens) {
-            states.clear();
-        }
-        for window in windows.into_iter().skip(states.len()) {
-            let hidden = self.decoder.hidden(&[&window]).map_err(pass)?.flatten_to(1).map_err(failed)?;
-            states.push((window, hidden));
-        }
-        self.states = Some(((samples.start, samples.tokens), states));
-        Ok(count)
-    }
-
-    pub(super) fn divergence_of(&mut self, widths: &[Narrow], samples: Samples) -> Result<f64, ShrinkError> {
-        let count = self.whole_states(samples)?;
-        let candidate = self.decoder.narrowed(&narrow(widths)).map_err(pass)?;
-        let (mut sum, mut tokens) = (0.0, 0);
-        for (window, whole) in self.states.iter().flat_map(|(_, states)| &states[..count]) {
-            let hidden = candidate.hidden(&[window]).map_err(pass)?.flatten_to(1).map_err(failed)?;
-            sum += divergence(self.decoder, whole, &candidate, &hidden)?;
-            tokens += window.len();
-        }
-        Ok(sum / tokens.max(1) as f64)
-    }
-}
-
-/// Σ over tokens of `KL(p ‖ q)` in nats, of the next-token distributions p and q behind final hidden states `(tokens, hidden)`.
-fn divergence(whole: &Decoder, p: &Tensor, candidate: &Decoder, q: &Tensor) -> Result<f64, ShrinkError> {
-    let vocabulary = whole.config().vocab_size;
-    let (p, q) = (whole.logits(p).map_err(pass)?, candidate.logits(q).map_err(pass)?);
-    let sum = with_values(&p, |p| {
-        with_values(&q, |q| {
-            let rows = p.par_chunks_exact(vocabulary).zip(q.par_chunks_exact(vocabulary));
-            // Added up in the order of the tokens, however many threads there are.
-            let each: Vec<f64> = rows.map(|(p, q)| logits::kl(p, q)).collect();
-            each.iter().sum::<f64>()
-        })
-    });
-    sum.map_err(failed)?.map_err(failed)
 }

@@ -72,7 +72,7 @@ fn a_block_that_does_nothing_is_the_first_to_go_and_goes_without_loss() {
         dense = dense.with_weight(4, projection, weight);
     }
     let text = windows();
-    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
+    let mut walked = Walked::new(&dense, &text);
     let losses = walked.losses_without(Samples::ALL).unwrap();
     let whole: f64 = {
         let each = text.iter().map(|window| {
@@ -94,12 +94,12 @@ fn a_block_that_does_nothing_is_the_first_to_go_and_goes_without_loss() {
 fn losses_without_a_block_are_those_of_the_model_without_it() {
     let dense = decoder(4, DType::F32);
     let text = windows();
-    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
+    let mut walked = Walked::new(&dense, &text);
     let losses = walked.losses_without(Samples::ALL).unwrap();
     for (block, loss) in losses.iter().enumerate() {
         let layers: Vec<depth::Layer> = (0..4).filter(|l| *l != block).map(depth::Layer::kept).collect();
         let short = dense.of_layers(&layers).unwrap();
-        let own = Walked { decoder: &short, windows: &text, states: None, tell: &mut |_, _| {} };
+        let own = Walked::new(&short, &text);
         let (mut sum, mut tokens) = (0.0, 0);
         for window in &text {
             let hidden = short.embed(&[&window[..window.len() - 1]]).unwrap();
@@ -193,7 +193,7 @@ fn scores_and_models_are_those_of_torch() {
     let laco = &golden["laco"];
     let text = windows();
     let samples = Samples { windows: 5, start: 0, tokens: 10 };
-    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
+    let mut walked = Walked::new(&dense, &text);
     let whole: Vec<Layer> = (0..8).map(Layer::kept).collect();
     let folded = registry::laco::merged(&whole, 3, 2, registry::laco::Merge::Rdsc);
     let (before, behind) =

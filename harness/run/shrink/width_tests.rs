@@ -3,6 +3,7 @@
 
 use harness_core::Axis;
 use harness_methods::registry;
+use harness_methods::width::database::Database;
 use harness_methods::width::reorder::{copies, order};
 use harness_model::config::{Config, Projection};
 use harness_model::decoder::Decoder;
@@ -38,7 +39,7 @@ fn logits(decoder: &Decoder) -> Vec<f32> {
     with_values(&decoder.logits(&hidden).unwrap(), <[f32]>::to_vec).unwrap()
 }
 
-fn near(found: &[f32], expected: &[f32], what: &str) {
+pub(super) fn near(found: &[f32], expected: &[f32], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     found.iter().zip(expected).for_each(|(a, b)| assert!((a - b).abs() < 1e-4, "{what}: {a} for {b}"));
 }
@@ -144,7 +145,7 @@ fn what_is_behind_sees_the_narrower_model() {
 fn the_divergence_of_a_candidate_is_that_of_its_logits() {
     let dense = wide(DType::F32);
     let text = windows();
-    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
+    let mut walked = Walked::new(&dense, &text);
     let samples = Samples { windows: 1, start: 0, tokens: 48 };
     let whole = made("random-width(ratio=0)", &dense).shorter.widths;
     assert!(walked.divergence(&whole, samples).unwrap().abs() < 1e-9);
@@ -159,6 +160,33 @@ fn the_divergence_of_a_candidate_is_that_of_its_logits() {
     let each = rows.map(|(p, q)| p.iter().zip(&q).map(|(p, q)| p * (p / q).ln()).sum::<f64>());
     let expected = each.sum::<f64>() / 48.0;
     assert!((found - expected).abs() < 1e-5 * expected && found > 1e-4, "{found} for {expected}");
+}
+
+#[test]
+fn candidates_judged_one_after_the_other_are_as_each_by_itself() {
+    let dense = wide(DType::F32);
+    let text = windows();
+    let mut walked = Walked::new(&dense, &text);
+    let database = Database::of(&mut walked, 10, 0.01, 0).unwrap();
+    let samples = |start, windows| Samples { windows, start, tokens: 40 };
+    // Levels of heads, then of channels; some begin alike, some are told apart on more text, some come again.
+    let asked = [
+        ([1, 1, 1, 5, 5, 5], samples(0, 4)),
+        ([1, 1, 1, 5, 6, 4], samples(0, 1)),
+        ([0, 1, 2, 5, 5, 5], samples(0, 1)),
+        ([1, 1, 1, 5, 6, 4], samples(0, 3)),
+        ([1, 1, 1, 5, 5, 5], samples(0, 2)),
+        ([1, 1, 1, 5, 5, 6], samples(8, 2)),
+        ([1, 1, 1, 5, 6, 4], samples(8, 2)),
+        ([1, 1, 1, 5, 6, 4], samples(0, 4)),
+    ];
+    for (levels, samples) in asked {
+        let widths = database.widths(&levels);
+        let found = walked.divergence(&widths, samples).unwrap();
+        let alone = Walked::new(&dense, &text).divergence(&widths, samples).unwrap();
+        assert_eq!(found, alone, "{levels:?} {samples:?}");
+        assert!(found > 1e-4);
+    }
 }
 
 #[test]
@@ -195,7 +223,7 @@ fn a_search_finds_what_is_no_worse_than_it_began_with() {
     let text = windows();
     let samples = Samples { windows: 4, start: 0, tokens: 48 };
     let judge = |made: &Shortened| {
-        let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
+        let mut walked = Walked::new(&dense, &text);
         walked.divergence(&made.shorter.widths, samples).unwrap()
     };
     let shape = "levels=10, offspring=6, stages=2, samples=2, tokens=48";
@@ -210,7 +238,7 @@ fn a_search_finds_what_is_no_worse_than_it_began_with() {
     // Fitted columns lose less than those of the same places as they were.
     let zeroed: Vec<Narrow> =
         begin.shorter.widths.iter().map(|n| Narrow::of(n.groups.clone(), n.channels.clone())).collect();
-    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
+    let mut walked = Walked::new(&dense, &text);
     assert!(judge(&begin) < walked.divergence(&zeroed, samples).unwrap());
     let unequal = shortened(
         &found.decoder,
@@ -230,8 +258,8 @@ fn removed_columns_and_fitted_ones_are_those_of_numpy() {
     let dense = wide(DType::F32);
     let expected = &golden()["levels"];
     let text = windows();
-    let mut walked = Walked { decoder: &dense, windows: &text, states: None, tell: &mut |_, _| {} };
-    let database = harness_methods::width::database::Database::of(&mut walked, 40, 0.01, 0).unwrap();
+    let mut walked = Walked::new(&dense, &text);
+    let database = Database::of(&mut walked, 40, 0.01, 0).unwrap();
     let levels = &database.blocks[0][1];
     let order: Vec<usize> = serde_json::from_value(expected["order"].clone()).unwrap();
     for (at, gone) in order.iter().enumerate() {
