@@ -189,6 +189,7 @@ pub fn main(arguments: &Arguments) -> Outcome {
         let made = shortened(&model.decoder, &*shrinker, calibration.as_deref(), arguments.seed, &mut tell);
         progress.finish();
         let made = made.or_exit(CELLS_FAILED)?;
+        made.shorter.steps.iter().for_each(|step| eprintln!("{}: {step}", shrink.id));
         checkpoint = made.checkpoint(&checkpoint);
         model.decoder = made.decoder;
     }

@@ -358,6 +358,12 @@ pub trait Shrink: std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// Tokens that it reads beside passes over the calibration text, whose windows have `window` tokens; those of a step of training count three times.
+    fn reads(&self, window: usize) -> usize {
+        let _ = window;
+        0
+    }
+
     /// Says what a shorter or narrower model is made of.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use harness_core::{Arm, Axis, Catalog, Cell, Parameters, Probe, Value};
+use harness_methods::registry;
 use harness_model::decoder::Decoder;
 use harness_suite::{Bench, Plan, Suite};
 use rayon::prelude::*;
@@ -13,6 +14,7 @@ use crate::catalog::Settings;
 use crate::sampling;
 use crate::tasks::long::LongSelection;
 use crate::tasks::{ChoiceSelection, QuestionSelection};
+use crate::text::TextSelection;
 
 mod reads;
 
@@ -191,6 +193,7 @@ pub fn estimates(
             };
             let calibrated_on = calibration * calibration_passes as u64;
             let mut seconds = (scored + calibrated_on).seconds(size, machine);
+            seconds += read_over(bench, &arms) as f64 * read(size, machine);
             if settings.decode_from > 0 {
                 // Token by token, matrices have fewer rows.
                 seconds += scored.tokens as f64 * (together(size, machine) - read(size, machine));
@@ -230,6 +233,15 @@ pub fn estimates(
             })
         })
         .collect()
+}
+
+/// Tokens that methods of the shrink axis read over and over, in searches and trainings.
+fn read_over(bench: &Bench, arms: &[[&str; 7]]) -> usize {
+    let calibration = bench.tables.get("calib").map(|at| TextSelection::resolve(&set(&at.parameters)));
+    let window = calibration.and_then(Result::ok).map_or(0, |selection| selection.window);
+    let applied: std::collections::BTreeSet<(&str, &str)> = arms.iter().map(|arm| (arm[2], arm[6])).collect();
+    let methods = applied.iter().filter_map(|(label, _)| registry::shrink(&label.parse().ok()?).ok());
+    methods.map(|method| method.reads(window)).sum()
 }
 
 /// Whether nothing is done to the model of a cell, which is then scored as the dense model is.

@@ -136,6 +136,15 @@ impl Shrink for DarwinLm {
         true
     }
 
+    fn reads(&self, window: usize) -> usize {
+        let Search { generations, offspring, survivors } = &self.search;
+        // Who comes to a stage reads what is new there: as much as all stages before, or all of the first.
+        let new = |stage: usize| if stage == 0 { self.settings.samples } else { self.settings.samples << (stage - 1) };
+        let come = std::iter::once(offspring).chain(survivors).take(survivors.len());
+        let windows: usize = come.enumerate().map(|(stage, come)| come * new(stage)).sum();
+        generations * windows * self.settings.tokens.min(window)
+    }
+
     fn shrink(&self, model: &mut dyn Stack, random: &mut ChaCha8Rng) -> Result<Shorter, ShrinkError> {
         let database = Database::of(model, self.settings.levels, self.settings.damp, self.judged())?;
         let Found { levels, fitness, history } = self.search(model, &database, random)?;

@@ -101,6 +101,10 @@ impl Shrink for Dress {
         true
     }
 
+    fn reads(&self, window: usize) -> usize {
+        3 * (self.settings.steps + self.settings.recover) * self.settings.batch * window
+    }
+
     fn shrink(&self, model: &mut dyn Stack, random: &mut ChaCha8Rng) -> Result<Shorter, ShrinkError> {
         let Settings { steps, rate, recover, recover_rate, rank, batch, strength, .. } = self.settings;
         let chosen = match self.settings.select {

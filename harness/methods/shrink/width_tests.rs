@@ -254,3 +254,13 @@ fn squares_are_shares_of_what_stands_behind_them() {
     assert_eq!(lamp(&[4.0, 1.0, 0.0, 3.0, 1.0]), [1.0, 1.0 / 9.0, 0.0, 3.0 / 7.0, 1.0 / 8.0]);
     assert_eq!(lamp(&[0.0, 0.0]), [0.0, 0.0]);
 }
+
+#[test]
+fn what_searches_and_trainings_read_is_known_before() {
+    let reads = |arm: &str, window| crate::registry::shrink(&arm.parse().unwrap()).unwrap().reads(window);
+    assert_eq!(reads("wanda-width", 100), 0);
+    assert_eq!(reads("dress(steps=10, recover=5, batch=2)", 100), 3 * 15 * 2 * 100);
+    // Eight offspring read two windows, the four that are left two more, the two of those that are left four more.
+    assert_eq!(reads("darwinlm", 512), 30 * (8 * 2 + 4 * 2 + 2 * 4) * 256);
+    assert_eq!(reads("darwinlm(stages=1, samples=3, tokens=64)", 32), 30 * 8 * 3 * 32);
+}
