@@ -124,7 +124,9 @@ impl Shrink for Dress {
                 norms.push(0.0);
             }
             let of_block = gone[block].penalise(self.norm, strength, maps);
-            norms.iter_mut().last().into_iter().for_each(|sum| *sum += of_block);
+            if let Some(sum) = norms.last_mut() {
+                *sum += of_block;
+            }
         })?;
         let whole = model.trained_loss()?;
         model.cut(&chosen.widths)?;
