@@ -286,6 +286,7 @@ fn factors_beside_a_remainder_stay_as_they_are() {
     for like in [
         "svd(rank=8)",
         "svd-llm(rank=8)",
+        "svd-llm(rank=8, update=closed-form)",
         "asvd(rank=8)",
         "fwsvd(rank=8)",
         "curing(maps=all, ends=true)",

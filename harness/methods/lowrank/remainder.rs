@@ -92,6 +92,20 @@ impl LowRank for Remainder {
         self.0.factorise(site, weight, known)
     }
 
+    fn updates(&self) -> bool {
+        self.0.updates()
+    }
+
+    fn update(
+        &self,
+        site: &Site,
+        weight: &[f32],
+        factors: Factorisation,
+        known: Known<'_>,
+    ) -> Result<Factorisation, LowRankError> {
+        self.0.update(site, weight, factors, known)
+    }
+
     fn keeps_remainder(&self) -> bool {
         true
     }
